@@ -1,0 +1,46 @@
+# One environment, .venv, made from pinned versions. `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+# What `make demo` compares, on the embedded default world (nothing to download).
+DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map seed=0,1,2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types clean
+
+help: ## list the targets
+	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## set up, run the main job on the simulator, print the comparison
+	$(BIN)/transfer -m $(DEMO)
+
+test: $(READY) ## set up, run the test suite
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## type checker
+	$(BIN)/mypy
+
+clean: ## remove the environment, caches and builds; runs are kept
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so that an interrupted set-up is taken up again.
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) > /dev/null \
+	  || { echo "There is no '$(PYTHON)' here: install Python 3.11 or newer, or write make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed and '$(PYTHON)' is older: write make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned packages into .venv (some minutes the first time)"
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	  | while read -r doing what _; do \
+	      case "$$doing" in Collecting|Building|Installing) [ ! -t 1 ] || printf '\r\033[K  %s %s' "$$doing" "$$what";; esac; \
+	    done
+	@[ ! -t 1 ] || printf '\r\033[K'
+	@touch $@

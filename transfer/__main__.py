@@ -1,0 +1,50 @@
+"""The command: one run, or with -m a sweep. `transfer --help` explains it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from transfer.api import config_folder
+from transfer.help import register
+
+
+@hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")
+def task(raw: DictConfig) -> float:
+    """Run one composed configuration; returns the validation metric that sweepers optimise."""
+    from transfer.config import parse
+    from transfer.errors import TransferError
+    from transfer.progress import Interrupted, console
+    from transfer.report.table import print_run
+    from transfer.run import run_batch
+
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    try:
+        result = run_batch([parse(raw)], [folder])[0]
+    except TransferError as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        if hydra_config.mode == RunMode.MULTIRUN:
+            return float("nan")
+        sys.exit(2)
+    except Interrupted:
+        again = " ".join(hydra_config.overrides.task)
+        console.print(f"interrupted; to go on: transfer {again} hydra.run.dir={folder}", soft_wrap=True, markup=False)
+        sys.exit(130)
+    print_run(result, short=hydra_config.mode == RunMode.MULTIRUN)
+    return result.objective
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    register()
+    task()
+
+
+if __name__ == "__main__":
+    main()

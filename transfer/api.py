@@ -1,0 +1,48 @@
+"""Composing configurations, from Python as from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transfer.config import Config
+    from transfer.run import Result
+
+_HERE = Path(__file__).resolve().parent
+
+
+def config_folder() -> Path:
+    """Where the configuration lies: inside an installed package, beside it in a checkout."""
+    inside = _HERE / "conf"
+    return inside if inside.is_dir() else _HERE.parent / "conf"
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The configuration for these overrides, as `transfer OVERRIDES` has it. Raises TransferError for what does not fit."""
+    import hydra
+    from hydra.errors import HydraException
+
+    from transfer.config import parse
+    from transfer.errors import TransferError
+    from transfer.help import register
+
+    register()
+    try:
+        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return parse(hydra.compose("config", overrides=list(overrides)))
+    except HydraException as error:
+        raise TransferError(" ".join(str(error).split())) from None
+
+
+def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:
+    """Run one configuration: `run(["method=emcdr", "seed=3"])`.
+
+    overrides: as on the command line. folder: where to leave a run folder; None writes nothing. The result has
+    `status`, `metrics` ({"valid": {...}, "test": {...}}), `parameters` by stage and a `predictor` with
+    `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
+    """
+    from transfer.run import run_batch
+
+    return run_batch([compose(overrides)], [Path(folder)] if folder is not None else None)[0]

@@ -1,0 +1,65 @@
+"""Pytrees as safetensors files, written so that a crash leaves the old file or the new one."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from transfer.errors import TransferError
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a whole file atomically: a temporary file beside it, flushed to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tree(path: Path, tree: Any, facts: dict[str, Any]) -> None:
+    """Save the leaves of a pytree under their paths, with JSON facts beside them."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    arrays = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
+    write(path, save(arrays, metadata={"facts": json.dumps(facts)}))
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """The JSON facts of a file. Raises TransferError where it is not one of ours."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return json.loads((file.metadata() or {})["facts"])
+    except (SafetensorError, OSError, KeyError) as error:
+        raise TransferError(f"{path}: not a readable checkpoint ({error}); remove it to start afresh") from None
+
+
+def load_tree(path: Path, template: Any) -> Any:
+    """The pytree of a file in the form of `template` (arrays or shapes). Raises TransferError naming what does not fit."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError) as error:
+        raise TransferError(f"{path}: not readable ({error})") from None
+    wanted = {_name(keys): tuple(leaf.shape) for keys, leaf in leaves}
+    for name, shape in wanted.items():
+        if name not in stored:
+            raise TransferError(f"{path}: no array {name}; it was written by another method or version")
+        if stored[name].shape != shape:
+            raise TransferError(f"{path}: {name} has shape {stored[name].shape}, expected {shape}; the data has changed")
+    return jax.tree_util.tree_unflatten(structure, [stored[_name(keys)] for keys, _ in leaves])
+
+
+def _name(keys: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")

@@ -1,0 +1,214 @@
+"""The border between Hydra and the code: the schema, what is traced (seed, hp) and what is static (all the rest)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from transfer.errors import TransferError
+
+
+class Frozen(BaseModel):
+    """Base of every schema: unknown keys are errors, values never change after validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Files(Frozen):
+    """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
+
+    path: str
+    name: str = ""
+    items: str | None = None
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    time: str | None = None
+    title: str | None = None
+    separator: str | None = None
+    encoding: str = "utf-8"
+    scale: tuple[float, float] | None = None
+    positive: float | None = None
+
+
+def _as_files(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _as_list(value: Any) -> Any:
+    if value is None:
+        return ()
+    return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
+
+
+class FileDomains(Frozen):
+    """A world read from files: one target, any number of sources, and how the faults of real data are handled."""
+
+    kind: Literal["files"]
+    name: str
+    target: Annotated[Files, BeforeValidator(_as_files)]
+    source: Annotated[tuple[Files, ...], BeforeValidator(_as_list)]
+    global_ids: bool
+    duplicates: Literal["last", "mean", "max", "error"]
+    mirrored: Literal["keep", "drop", "error"]
+    near_duplicates: Literal["merge", "report"]
+    jaccard: float = Field(gt=0, le=1)
+    common_raters: int = Field(ge=2)
+    core: int = Field(ge=0)
+
+
+class SimulatedDomains(Frozen):
+    """A world drawn from a model with planted shared taste (see `transfer.data.simulate`)."""
+
+    kind: Literal["simulated"]
+    name: str
+    users: int = Field(ge=10)
+    source_items: int = Field(ge=2)
+    target_items: int = Field(ge=2)
+    correlation: float = Field(ge=-1, le=1)
+    shared: float = Field(ge=0, le=1)
+    source_events: float = Field(gt=0)
+    target_events: float = Field(gt=0)
+    popularity_skew: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    topics: int = Field(ge=1)
+    price: float = Field(gt=0)
+    price_spread: float = Field(ge=0)
+    click_rate: float = Field(gt=0, lt=1)
+    purchase_rate: float = Field(gt=0, lt=1)
+    data_seed: int = Field(ge=0)
+    core: int = Field(ge=0)
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Split(Frozen):
+    """How events are hidden; `seed` draws the split and is independent of the run's seed."""
+
+    name: Literal["cold_start", "ratio", "leave_one_out", "global_time", "files"]
+    seed: int = Field(ge=0)
+    stop: Fraction
+    beta: Fraction | None = None
+    valid: Fraction | None = None
+    test: Fraction | None = None
+    dir: str | None = None
+    valid_users: str | None = None
+    test_users: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_leave_something_to_train_on(self) -> Split:
+        hidden = (self.beta or self.test or 0) + (self.valid or 0)
+        if hidden >= 1:
+            raise ValueError(f"hides {hidden:.2f} of the data; beta/test plus valid must be below 1")
+        return self
+
+
+class Task(Frozen):
+    """What is predicted and how it is scored."""
+
+    name: str
+    positives: bool
+    k: tuple[int, ...] = ()
+    select: str
+    loss: str
+    negatives: int = Field(default=0, ge=0)
+    sampled: int = Field(default=0, ge=0)
+
+
+class Model(Frozen):
+    """The network or factorisation; `init` is the standard deviation of its initial weights."""
+
+    name: str
+    dim: int = Field(ge=1)
+    init: float = Field(gt=0)
+
+
+class Method(BaseModel):
+    """How knowledge travels; a method module refines this with a `Settings` class of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+
+
+class Train(Frozen):
+    """The budget of every gradient stage and how its replicas run."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    replicas: Literal["auto", "vmap", "map", "loop"]
+    checkpoint_seconds: float = Field(ge=0)
+    progress: bool
+
+
+class Config(Frozen):
+    """One run. Everything is static but `seed` and `hp`, which may differ between replicas of one program."""
+
+    domain: Annotated[FileDomains | SimulatedDomains, Field(discriminator="kind")]
+    split: Split
+    task: Task
+    model: Model
+    method: Method
+    train: Train
+    track: Literal["none", "wandb"]
+    data_dir: str
+    resume: bool
+    seed: int = Field(ge=0, lt=2**32)
+    hp: dict[str, float]
+
+    @field_validator("hp", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        for key, number in dict(value).items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise ValueError(f"hp.{key}={number!r} is not a finite number")
+        return value
+
+    def static(self) -> dict[str, Any]:
+        """Everything that decides the compiled program, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"seed", "hp", "resume", "track"})
+
+    def program_key(self) -> str:
+        """Equal keys mean one compiled program: the static part and the names (not the values) of hp."""
+        return json.dumps([self.static(), sorted(self.hp)], sort_keys=True)
+
+    def run_id(self, fingerprint: str) -> str:
+        """Identity of a run: hash of static configuration, hp, seed and the data's fingerprint."""
+        text = json.dumps([self.static(), self.hp, self.seed, fingerprint], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
+    """Turn a composed configuration into a `Config`. Raises TransferError, one line naming the key and the remedy."""
+    plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=False) if isinstance(raw, DictConfig) else raw
+    assert isinstance(plain, Mapping)
+    values = {key: value for key, value in plain.items() if key != "hydra"}
+    if isinstance(values.get("track"), Mapping):
+        values["track"] = values["track"]["name"]
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise TransferError(describe(error)) from None
+
+
+def describe(error: ValidationError, prefix: str = "") -> str:
+    """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are."""
+    first, count = error.errors()[0], error.error_count()
+    tags = {"files", "simulated"}
+    key = prefix + ".".join(str(part) for part in first["loc"] if part not in tags)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["input"] == "???":
+        message = f"must be given: write {key}=VALUE"
+    elif first["type"] == "extra_forbidden":
+        message = "no such key here; remove it or check its spelling"
+    elif not isinstance(first["input"], dict):
+        message = f"{first['input']!r}: {message}"
+    return f"{key}: {message}" + (f" (and {count - 1} more)" if count > 1 else "")

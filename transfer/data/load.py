@@ -1,0 +1,40 @@
+"""From a configuration to a world: read, check, clean, split, index."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from transfer.config import Config, FileDomains, SimulatedDomains, Split
+from transfer.data.clean import clean
+from transfer.data.domain import Domain
+from transfer.data.read import read_domain
+from transfer.data.simulate import simulate
+from transfer.data.split import split
+from transfer.data.world import Loaded, build_world
+
+
+def load_world(config: Config) -> Loaded:
+    """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree."""
+    return _load(config.domain, config.split, config.data_dir, config.task.positives)
+
+
+@lru_cache(maxsize=4)
+def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
+    target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
+    parts = split(target, sources, how, Path(data_dir))
+    loaded = build_world(target, sources, parts, positives, domains.core)
+    loaded.summary["cleaning"] = cleaning
+    return loaded
+
+
+def read_domains(
+    domains: FileDomains | SimulatedDomains, data_dir: Path, as_they_are: bool = False
+) -> tuple[Domain, list[Domain], dict[str, dict[str, int]]]:
+    """Target, sources and what cleaning them did; `as_they_are` where a split by files brings the events itself."""
+    if isinstance(domains, SimulatedDomains):
+        target, sources, _ = simulate(domains)
+        return target, sources, {}
+    target = read_domain(domains.target, data_dir)
+    sources = [read_domain(files, data_dir) for files in domains.source]
+    return (target, sources, {}) if as_they_are else clean(target, sources, domains)

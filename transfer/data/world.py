@@ -1,0 +1,260 @@
+"""The world: one target and its sources on one index space, split, as arrays that a compiled program takes as argument."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from transfer.data.domain import Domain
+from transfer.data.split import Parts
+from transfer.errors import TransferError
+
+# A chunk of users is scored at once; this bounds its score matrix (users x items) to 16 MiB of float32.
+CHUNK_SCORES = 2**22
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Interactions:
+    """Events of one domain sorted by (user, item): users, items int32 [n], ratings float32 [n], starts int32 [users + 1].
+
+    The events of user u stand at starts[u]:starts[u + 1]; `longest` bounds the number of events of any user.
+    """
+
+    users: jax.Array
+    items: jax.Array
+    ratings: jax.Array
+    starts: jax.Array
+    n_users: int = field(metadata={"static": True})
+    n_items: int = field(metadata={"static": True})
+    longest: int = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Heldout:
+    """Hidden events in chunks of users: users [C, B]; hidden row, item, rating [C, E]; seen row, item [C, S].
+
+    A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events.
+    """
+
+    users: jax.Array
+    row: jax.Array
+    item: jax.Array
+    rating: jax.Array
+    seen_row: jax.Array
+    seen_item: jax.Array
+    popularity: jax.Array
+    n_users: int = field(metadata={"static": True})
+    n_events: int = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Side:
+    """One domain: `train` is all that is visible; `fit` and `stop` divide it for stages that learn this domain alone."""
+
+    train: Interactions
+    fit: Interactions
+    stop: Heldout
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class World:
+    """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale."""
+
+    target: Side
+    sources: tuple[Side, ...]
+    valid: Heldout
+    test: Heldout
+    scale: tuple[float, float] = field(metadata={"static": True})
+
+    @property
+    def n_users(self) -> int:
+        return self.target.train.n_users
+
+    @property
+    def n_items(self) -> int:
+        return self.target.train.n_items
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A world with what people need to read it: ids and titles by index, counts, and the fingerprint of its data."""
+
+    world: World
+    users: list[str]
+    items: list[str]
+    titles: dict[str, str]
+    summary: dict[str, Any]
+    fingerprint: str
+
+
+def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: bool, core: int) -> Loaded:
+    """Filter and index the parts; filters and vocabularies come from training events only.
+
+    positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
+    smallest number of training events that a user and an item of a domain must keep.
+    """
+    scale = target.scale or (1.0, 5.0)
+    prepared = [
+        _prepare(part, domain, positives, scale)
+        for part, domain in zip(
+            [parts.train, parts.valid, parts.test, *parts.sources], [target, target, target, *sources], strict=True
+        )
+    ]
+    train, valid, test, visible = prepared[0], prepared[1], prepared[2], prepared[3:]
+    counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
+    filtered = [_core(events, core) for events in [train, *visible]]
+    counts["events_lost_to_core"] = len(train) - len(filtered[0])
+    train, visible = filtered[0], filtered[1:]
+    if train.is_empty():
+        raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
+
+    users = pl.concat([events["user"] for events in [train, *visible]]).unique().sort()
+    items = [events["item"].unique().sort() for events in [train, *visible]]
+    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
+    hidden = {"valid": valid.filter(known), "test": test.filter(known)}
+    counts["hidden_events_of_unknown_users_or_items"] = len(valid) + len(test) - sum(map(len, hidden.values()))
+    if hidden["test"].is_empty():
+        raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
+
+    sides = [_side(events, users, ids) for events, ids in zip([train, *visible], items, strict=True)]
+    index = {"users": users, "items": items[0]}
+    coded = {name: _coded(part, **index) for name, part in hidden.items()}
+    seen = _coded(train, **index)
+    world = World(
+        target=sides[0],
+        sources=tuple(sides[1:]),
+        valid=_heldout(coded["valid"], [seen], seen, len(items[0])),
+        test=_heldout(coded["test"], [seen, coded["valid"]], seen, len(items[0])),
+        scale=scale,
+    )
+    summary = _summary(target, sources, train, visible, hidden, users, counts)
+    titles = {i: t for i, t in target.items.select("item", "title").iter_rows() if t}
+    return Loaded(world, users.to_list(), items[0].to_list(), titles, summary, _fingerprint(world))
+
+
+def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float]) -> pl.DataFrame:
+    """Keep the positives (rating 1 each), or bring the ratings to the target's scale."""
+    rated = part["rating"].null_count() == 0 and len(part) > 0
+    if positives:
+        if rated and domain.positive is not None:
+            part = part.filter(pl.col("rating") >= domain.positive)
+        return part.with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
+    if not rated and len(part):
+        raise TransferError(f"task=rating needs ratings, and {domain.name} has events without one; use task=ranking")
+    if domain.scale is None or domain.scale == scale:
+        return part
+    low, high = domain.scale
+    ratio = (scale[1] - scale[0]) / (high - low)
+    return part.with_columns(rating=((pl.col("rating") - low) * ratio + scale[0]).cast(pl.Float32))
+
+
+def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
+    """The largest part in which every user and every item has at least `core` events."""
+    while core > 1:
+        kept = events.filter((pl.len().over("user") >= core) & (pl.len().over("item") >= core))
+        if len(kept) == len(events):
+            break
+        events = kept
+    return events
+
+
+Coded = dict[str, np.ndarray]
+
+
+def _coded(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Coded:
+    """Events as index arrays, sorted by (user, item)."""
+    user = users.search_sorted(events["user"]).to_numpy().astype(np.int32)
+    item = items.search_sorted(events["item"]).to_numpy().astype(np.int32)
+    order = np.lexsort((item, user))
+    return {"user": user[order], "item": item[order], "rating": events["rating"].to_numpy()[order].astype(np.float32)}
+
+
+def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Side:
+    size = {"n_users": len(users), "n_items": len(items)}
+    fit = _coded(events.filter(~pl.col("stop")), users, items)
+    stop = _coded(events.filter("stop"), users, items)
+    return Side(
+        train=_interactions(_coded(events, users, items), **size),
+        fit=_interactions(fit, **size),
+        stop=_heldout(stop, [fit], fit, len(items)),
+    )
+
+
+def _interactions(events: Coded, n_users: int, n_items: int) -> Interactions:
+    starts = np.zeros(n_users + 1, np.int32)
+    np.cumsum(np.bincount(events["user"], minlength=n_users), out=starts[1:])
+    longest = 1 << int(np.diff(starts).max(initial=1) - 1).bit_length()  # a power of two, so that splits share programs
+    return Interactions(events["user"], events["item"], events["rating"], starts, n_users, n_items, longest)  # type: ignore[arg-type]
+
+
+def _heldout(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> Heldout:
+    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest."""
+    users = np.unique(hidden["user"])
+    chunks = max(1, -(-len(users) * n_items // CHUNK_SCORES))
+    width = max(1, -(-len(users) // chunks))
+    padded = np.zeros(chunks * width, np.int32)
+    padded[: len(users)] = users
+    row, item, rating = _chunked(hidden, users, chunks, width)
+    known = {key: np.concatenate([part[key] for part in seen]) for key in ("user", "item", "rating")}
+    of_users = np.isin(known["user"], users)
+    seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width)
+    popularity = np.bincount(train["item"], minlength=n_items).astype(np.float32)
+    return Heldout(
+        padded.reshape(chunks, width), row, item, rating, seen_row, seen_item, popularity, len(users), len(hidden["user"])
+    )  # type: ignore[arg-type]
+
+
+def _chunked(events: Coded, users: np.ndarray, chunks: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    position = np.searchsorted(users, events["user"])
+    order = np.argsort(position, kind="stable")
+    chunk, row = np.divmod(position[order], width)
+    counts = np.bincount(chunk, minlength=chunks)
+    slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = (chunks, max(1, int(counts.max(initial=0))))
+    rows, items, ratings = np.full(shape, width, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
+    rows[chunk, slot] = row
+    items[chunk, slot] = events["item"][order]
+    ratings[chunk, slot] = events["rating"][order]
+    return rows, items, ratings
+
+
+def _summary(
+    target: Domain,
+    sources: list[Domain],
+    train: pl.DataFrame,
+    visible: list[pl.DataFrame],
+    hidden: dict[str, pl.DataFrame],
+    users: pl.Series,
+    counts: dict[str, Any],
+) -> dict[str, Any]:
+    """Counts of the world by domain and part, as JSON values."""
+
+    def count(events: pl.DataFrame) -> dict[str, int]:
+        return {"users": events["user"].n_unique(), "items": events["item"].n_unique(), "events": len(events)}
+
+    in_sources = pl.concat([v["user"] for v in visible]).unique() if visible else pl.Series([], dtype=pl.String)
+    shared = train["user"].unique().is_in(in_sources.implode()).sum() if visible else 0
+    return {
+        "target": {"name": target.name, "train": count(train), **{name: count(part) for name, part in hidden.items()}},
+        "sources": [{"name": s.name, "train": count(v)} for s, v in zip(sources, visible, strict=True)],
+        "users": len(users),
+        "users_trained_in_both": int(shared),
+        **counts,
+    }
+
+
+def _fingerprint(world: World) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(world):
+        digest.update(str(leaf.shape).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,79 @@
+"""A trained run that scores and recommends, with ids and titles in place of indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer.data.world import Loaded
+from transfer.errors import TransferError
+from transfer.program import Done, Program
+
+CHUNK = 256
+
+
+class Recommendation(NamedTuple):
+    """One line of a list: rank from 1, the item's id and title (null where unknown), and the score."""
+
+    rank: int
+    item: str
+    title: str | None
+    score: float
+
+
+class Predictor:
+    """Scores of one replica: parameters by stage, and the world they were trained on."""
+
+    def __init__(self, loaded: Loaded, program: Program, parameters: Done, hp: dict[str, float]):
+        self.loaded, self.parameters = loaded, parameters
+        numbers = {name: jnp.float32(value) for name, value in hp.items()}
+        compiled = jax.jit(lambda world, done, users: program.scores(world, done, numbers)(users))
+        self._scores = lambda users: compiled(loaded.world, parameters, users)
+
+    @cached_property
+    def _user_index(self) -> dict[str, int]:
+        return {user: i for i, user in enumerate(self.loaded.users)}
+
+    @cached_property
+    def _item_index(self) -> dict[str, int]:
+        return {item: i for i, item in enumerate(self.loaded.items)}
+
+    def score(self, users: Sequence[str], items: Sequence[str] | None = None) -> np.ndarray:
+        """Scores float32 [users, items] for ids; all target items by default. Raises TransferError for an unknown id."""
+        rows = np.array([_known(user, self._user_index, "user") for user in users], np.int32)
+        padded = np.resize(rows, -(-len(rows) // CHUNK) * CHUNK).reshape(-1, CHUNK)
+        table = np.concatenate([np.asarray(self._scores(chunk)) for chunk in padded])[: len(rows)]
+        if items is None:
+            return table
+        return table[:, [_known(item, self._item_index, "item") for item in items]]
+
+    def recommend(self, users: Sequence[str], k: int = 10) -> dict[str, list[Recommendation]]:
+        """The k best target items for each user, without those of the user's training history."""
+        table = self.score(users).copy()
+        events = self.loaded.world.target.train
+        starts, seen = np.asarray(events.starts), np.asarray(events.items)
+        result = {}
+        for row, user in zip(table, users, strict=True):
+            u = self._user_index[user]
+            row[seen[starts[u] : starts[u + 1]]] = -np.inf
+            best = [i for i in np.argsort(-row, kind="stable")[:k] if np.isfinite(row[i])]
+            names = [self.loaded.items[i] for i in best]
+            titles = self.loaded.titles
+            result[user] = [
+                Recommendation(rank, name, titles.get(name), float(row[i]))
+                for rank, (name, i) in enumerate(zip(names, best, strict=True), start=1)
+            ]
+        return result
+
+
+def _known(name: Any, index: dict[str, int], what: str) -> int:
+    if name not in index:
+        raise TransferError(
+            f"{what} {name!r} is unknown: no training event has it ({len(index):,} {what}s known, such as {next(iter(index))})"
+        )
+    return index[name]

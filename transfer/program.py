@@ -1,0 +1,157 @@
+"""The contracts: what a task, a model, a stage and a method are. Pure functions in NamedTuples, no state."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from transfer.data.world import Heldout, Interactions, Side, World
+
+Params = Any  # a pytree of float32 arrays: nested dicts
+Hp = Mapping[str, jax.Array]
+Done = Mapping[str, Params]  # parameters of earlier stages, by stage name
+Scores = Callable[[jax.Array], jax.Array]  # users int32 [B] -> scores float32 [B, items]
+
+
+class Batch(NamedTuple):
+    """Events of one step: users int32 [B]; items int32 [B, 1 + negatives], the observed one first; ratings float32 [B]."""
+
+    users: jax.Array
+    items: jax.Array
+    ratings: jax.Array
+
+
+class Task(NamedTuple):
+    """What is predicted: batches drawn on the device, a loss per example, and metrics of a hidden part.
+
+    batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
+    evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`.
+    `select` is the metric that validation maximises (sign 1) or minimises (sign -1).
+    """
+
+    select: str
+    sign: int
+    batch: Callable[[Interactions, jax.Array, int], Batch]
+    loss: Callable[[jax.Array, Batch], jax.Array]
+    evaluate: Callable[..., dict[str, jax.Array]]
+
+
+class Model(NamedTuple):
+    """A representation of users that can travel (the body) and a domain's own output on it (the head).
+
+    body(key, n_users) -> params;  head(key, interactions) -> params;  features(body, users [B]) -> z, a pytree over B;
+    outputs(head, z, items [B, K]) -> [B, K];  scores(head, z) -> [B, items];  penalty(params, batch) -> scalar.
+    """
+
+    body: Callable[[jax.Array, int], Params]
+    head: Callable[[jax.Array, Interactions], Params]
+    features: Callable[[Params, jax.Array], Any]
+    outputs: Callable[[Params, Any, jax.Array], jax.Array]
+    scores: Callable[[Params, Any], jax.Array]
+    penalty: Callable[[Params, Batch], jax.Array]
+
+
+class Fit(NamedTuple):
+    """One gradient fit. Selection is by `task.evaluate(scores(world, done with these parameters, hp), heldout(world))`.
+
+    init(world, done, key) -> params;  batch(world, done, key) -> batch;  loss(params, batch, key, hp, progress) -> scalar;
+    size(world) -> examples per epoch;  frozen(params) -> pytree of bool, True where a leaf does not train.
+    """
+
+    name: str
+    init: Callable[[World, Done, jax.Array], Params]
+    batch: Callable[[World, Done, jax.Array], Any]
+    loss: Callable[[Params, Any, jax.Array, Hp, jax.Array], jax.Array]
+    size: Callable[[World], int]
+    scores: Callable[[World, Done, Hp], Scores]
+    heldout: Callable[[World], Heldout]
+    optimizer: Callable[[Hp], optax.GradientTransformation]
+    frozen: Callable[[Params], Any] | None = None
+
+
+class Solve(NamedTuple):
+    """One closed-form solution: solve(world, done, hp, key) -> params."""
+
+    name: str
+    solve: Callable[[World, Done, Hp, jax.Array], Params]
+
+
+class Program(NamedTuple):
+    """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items])."""
+
+    stages: tuple[Fit | Solve, ...]
+    scores: Callable[[World, Done, Hp], Scores]
+
+
+class Needs(NamedTuple):
+    """What a method asks of the task and the world; checked before anything is compiled."""
+
+    tasks: tuple[Literal["rating", "ranking"], ...] = ("rating", "ranking")
+    source: bool = False
+    shared_users: bool = False
+
+
+def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
+    """The random key of a named stream at a step; adding a stream changes no other."""
+    return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
+
+
+def adam(hp: Hp) -> optax.GradientTransformation:
+    """Adam with the traced `hp.learning_rate`."""
+    return optax.adam(hp["learning_rate"])
+
+
+def supervised(
+    name: str,
+    task: Task,
+    model: Model,
+    batch_size: int,
+    *,
+    side: Callable[[World], Side],
+    events: Callable[[World], Interactions],
+    heldout: Callable[[World], Heldout],
+    body: Callable[[World, Done, jax.Array], Params] | None = None,
+    frozen: Callable[[Params], Any] | None = None,
+) -> Fit:
+    """Fit the model's body and head to the events of one domain; `body` replaces its initial user representation."""
+
+    def init(world: World, done: Done, key: jax.Array) -> Params:
+        start = body or (lambda world, done, key: model.body(key, world.n_users))
+        return {
+            "body": start(world, done, stream(key, "body")),
+            "head": model.head(stream(key, "head"), side(world).train),
+        }
+
+    def loss(params: Params, batch: Batch, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+        outputs = model.outputs(params["head"], model.features(params["body"], batch.users), batch.items)
+        return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * model.penalty(params, batch)
+
+    return Fit(
+        name=name,
+        init=init,
+        batch=lambda world, done, key: task.batch(events(world), key, batch_size),
+        loss=loss,
+        size=lambda world: events(world).users.shape[0],
+        scores=lambda world, done, hp: model_scores(model, done[name]),
+        heldout=heldout,
+        optimizer=adam,
+        frozen=frozen,
+    )
+
+
+def model_scores(model: Model, params: Params) -> Scores:
+    """Scores of every item from a body and a head."""
+    return lambda users: model.scores(params["head"], model.features(params["body"], users))
+
+
+def target(world: World) -> Side:
+    return world.target
+
+
+def first_source(world: World) -> Side:
+    return world.sources[0]

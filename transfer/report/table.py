@@ -1,0 +1,56 @@
+"""Tables on the screen: one run, its world, and the comparison at the end of a multirun."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from transfer.run import Result
+
+
+def print_run(result: Result, short: bool = False) -> None:
+    """The world, the test and validation figures, and where the run folder is (`short`: one line)."""
+    facts, console = result.facts, Console()
+    metric = facts["select"]["metric"]
+    valid, test = (result.metrics.get(part, {}) for part in ("valid", "test"))
+    if short:
+        figures = f"{metric} valid {valid.get(metric, float('nan')):.4f} test {test.get(metric, float('nan')):.4f}"
+        console.print(f"{facts['method']} seed {facts['seed']} split {facts['split_seed']}: {facts['status']}, {figures}")
+        return
+    console.print(world_table(facts))
+    table = Table(title=f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}")
+    for column in ("metric", "validation", "test"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name in test or valid:
+        table.add_row(name, _number(valid.get(name)), _number(test.get(name)))
+    console.print(table)
+    console.print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in facts["seconds"].items()))
+    if result.folder:
+        console.print(f"run folder: {result.folder}", soft_wrap=True)
+
+
+def world_table(facts: dict[str, Any]) -> Table:
+    """Users, items and events of every part of a world, and what was lost on the way."""
+    world = facts["world"]
+    table = Table(title=f"world {facts['domain']}: {world['users']:,} users, {world['users_trained_in_both']:,} trained in both")
+    for column in ("part", "users", "items", "events"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    parts = [(f"{world['target']['name']} {part}", world["target"][part]) for part in ("train", "valid", "test")]
+    parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
+    for name, counts in parts:
+        table.add_row(name, *(f"{counts[key]:,}" for key in ("users", "items", "events")))
+    lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
+    notes = [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
+    for domain, counts in world.get("cleaning", {}).items():
+        said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
+        notes.append(f"{domain}: " + ", ".join(said))
+    table.caption = "\n".join(notes) or None
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,201 @@
+"""Read this first: world -> program -> fit the stages -> evaluate -> write the runs. `run_batch` is the single way in."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer import checkpoint, track
+from transfer.config import Config, Train
+from transfer.data.load import load_world
+from transfer.data.world import Loaded, World
+from transfer.errors import TransferError
+from transfer.predictor import Predictor
+from transfer.program import Done, Hp, Program, Task
+from transfer.progress import Interrupted, interruptible
+from transfer.registry import build_program, build_task, check_settings
+from transfer.stages import diverged, parameter_shapes, run_stages, selected
+from transfer.train import Clock, compiled
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves in memory; `facts` is the content of result.json."""
+
+    config: Config
+    facts: dict[str, Any]
+    parameters: Done
+    predictor: Predictor
+    folder: Path | None
+
+    @property
+    def status(self) -> str:
+        return self.facts["status"]
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        return self.facts["metrics"]
+
+    @property
+    def objective(self) -> float:
+        """The validation metric that is selected on: what a sweeper optimises (NaN for a diverged run)."""
+        return self.metrics["valid"].get(self.facts["select"]["metric"], float("nan"))
+
+
+def run_batch(configs: Sequence[Config], folders: Sequence[Path] | None = None) -> list[Result]:
+    """Run configurations, those of one static part as replicas of one compiled program; results in the given order.
+
+    folders: where each run writes; None writes nothing. Raises TransferError for what users can mend, and `Interrupted`
+    after Ctrl-C, with a checkpoint behind it.
+    """
+    _use_compilation_cache()
+    groups: dict[str, list[int]] = {}
+    for i, config in enumerate(configs):
+        groups.setdefault(config.program_key(), []).append(i)
+    results: dict[int, Result] = {}
+    for rows in groups.values():
+        of_group = [configs[i] for i in rows]
+        places = [folders[i] for i in rows] if folders else None
+        for config, folder in zip(of_group, places or [], strict=False):
+            track.open_run(folder, config)
+        try:
+            results.update(zip(rows, _run_program(of_group, places), strict=True))
+        except (Exception, Interrupted) as error:
+            for config, folder in zip(of_group, places or [], strict=False):
+                track.fail_run(folder, config, error)
+            raise
+    return [results[i] for i in range(len(configs))]
+
+
+def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Result]:
+    clock: Clock = {}
+    began = time.perf_counter()
+    config = check_settings(configs[0])
+    loaded = load_world(config)
+    world = loaded.world
+    task = build_task(config, world.scale)
+    program = build_program(config, world, task)
+    clock["load"] = time.perf_counter() - began
+    ids = [each.run_id(loaded.fingerprint) for each in configs]
+    keys, hp = _replicas(configs)
+
+    began = time.perf_counter()
+    path = folders[0] / track.CHECKPOINT if folders else None
+    with interruptible():
+        done, records = run_stages(
+            program, task, world, keys, hp, config.train, clock, ids=ids, path=path, resume=configs[0].resume
+        )
+    clock["train"] = time.perf_counter() - began - clock.get("compile", 0.0)
+
+    began, compiling = time.perf_counter(), clock.get("compile", 0.0)
+    metrics = evaluate(program, task, world, done, keys, hp, config.train, clock)
+    clock["evaluate"] = time.perf_counter() - began - (clock.get("compile", 0.0) - compiling)
+
+    results = []
+    for i, each in enumerate(configs):
+        lost = diverged(records[i], task) or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
+        facts = {
+            "status": "diverged" if lost else "done",
+            "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
+            **describe_run(each, ids[i], loaded, task, clock, len(configs)),
+            "selected": selected(records[i], task),
+        }
+        parameters = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), done)
+        folder = folders[i] if folders else None
+        if folder:
+            track.close_run(folder, each, facts, records[i], parameters)
+        results.append(Result(each, facts, parameters, Predictor(loaded, program, parameters, each.hp), folder))
+    return results
+
+
+def evaluate(
+    program: Program, task: Task, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock
+) -> list[dict[str, dict[str, float]]]:
+    """Metrics of the validation and the test part, from the selected parameters: one {part: {name: value}} per replica."""
+
+    def one(world: World, each: Any) -> dict[str, dict[str, jax.Array]]:
+        done, _, hp = each
+        parts = {"valid": world.valid, "test": world.test}
+        scores = program.scores(world, done, hp)
+        return {name: task.evaluate(scores, part, full=True) for name, part in parts.items() if part.n_events}
+
+    values = jax.device_get(compiled(one, train.replicas, clock)(world, (done, keys, hp)))
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(keys))]
+
+
+def describe_run(
+    config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int
+) -> dict[str, Any]:
+    """What result.json says beside status and metrics: names, protocol, counts, seconds, versions, device, data."""
+    device = jax.devices()[0]
+    return {
+        "id": run_id,
+        "domain": config.domain.name,
+        "task": config.task.name,
+        "method": config.method.name,
+        "model": config.model.name,
+        "seed": config.seed,
+        "split_seed": config.split.seed,
+        "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
+        "protocol": {
+            "split": config.split.model_dump(mode="json", exclude_none=True),
+            "candidates": "all target items but the user's training (in test also validation) items"
+            if not config.task.sampled
+            else f"the hidden items and {config.task.sampled} sampled others per user",
+            "positives": config.task.positives,
+            "core": config.domain.core,
+            "ties": "expected value over a random order of tied items",
+        },
+        "world": loaded.summary,
+        "fingerprint": loaded.fingerprint,
+        "seconds": {name: round(value, 4) for name, value in clock.items()},
+        "replicas": replicas,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "versions": {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")},
+        "python": platform.python_version(),
+        "device": f"{device.platform}:{device.device_kind}",
+    }
+
+
+def load_run(folder: Path) -> Result:
+    """A finished run from its folder and the data. Raises TransferError where the folder or the data do not fit."""
+    config, facts = track.read_run(folder)
+    config = check_settings(config)
+    loaded = load_world(config)
+    if loaded.fingerprint != facts["fingerprint"]:
+        raise TransferError(f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)")
+    task = build_task(config, loaded.world.scale)
+    program = build_program(config, loaded.world, task)
+    keys, hp = _replicas([config])
+    shapes: dict[str, Any] = {}
+    for stage in program.stages:
+        shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, keys, hp, config.train)
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
+    parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
+    return Result(config, facts, parameters, Predictor(loaded, program, parameters, config.hp), folder)
+
+
+def _replicas(configs: list[Config]) -> tuple[jax.Array, Hp]:
+    """Keys [R] and hp {name: [R]} of configurations with one static part."""
+    keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
+    return keys, {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
+
+
+def _use_compilation_cache() -> None:
+    """Keep compiled programs in the user's own cache folder (mode 700: whatever lies there is run)."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "xla"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

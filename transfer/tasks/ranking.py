@@ -1,0 +1,136 @@
+"""task=ranking: order all target items for a user; training items are masked, ties count by their expected value."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from transfer import config
+from transfer.data.world import Heldout, Interactions
+from transfer.errors import TransferError
+from transfer.evaluate.ranks import METRICS, user_metrics
+from transfer.program import Batch, Scores, Task
+
+
+def bpr(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """-log σ(s⁺ - s⁻), mean over negatives (Rendle et al. 2009)."""
+    return jnp.mean(jax.nn.softplus(outputs[:, 1:] - outputs[:, :1]), axis=1)
+
+
+def softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """-log of the softmax of the observed item among it and the uniform negatives."""
+    return jax.nn.logsumexp(outputs, axis=1) - outputs[:, 0]
+
+
+def binary_cross_entropy(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """Log loss of the observed item (1) plus that of the negatives (0), mean over negatives."""
+    return optax.sigmoid_binary_cross_entropy(outputs[:, 0], jnp.ones(outputs.shape[:1])) + jnp.mean(
+        optax.sigmoid_binary_cross_entropy(outputs[:, 1:], jnp.zeros(outputs[:, 1:].shape)), axis=1
+    )
+
+
+def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """(1 - s⁺)² plus the mean of (s⁻)² over negatives."""
+    return jnp.square(1 - outputs[:, 0]) + jnp.mean(jnp.square(outputs[:, 1:]), axis=1)
+
+
+LOSSES = {f.__name__: f for f in (bpr, softmax, binary_cross_entropy, squared_error)}
+
+
+def build(settings: config.Task, scale: tuple[float, float]) -> Task:
+    """The ranking task. Raises TransferError for an unknown loss or metric."""
+    if settings.loss not in LOSSES:
+        raise TransferError(f"task.loss={settings.loss}: task=ranking knows {', '.join(LOSSES)}")
+    if not settings.k or min(settings.k) < 1:
+        raise TransferError(f"task.k={list(settings.k)}: give list lengths of 1 or more, such as task.k=[5,10,20]")
+    if settings.negatives < 1:
+        raise TransferError("task.negatives=0: every event needs at least one negative")
+    names = [f"{metric}@{k}" for metric in METRICS for k in settings.k]
+    if settings.select not in names:
+        raise TransferError(f"task.select={settings.select}: with task.k={list(settings.k)} choose from {', '.join(names)}")
+    prefix = f"sampled{settings.sampled}_" if settings.sampled else ""
+    return Task(
+        select=prefix + settings.select,
+        sign=1,
+        batch=partial(batch, negatives=settings.negatives),
+        loss=LOSSES[settings.loss],
+        evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
+    )
+
+
+def batch(events: Interactions, key: jax.Array, size: int, negatives: int) -> Batch:
+    """`size` events drawn with replacement, each with items that its user has never chosen."""
+    for_rows, for_items = jax.random.split(key)
+    rows = jax.random.randint(for_rows, (size,), 0, events.users.shape[0])
+    users = events.users[rows]
+    others = unseen_items(events, users, for_items, negatives)
+    return Batch(users, jnp.concatenate([events.items[rows][:, None], others], axis=1), events.ratings[rows])
+
+
+def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: int) -> jax.Array:
+    """Uniform draws from the items that a user has no event with, exactly and without rejection: int32 [B, count].
+
+    With the user's items i_0 < i_1 < …, the r-th unseen item is r + #{j : i_j - j <= r}, found by bisection. A user who
+    has all items gets a seen one: there is no other.
+    """
+    start, degree = events.starts[users][:, None], (events.starts[users + 1] - events.starts[users])[:, None]
+    uniform = jax.random.uniform(key, (users.shape[0], count))
+    free = jnp.maximum(events.n_items - degree, 1)
+    rank = jnp.minimum((uniform * free).astype(jnp.int32), free - 1)
+    low, high = jnp.zeros_like(rank), jnp.broadcast_to(degree, rank.shape)
+    for _ in range(int(np.ceil(np.log2(events.n_items + 1))) + 1):
+        middle = (low + high) // 2
+        item = events.items[jnp.minimum(start + middle, events.items.shape[0] - 1)]
+        below = (middle < degree) & (item - middle <= rank)
+        low, high = jnp.where(below & (low < high), middle + 1, low), jnp.where(below, high, middle)
+    return jnp.minimum(rank + low, events.n_items - 1)
+
+
+def evaluate(
+    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True
+) -> dict[str, jax.Array]:
+    """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
+
+    def chunk(part: tuple[jax.Array, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        number, users, row, item, seen_row, seen_item = part
+        table = scores(users).at[seen_row, seen_item].set(-jnp.inf, mode="drop")
+        relevant = jnp.zeros(table.shape, bool).at[row, item].set(True, mode="drop")
+        if sampled:
+            table = _sample_candidates(table, relevant, sampled, number)
+        measured = user_metrics(table, relevant, row, item, ks)
+        lists = _lists(table, relevant, heldout.popularity, ks) if full else {}
+        return measured, lists
+
+    parts = (heldout.users, heldout.row, heldout.item, heldout.seen_row, heldout.seen_item)
+    measured, lists = jax.lax.map(chunk, (jnp.arange(heldout.users.shape[0]), *parts))
+    prefix = f"sampled{sampled}_" if sampled else ""
+    means = {prefix + name: jnp.sum(values) / heldout.n_users for name, values in measured.items()}
+    for name, values in lists.items():
+        share = jnp.mean(jnp.any(values, axis=0)) if name.startswith("coverage") else jnp.sum(values) / heldout.n_users
+        means[prefix + name] = share
+    return means
+
+
+def _lists(table: jax.Array, relevant: jax.Array, popularity: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
+    """What the lists hold: `coverage` bool [items] recommended to anybody, `popularity` [B] mean training count."""
+    real = jnp.any(relevant, axis=1)
+    _, items = jax.lax.top_k(table, min(max(ks), table.shape[1]))
+    result = {}
+    for k in ks:
+        shown = items[:, :k]
+        hit = jnp.zeros(table.shape[1], jnp.int32).at[shown].add(real[:, None].astype(jnp.int32))
+        result[f"coverage@{k}"] = hit > 0
+        result[f"popularity@{k}"] = jnp.where(real, jnp.mean(popularity[shown], axis=1), 0.0)
+    return result
+
+
+def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, number: jax.Array) -> jax.Array:
+    """Leave each user the relevant items and `count` uniform others, the same ones at every evaluation."""
+    draw = jax.random.uniform(jax.random.fold_in(jax.random.key(0), number), table.shape)
+    draw = jnp.where(relevant | jnp.isneginf(table), -1.0, draw)
+    threshold = jax.lax.top_k(draw, min(count, table.shape[1]))[0][:, -1:]
+    return jnp.where(relevant | ((draw >= threshold) & (draw >= 0)), table, -jnp.inf)

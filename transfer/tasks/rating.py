@@ -1,0 +1,45 @@
+"""task=rating: predict the rating of a hidden event; MAE and RMSE over all hidden events."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from transfer import config
+from transfer.data.world import Heldout, Interactions
+from transfer.errors import TransferError
+from transfer.program import Batch, Scores, Task
+
+
+def build(settings: config.Task, scale: tuple[float, float]) -> Task:
+    """The rating task with squared error. Raises TransferError for another loss."""
+    if settings.loss != "squared_error":
+        raise TransferError(f"task.loss={settings.loss}: task=rating knows squared_error")
+    if settings.select not in ("mae", "rmse"):
+        raise TransferError(f"task.select={settings.select}: task=rating measures mae and rmse")
+    return Task(
+        select=settings.select,
+        sign=-1,
+        batch=batch,
+        loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
+        evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, scale),
+    )
+
+
+def batch(events: Interactions, key: jax.Array, size: int) -> Batch:
+    """`size` events drawn with replacement."""
+    rows = jax.random.randint(key, (size,), 0, events.users.shape[0])
+    return Batch(events.users[rows], events.items[rows][:, None], events.ratings[rows])
+
+
+def evaluate(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> dict[str, jax.Array]:
+    """MAE = mean |r - r̂| and RMSE = sqrt(mean (r - r̂)²), predictions clipped to the scale."""
+
+    def chunk(part: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        users, row, item, rating = part
+        predicted = jnp.clip(scores(users)[jnp.minimum(row, users.shape[0] - 1), item], *scale)
+        error = jnp.where(row < users.shape[0], rating - predicted, 0.0)
+        return jnp.sum(jnp.abs(error)), jnp.sum(jnp.square(error))
+
+    absolute, squared = jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item, heldout.rating))
+    return {"mae": jnp.sum(absolute) / heldout.n_events, "rmse": jnp.sqrt(jnp.sum(squared) / heldout.n_events)}

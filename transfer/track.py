@@ -1,0 +1,108 @@
+"""The run folder first, W&B from it: whatever reads a run reads these files."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transfer.checkpoint import save_tree, write
+from transfer.config import Config, parse
+from transfer.errors import TransferError
+from transfer.progress import Interrupted
+
+CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    write(path, (json.dumps(plain(value), indent=2) + "\n").encode())
+
+
+def open_run(folder: Path, config: Config) -> None:
+    """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
+    write_json(folder / "hp.json", {"seed": config.seed, **config.hp})
+
+
+def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
+    """metrics.jsonl: one object per evaluation."""
+    lines = [json.dumps(plain(record)) for record in records]
+    write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode())
+
+
+def close_run(
+    folder: Path, config: Config, result: dict[str, Any], records: list[dict[str, Any]], parameters: Any
+) -> None:
+    """Write what a finished run leaves; result.json comes last, so where it says `done` all the rest is there."""
+    write_history(folder, records)
+    save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]})
+    if records:
+        from transfer.report.curve import learning_curve
+
+        learning_curve(records, result, folder / "learning_curve.png")
+    write_json(folder / RESULT, result)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    if config.track == "wandb":
+        upload(folder)
+
+
+def fail_run(folder: Path, config: Config, error: BaseException) -> None:
+    """Leave a result.json that says how a run ended without a result: `interrupted`, or `failed` with the error's line."""
+    interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
+    names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
+    write_json(folder / RESULT, {**status, "metrics": {"valid": {}, "test": {}}, **names})
+
+
+def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:
+    """Configuration and result of a finished run. Raises TransferError where there is none."""
+    if not (folder / RESULT).exists() or not (folder / "config.yaml").exists():
+        raise TransferError(f"{folder}: not a run folder (no {RESULT}); give the folder that a run printed at its end")
+    result = json.loads((folder / RESULT).read_text())
+    if result["status"] != "done":
+        raise TransferError(f"{folder}: this run is {result['status']}, so it has no trained parameters; run it again")
+    return parse(yaml.safe_load((folder / "config.yaml").read_text())), result
+
+
+def upload(folder: Path) -> None:
+    """Replay a run folder into W&B; offline unless WANDB_MODE says otherwise, so no account or network is needed."""
+    import wandb
+
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    result = json.loads((folder / RESULT).read_text())
+    settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
+    run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "transfer"),
+        mode=os.environ.get("WANDB_MODE", "offline"),
+        dir=str(folder),
+        id=f"{result['id']}-{folder.parent.name}"[:60],
+        name=f"{config['method']['name']}-{config['seed']}",
+        group=f"{config['domain']['name']}/{config['task']['name']}/{folder.parent.name}",
+        tags=[config["domain"]["name"], config["method"]["name"], config["model"]["name"]],
+        config=config,
+        reinit="create_new",
+        settings=settings,
+    )
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        stage = record.pop("stage")
+        run.log({f"{stage}/{name}": value for name, value in record.items() if value is not None})
+    for part, metrics in result["metrics"].items():
+        run.summary.update({f"{part}/{name}": value for name, value in metrics.items() if value is not None})
+    run.summary.update({"status": result["status"], "seconds": result["seconds"]})
+    run.finish()

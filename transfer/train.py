@@ -1,0 +1,216 @@
+"""fit(): the one training loop. Blocks of steps under lax.scan inside one jit, over all replicas; it knows no method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from transfer.config import Train
+from transfer.data.world import World
+from transfer.program import Done, Fit, Hp, Params, Solve, Task, stream
+
+# Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside compiled programs.
+Clock = dict[str, float]
+
+
+class State(NamedTuple):
+    """All that a block changes, so all that a checkpoint holds (per replica)."""
+
+    params: Params
+    optimizer: Any
+    best: Params
+    best_score: jax.Array  # of `best`, higher is better
+    waited: jax.Array  # evaluations since the best
+    step: jax.Array
+    active: jax.Array
+    diverged: jax.Array
+
+
+class Block(NamedTuple):
+    """What one block reports: the mean loss of its steps and the validation metrics at its end."""
+
+    loss: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+def replicate(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """function(shared, each) over the leading axis of `each`, by vmap or by lax.map; the results are stacked alike."""
+    if mode == "vmap":
+        return lambda shared, each: jax.vmap(function, in_axes=(None, 0))(shared, each)
+    return lambda shared, each: jax.lax.map(lambda one: function(shared, one), each)
+
+
+def compiled(function: Callable[..., Any], mode: str, clock: Clock | None) -> Callable[..., Any]:
+    """function(shared, each) over replicas as one compiled program; its compile time is added to the clock.
+
+    Without a clock the function is not compiled: for tracing shapes.
+    """
+    mode = resolve(mode)
+    over_replicas = replicate(function, "map" if mode == "loop" else mode)
+    if clock is None:
+        return over_replicas
+    program, cache = jax.jit(over_replicas), []
+
+    def call(shared: Any, each: Any) -> Any:
+        if not cache:
+            start = time.perf_counter()
+            cache.append(program.lower(shared, each).compile())
+            clock["compile"] = clock.get("compile", 0.0) + time.perf_counter() - start
+        return cache[0](shared, each)
+
+    if mode == "loop":
+        return lambda shared, each: _stack([call(shared, row) for row in _rows(each)])
+    return call
+
+
+def resolve(mode: str) -> str:
+    """`auto` is lax.map on CPUs, where vectorised scatters are slow, and vmap elsewhere."""
+    if mode != "auto":
+        return mode
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def _rows(each: Any) -> list[Any]:
+    count = jax.tree.leaves(each)[0].shape[0]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], each) for i in range(count)]
+
+
+def _stack(rows: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+
+
+def solve(stage: Solve, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock | None) -> Params:
+    """The closed form of a stage for every replica: keys [R], hp and done with a leading axis R -> params [R]."""
+
+    def one(world: World, each: Any) -> Params:
+        done, key, hp = each
+        return stage.solve(world, done, hp, stream(key, stage.name))
+
+    return compiled(one, train.replicas, clock)(world, (done, keys, hp))
+
+
+def start(stage: Fit, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock | None) -> State:
+    """The state before the first step, for every replica."""
+
+    def one(world: World, each: Any) -> State:
+        done, key, hp = each
+        params = stage.init(world, done, stream(key, f"{stage.name}/init"))
+        return State(
+            params=params,
+            optimizer=_optimizer(stage, hp).init(params),
+            best=params,
+            best_score=jnp.float32(-jnp.inf),
+            waited=jnp.int32(0),
+            step=jnp.int32(0),
+            active=jnp.bool_(True),
+            diverged=jnp.bool_(False),
+        )
+
+    return compiled(one, train.replicas, clock)(world, (done, keys, hp))
+
+
+def fit(
+    stage: Fit,
+    task: Task,
+    world: World,
+    done: Done,
+    keys: jax.Array,
+    hp: Hp,
+    train: Train,
+    state: State,
+    clock: Clock,
+    on_block: Callable[[State, list[dict[str, Any]], int, int], None],
+) -> State:
+    """Run a stage from `state` until every replica has stopped early, diverged or used its epochs.
+
+    on_block(state, records, step, total steps) is called between blocks with one record of losses and metrics per
+    replica (none for replicas that had stopped); an exception raised there ends the fit.
+    """
+    steps_per_epoch = max(1, -(-stage.size(world) // train.batch_size))
+    total, length = train.epochs * steps_per_epoch, train.evaluate_every * steps_per_epoch
+    block = compiled(make_block(stage, task, train.patience, total, length), train.replicas, clock)
+    while True:
+        active = np.asarray(state.active)
+        step = int(np.max(np.asarray(state.step)))
+        if not active.any() or step >= total:
+            return state
+        began, compiling = time.perf_counter(), clock.get("compile", 0.0)
+        state, report = block(world, (state, done, keys, hp))
+        report = jax.device_get(report)
+        steps = time.perf_counter() - began - (clock.get("compile", 0.0) - compiling)
+        clock["steps"] = clock.get("steps", 0.0) + steps
+        on_block(state, _records(stage, report, active, min(step + length, total)), min(step + length, total), total)
+
+
+def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:
+    """A block of `length` steps and one evaluation, for one replica: (world, (state, done, key, hp)) -> (state, Block)."""
+
+    def steps(world: World, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
+        optimizer = _optimizer(stage, hp)
+
+        def one(carry: tuple[Params, Any], step: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
+            params, moments = carry
+            batch = stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
+            noise = stream(key, f"{stage.name}/noise", step)
+            progress = step.astype(jnp.float32) / total
+            loss, gradient = jax.value_and_grad(stage.loss)(params, batch, noise, hp, progress)
+            updates, moments = optimizer.update(gradient, moments, params)
+            return (optax.apply_updates(params, updates), moments), loss
+
+        numbers = state.step + jnp.arange(length, dtype=jnp.int32)
+        (params, moments), losses = jax.lax.scan(one, (state.params, state.optimizer), numbers)
+        loss = jnp.mean(losses)
+        metrics = task.evaluate(stage.scores(world, {**done, stage.name: params}, hp), stage.heldout(world), full=False)
+        score = task.sign * metrics[task.select]
+        diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
+        better = ~diverged & (score > state.best_score)
+        waited = jnp.where(better, 0, state.waited + 1)
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, state.best)
+        return State(
+            params,
+            moments,
+            best,
+            best_score=jnp.where(better, score, state.best_score),
+            waited=waited,
+            step=state.step + length,
+            active=~diverged & (waited < patience),
+            diverged=diverged,
+        ), Block(loss, metrics)
+
+    def block(world: World, each: Any) -> tuple[State, Block]:
+        state, done, key, hp = each
+        empty = jax.eval_shape(steps, world, state, done, key, hp)[1]
+
+        def rest(*_: Any) -> tuple[State, Block]:
+            return state, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), empty)
+
+        return jax.lax.cond(state.active, steps, rest, world, state, done, key, hp)
+
+    return block
+
+
+def _optimizer(stage: Fit, hp: Hp) -> optax.GradientTransformation:
+    plain = stage.optimizer(hp)
+    if stage.frozen is None:
+        return plain
+    return optax.chain(plain, optax.masked(optax.set_to_zero(), stage.frozen))
+
+
+def _records(stage: Fit, report: Block, active: np.ndarray, step: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "stage": stage.name,
+            "step": step,
+            "loss": float(report.loss[i]),
+            **{name: float(value[i]) for name, value in report.metrics.items()},
+        }
+        if active[i]
+        else {}
+        for i in range(len(active))
+    ]
