@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfer.config import FileDomains, Files
+from transfer.data import near_duplicates
 from transfer.data.clean import clean
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.near_duplicates import editions, mirrors
@@ -66,6 +67,13 @@ def test_links_join_into_components() -> None:
     chain = rated("a", "1234") + rated("b", "12345") + rated("c", "23456")  # a and c alone share half: not linked
     assert editions(frame(rated("a", "1234") + rated("c", "23456")), 0.6, 2) == {}
     assert editions(frame(chain), 0.6, 2) == {"a": "b", "c": "b"}
+
+
+def test_the_blocks_of_a_large_product_join_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "BLOCK", 2)
+    apart = [row for item, users in zip("abcde", ["12", "34", "56", "78", "34"], strict=True) for row in rated(item, users)]
+    assert editions(frame(apart), 0.6, 2) == {"e": "b"}
+    assert mirrors(frame(rated("x", "34")), frame(apart), 0.6, 2) == {"b", "e"}
 
 
 def test_both_thresholds_count() -> None:

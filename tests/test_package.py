@@ -32,9 +32,7 @@ def test_wheel_has_the_code_and_every_config_and_nothing_else(wheel: Path) -> No
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"transfer/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     modules = {
-        path.relative_to(ROOT).as_posix()
-        for top in ("transfer", "hydra_plugins")
-        for path in (ROOT / top).rglob("*.py")
+        path.relative_to(ROOT).as_posix() for top in ("transfer", "hydra_plugins") for path in (ROOT / top).rglob("*.py")
     }
     assert "transfer/conf/config.yaml" in names
     assert "hydra_plugins/transfer_searchpath.py" in names
@@ -42,7 +40,7 @@ def test_wheel_has_the_code_and_every_config_and_nothing_else(wheel: Path) -> No
     meta = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert {name.split("/")[0] for name in names - meta} == {"transfer", "hydra_plugins"}
     assert {Path(name).suffix for name in names - meta} <= {".py", ".yaml", ".typed"}
-    assert not [name for name in names if "test" in name or "/data/" in name.removeprefix("transfer/data/")]
+    assert not [name for name in names if "tests" in name.split("/") or Path(name).name.startswith(("test_", "conftest"))]
 
 
 def test_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:

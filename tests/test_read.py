@@ -36,9 +36,7 @@ def real_data() -> Path:
 def domain_config(*overrides: str) -> FileDomains:
     with initialize_config_dir(str(CONF / "domain"), version_base=None):
         name, *rest = overrides
-        return FileDomains.model_validate(
-            OmegaConf.to_container(compose(name, [r.removeprefix("domain.") for r in rest]))
-        )
+        return FileDomains.model_validate(OmegaConf.to_container(compose(name, [r.removeprefix("domain.") for r in rest])))
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Files:
@@ -153,10 +151,14 @@ def test_item_columns_get_one_name_whatever_the_collection_calls_them(tmp_path: 
         assert read_domain(events.model_copy(update={"items": "items.csv"}), tmp_path).items.to_dicts() == [row]
 
 
+def test_the_item_table_may_have_another_format(tmp_path: Path) -> None:
+    write(tmp_path, "items.tsv", "asin\ttitle\nx\tOne; two, three\n")
+    files = write(tmp_path, "r.csv", "user;product\nu;x\n").model_copy(update={"items": "items.tsv", "separator": ";"})
+    assert read_domain(files.model_copy(update={"item": "product"}), tmp_path).items.rows() == [("x", "One; two, three")]
+
+
 def test_titles_may_stand_beside_the_interactions(tmp_path: Path) -> None:
-    files = write(tmp_path, "r.csv", "user,item,name\nu,x,The X\nv,x,The X\nv,y,\n").model_copy(
-        update={"title": "name"}
-    )
+    files = write(tmp_path, "r.csv", "user,item,name\nu,x,The X\nv,x,The X\nv,y,\n").model_copy(update={"title": "name"})
     assert read_domain(files, tmp_path).items.rows() == [("x", "The X"), ("y", None)]
 
 
@@ -184,6 +186,8 @@ FAULTS: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
         {"rating": "stars"},
         ["'stars'", "user, item, rating, time", "`rating: stars`"],
     ),
+    "line end in the header": ("a.csv", '"wh\no",item\na,i\n', {}, ["wh o, item"]),
+    "old line end in a row": ("a.csv", "user,item,rating\na\rb,i,x\n", {}, ["'x'"]),
     "one column": ("a.csv", "user;item\na;i\n", {}, ["`separator`"]),
     "rating is a word": ("a.csv", HEAD + "b,j,good,5\n", {}, ["line 3", "'good'", "correct or remove"]),
     "rating is empty": ("a.csv", HEAD + "b,j,,5\n", {}, ["line 3", "''", "rating"]),
@@ -192,6 +196,8 @@ FAULTS: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
     "rating too large for float32": ("a.csv", HEAD + "b,j,1e39,5\n", {}, ["line 3", "'1e39'"]),
     "rating off the scale": ("a.csv", HEAD + "b,j,6,5\n", {"scale": (1, 5)}, ["line 3", "'6'", "[1, 5]", "`scale`"]),
     "rating below the scale": ("a.csv", HEAD + "b,j,.4,5\n", {"scale": (0.5, 5)}, ["line 3", "'.4'", "[0.5, 5]"]),
+    "quotes are text in inter": ("a.inter", 'user\titem\trating\n"u\ti\t1\nv\tj\tx\n', {}, ["line 3", "'x'"]),
+    "lines above the header": ("a.csv", "\n\nuser,item,rating\na,i,x\n", {}, ["line 4", "'x'"]),
     "time is a date": ("a.csv", HEAD + "b,j,3,2014-05-20\n", {}, ["line 3", "'2014-05-20'", "1970"]),
     "time is negative": ("a.csv", HEAD + "b,j,3,-1\n", {}, ["line 3", "'-1'"]),
     "time is empty": ("a.csv", HEAD + "b,j,3,\n", {}, ["line 3", "time ''"]),
@@ -199,6 +205,7 @@ FAULTS: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
     "too many fields": ("a.csv", HEAD + "b,j,3,5\nb,k,3,5,9\n", {}, ["line 4", "5 fields", "has 4"]),
     "too many, last empty": ("a.csv", HEAD + "b,k,3,5,\n", {}, ["line 3", "5 fields"]),
     "too many, unused columns": ("a.csv", "user,item,x\na,i,1\na,i,1,2\n", {}, ["line 3", "4 fields"]),
+    "too many, columns nobody reads": ("a.csv", "user,item,x,y\na,i,1,2\na,i,1,2,3\n", {}, ["line 3", "5 fields"]),
     "too many, inter": ("a.inter", "user_id\titem_id\nu\ti\nu\ti\tj\n", {}, ["line 3", "3 fields"]),
     "too few fields": ("a.csv", HEAD + "b,j,3\n", {}, ["line 3", "3 fields", "has 4"]),
     "too few, unused column": ("a.csv", "user,item,x\na,i,1\na,i\n", {}, ["line 3", "2 fields"]),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -38,6 +38,8 @@ class Files(Frozen):
 
 
 def _as_files(value: Any) -> Any:
+    if value == "???":
+        raise ValueError("must be given: a file, such as books.inter, or {path: books.csv, user: reader, item: isbn}")
     return {"path": value} if isinstance(value, str) else value
 
 
@@ -55,6 +57,7 @@ class FileDomains(Frozen):
     target: Annotated[Files, BeforeValidator(_as_files)]
     source: Annotated[tuple[Files, ...], BeforeValidator(_as_list)]
     global_ids: bool
+    same_users: bool
     duplicates: Literal["last", "mean", "max", "error"]
     mirrored: Literal["keep", "drop", "error"]
     near_duplicates: Literal["merge", "report"]
@@ -135,6 +138,10 @@ class Method(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
+
+    if TYPE_CHECKING:  # the settings of methods, which only their own modules know
+
+        def __getattr__(self, key: str) -> Any: ...
 
 
 class Train(Frozen):

@@ -74,6 +74,6 @@ class Predictor:
 def _known(name: Any, index: dict[str, int], what: str) -> int:
     if name not in index:
         raise TransferError(
-            f"{what} {name!r} is unknown: no training event has it ({len(index):,} {what}s known, such as {next(iter(index))})"
+            f"{what} {name!r} is unknown: no training event has it; {len(index):,} are known, such as {next(iter(index))}"
         )
     return index[name]

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 console = Console(stderr=True)
 
@@ -53,7 +54,12 @@ class Progress:
     """A bar per gradient stage with loss, metric, steps per second and time left (nothing where not a terminal)."""
 
     def __init__(self, name: str, metric: str, shown: bool):
-        columns = [TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[report]}"), TimeRemainingColumn()]
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(30),
+            TextColumn("{task.fields[report]}"),
+            TimeRemainingColumn(),
+        ]
         self._bar = Bar(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
         self._task = self._bar.add_task(name, total=None, report="compiling")
         self._metric = metric

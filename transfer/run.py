@@ -134,9 +134,7 @@ def evaluate(
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(keys))]
 
 
-def describe_run(
-    config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int
-) -> dict[str, Any]:
+def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
     """What result.json says beside status and metrics: names, protocol, counts, seconds, versions, device, data."""
     device = jax.devices()[0]
     return {
@@ -174,7 +172,9 @@ def load_run(folder: Path) -> Result:
     config = check_settings(config)
     loaded = load_world(config)
     if loaded.fingerprint != facts["fingerprint"]:
-        raise TransferError(f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)")
+        raise TransferError(
+            f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)"
+        )
     task = build_task(config, loaded.world.scale)
     program = build_program(config, loaded.world, task)
     keys, hp = _replicas([config])

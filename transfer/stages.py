@@ -97,7 +97,8 @@ def _restore(
     facts = checkpoint.load_facts(path)
     if facts["ids"] != ids:
         raise TransferError(f"{path} belongs to a run with another configuration; give resume=false or another folder")
-    done_shapes, number = {}, facts["stage"]
+    done_shapes: dict[str, Any] = {}
+    number = facts["stage"]
     for stage in program.stages[:number]:
         done_shapes[stage.name] = parameter_shapes(stage, world, done_shapes, keys, hp, train)
     state_shapes = _shapes(start, program.stages[number], world, done_shapes, keys, hp, train)

@@ -44,9 +44,7 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
     write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode())
 
 
-def close_run(
-    folder: Path, config: Config, result: dict[str, Any], records: list[dict[str, Any]], parameters: Any
-) -> None:
+def close_run(folder: Path, config: Config, result: dict[str, Any], records: list[dict[str, Any]], parameters: Any) -> None:
     """Write what a finished run leaves; result.json comes last, so where it says `done` all the rest is there."""
     write_history(folder, records)
     save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]})
@@ -88,7 +86,7 @@ def upload(folder: Path) -> None:
     settings = wandb.Settings(silent=True, console="off", disable_git=True, save_code=False)
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "transfer"),
-        mode=os.environ.get("WANDB_MODE", "offline"),
+        mode="online" if os.environ.get("WANDB_MODE") == "online" else "offline",
         dir=str(folder),
         id=f"{result['id']}-{folder.parent.name}"[:60],
         name=f"{config['method']['name']}-{config['seed']}",

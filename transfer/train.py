@@ -55,7 +55,8 @@ def compiled(function: Callable[..., Any], mode: str, clock: Clock | None) -> Ca
     over_replicas = replicate(function, "map" if mode == "loop" else mode)
     if clock is None:
         return over_replicas
-    program, cache = jax.jit(over_replicas), []
+    program = jax.jit(over_replicas)
+    cache: list[Any] = []
 
     def call(shared: Any, each: Any) -> Any:
         if not cache:

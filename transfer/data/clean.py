@@ -81,9 +81,7 @@ def _drop(domain: Domain, unwanted: set[str], edition_of: dict[str, str]) -> Dom
 def _merge(domain: Domain, edition_of: dict[str, str]) -> Domain:
     """Rename every edition to the item that stays; what the item table does not know of it comes from its editions."""
     events = domain.events.with_columns(pl.col("item").replace(edition_of))
-    table = domain.items.with_columns(
-        pl.col("item").replace(edition_of), edition=pl.col("item").is_in(sorted(edition_of))
-    )
+    table = domain.items.with_columns(pl.col("item").replace(edition_of), edition=pl.col("item").is_in(sorted(edition_of)))
     known = pl.all().exclude("item", "edition").drop_nulls().first()
     # The row of the item that stays comes first, so that its own title wins; rows are otherwise left in their order.
     merged = table.sort("edition", maintain_order=True).group_by("item", maintain_order=True).agg(known)

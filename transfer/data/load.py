@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+
+import polars as pl
 
 from transfer.config import Config, FileDomains, SimulatedDomains, Split
 from transfer.data.clean import clean
@@ -37,4 +40,11 @@ def read_domains(
         return target, sources, {}
     target = read_domain(domains.target, data_dir)
     sources = [read_domain(files, data_dir) for files in domains.source]
+    if not domains.same_users:
+        sources = [_with_own_users(source) for source in sources]
     return (target, sources, {}) if as_they_are else clean(target, sources, domains)
+
+
+def _with_own_users(domain: Domain) -> Domain:
+    """The domain with its name before every user id, so that equal ids of strangers do not make one person of them."""
+    return replace(domain, events=domain.events.with_columns(user=pl.lit(f"{domain.name}/") + pl.col("user")))

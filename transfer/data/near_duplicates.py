@@ -50,9 +50,7 @@ def _raters(domains: list[pl.DataFrame], at_least: int) -> tuple[list[sparse.csr
     return matrices, names
 
 
-def _links(
-    a: sparse.csr_array, b: sparse.csr_array, jaccard: float, common_raters: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _links(a: sparse.csr_array, b: sparse.csr_array, jaccard: float, common_raters: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of `a` and rows of `b` with enough raters in common, as two aligned index arrays."""
     size_a, size_b, columns = np.diff(a.indptr), np.diff(b.indptr), b.T.tocsr()
     left, right = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]

@@ -209,7 +209,8 @@ def _column(table: Table, role: str, given: str | None) -> str | None:
 def _no_column(table: Table, problem: str, remedy: str) -> NoReturn:
     if len(table.schema) == 1:
         remedy += ", or set `separator` if that is several columns in one"
-    raise TransferError(f"{table.path}, line 1: {problem}; its columns are {', '.join(table.schema)}; {remedy}")
+    names = ", ".join(" ".join(name.split()) for name in table.schema)
+    raise TransferError(f"{table.path}, line 1: {problem}; its columns are {names}; {remedy}")
 
 
 def _text(table: Table, column: str) -> pl.Expr:
@@ -262,38 +263,37 @@ def _refuse(table: Table, rows: pl.DataFrame, column: str, bad: pl.Expr, problem
     if wrong.is_empty():
         return
     row = int(wrong["row"][0])
+    place = f"row {row + 1}"
     if table.separator:
-        line, fields = next(found for index, found in enumerate(_lines(table)) if index == row)
-        place, cell = f"line {line}", fields[list(table.schema).index(column)]
-    else:
-        place, cell = f"row {row + 1}", table.rows.select(column).slice(row, 1).collect().item()
-    raise TransferError(f"{table.path}, {place}: {problem.replace('CELL', repr(cell))}")
+        place = next((f"line {line}" for index, (line, _) in enumerate(_lines(table)) if index == row), place)
+    cell = table.rows.select(column).slice(row, 1).collect().item()
+    shown = "''" if cell is None else repr(cell)
+    raise TransferError(f"{table.path}, {place}: {problem.replace('CELL', shown)}")
 
 
 def _lines(table: Table) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row below the header; slow, for messages and doubtful files only."""
-    encoding = "utf-8-sig" if table.encoding.lower() in UTF8 else table.encoding
-    with table.path.open(encoding=encoding, newline="") as file:
+    with table.path.open(encoding=table.encoding, newline="") as file:
         quotes: Literal[0, 3] = csv.QUOTE_NONE if table.path.suffix in UNQUOTED else csv.QUOTE_MINIMAL
         reader = csv.reader(file, delimiter=table.separator, quoting=quotes)
-        while not next(reader):
-            pass
-        line = reader.line_num + 1
-        for fields in reader:
-            yield line, fields
+        try:
+            while not next(reader):
+                pass
             line = reader.line_num + 1
+            for fields in reader:
+                yield line, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise TransferError(f"{table.path}: {error}; is a quote left open? Repair the file") from None
 
 
 def _blank_rows(table: Table) -> list[int]:
     """Rows that are empty lines; refuses rows with more or fewer fields than the header."""
     blank, width = [], len(table.schema)
-    try:
-        for index, (line, fields) in enumerate(_lines(table)):
-            if not fields:
-                blank.append(index)
-            elif len(fields) != width:
-                problem = f"{len(fields)} fields, the header has {width}; repair or remove the row"
-                raise TransferError(f"{table.path}, line {line}: {problem}")
-    except csv.Error as error:
-        raise TransferError(f"{table.path}: {error}; is a quote left open? Repair the file") from None
+    for index, (line, fields) in enumerate(_lines(table)):
+        if not fields:
+            blank.append(index)
+        elif len(fields) != width:
+            problem = f"{len(fields)} fields, the header has {width}; repair or remove the row"
+            raise TransferError(f"{table.path}, line {line}: {problem}")
     return blank

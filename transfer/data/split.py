@@ -101,7 +101,9 @@ def _global_time(target: Domain, sources: list[Domain], config: Split, data_dir:
     """One cut in time for all domains: training is before it everywhere, so no source event after it is seen."""
     for domain in [target, *sources]:
         if domain.events["time"].null_count():
-            raise TransferError(f"split=global_time needs a time for every event, and {domain.name} has none; use split=ratio")
+            raise TransferError(
+                f"split=global_time needs a time for every event, and {domain.name} has none; use split=ratio"
+            )
     times = target.events["time"].sort()
     test_share, valid_share = config.test or 0.0, config.valid or 0.0
     cut = times[int(len(times) * (1 - test_share - valid_share))]
@@ -124,7 +126,7 @@ def _files(target: Domain, sources: list[Domain], config: Split, data_dir: Path)
         raise TransferError("split=files knows one source (source_train.tsv); drop the others from domain.source")
     folder = Path(config.dir) if Path(config.dir).exists() else data_dir / config.dir
     read = {name: _read_part(folder, name) for name in ("target_train", "target_valid", "target_test")}
-    source = ()
+    source: tuple[pl.DataFrame, ...] = ()
     if sources:
         kept, stop = _read_part(folder, "source_train"), _read_part(folder, "source_valid")
         marked = [kept.with_columns(stop=pl.lit(False)), stop.with_columns(stop=pl.lit(True))]
@@ -179,9 +181,7 @@ def _shuffled(events: pl.DataFrame, name: str, seed: int, by: str | None = None)
     ordered = events.sort("user", "item")
     ordered = ordered.with_columns(draw=pl.Series(_random(name, seed).random(len(ordered))))
     ordered = ordered.sort(["user", by, "draw"] if by else ["user", "draw"])
-    return ordered.with_columns(
-        rank=pl.int_range(pl.len()).over("user"), count=pl.len().over("user").cast(pl.Int64)
-    )
+    return ordered.with_columns(rank=pl.int_range(pl.len()).over("user"), count=pl.len().over("user").cast(pl.Int64))
 
 
 def _with_stop(events: pl.DataFrame, name: str, config: Split) -> pl.DataFrame:

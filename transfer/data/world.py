@@ -129,7 +129,7 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     index = {"users": users, "items": items[0]}
     coded = {name: _coded(part, **index) for name, part in hidden.items()}
     seen = _coded(train, **index)
-    world = World(
+    host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
         valid=_heldout(coded["valid"], [seen], seen, len(items[0])),
@@ -138,7 +138,9 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     )
     summary = _summary(target, sources, train, visible, hidden, users, counts)
     titles = {i: t for i, t in target.items.select("item", "title").iter_rows() if t}
-    return Loaded(world, users.to_list(), items[0].to_list(), titles, summary, _fingerprint(world))
+    return Loaded(
+        jax.tree.map(jax.numpy.asarray, host), users.to_list(), items[0].to_list(), titles, summary, _fingerprint(host)
+    )
 
 
 def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float]) -> pl.DataFrame:
@@ -193,7 +195,9 @@ def _interactions(events: Coded, n_users: int, n_items: int) -> Interactions:
     starts = np.zeros(n_users + 1, np.int32)
     np.cumsum(np.bincount(events["user"], minlength=n_users), out=starts[1:])
     longest = 1 << int(np.diff(starts).max(initial=1) - 1).bit_length()  # a power of two, so that splits share programs
-    return Interactions(events["user"], events["item"], events["rating"], starts, n_users, n_items, longest)  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {"users": events["user"], "items": events["item"], "ratings": events["rating"]}
+    arrays["starts"] = starts
+    return Interactions(**arrays, n_users=n_users, n_items=n_items, longest=longest)
 
 
 def _heldout(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> Heldout:
@@ -208,9 +212,12 @@ def _heldout(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> He
     of_users = np.isin(known["user"], users)
     seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width)
     popularity = np.bincount(train["item"], minlength=n_items).astype(np.float32)
-    return Heldout(
-        padded.reshape(chunks, width), row, item, rating, seen_row, seen_item, popularity, len(users), len(hidden["user"])
-    )  # type: ignore[arg-type]
+    arrays: dict[str, Any] = {
+        "users": padded.reshape(chunks, width),
+        **{"row": row, "item": item, "rating": rating, "seen_row": seen_row, "seen_item": seen_item},
+        "popularity": popularity,
+    }
+    return Heldout(**arrays, n_users=len(users), n_events=len(hidden["user"]))
 
 
 def _chunked(events: Coded, users: np.ndarray, chunks: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

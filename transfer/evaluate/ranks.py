@@ -32,37 +32,34 @@ def user_metrics(
     step = jnp.clip((misses - position[None, :-1]) / jnp.maximum(tied[:, None] - position[None, :-1], 1.0), 0.0, 1.0)
     survive = jnp.concatenate([jnp.ones((row.shape[0], 1)), jnp.cumprod(step, axis=1)], axis=1)
 
-    def per_user(values: jax.Array) -> jax.Array:
-        return jnp.zeros(width).at[row].add(values, mode="drop")
-
-    def best_of_user(values: jax.Array) -> jax.Array:
-        return jnp.zeros(width).at[row].max(values, mode="drop")
-
-    count = jnp.sum(relevant, axis=1)
-    bad = jnp.where(jnp.any(jnp.isnan(scores), axis=1) & (count > 0), jnp.nan, 0.0)
-    total = jnp.maximum(count, 1).astype(jnp.float32)
-    result = {}
+    sums, maxima = [], []
     for k in ks:
         first, last = jnp.minimum(above, k), jnp.minimum(above + tied, k)
         low, high = first.astype(jnp.int32), last.astype(jnp.int32)
-        found = per_user((last - first) / tied)
-        gain = per_user((discount[high] - discount[low]) / tied)
+        harmonics = harmonic[high] - harmonic[low]
         # given that the item stands at position r, its group has (r - g - 1)(m - 1)/(t - 1) relevant ones before it
         slope = (ties["relevant_tied"] - 1) / jnp.maximum(tied - 1, 1.0)
-        harmonics = harmonic[high] - harmonic[low]
         before = (ties["relevant_above"] + 1) * harmonics + slope * (last - first - (above + 1) * harmonics)
-        within = (high - low)[:, None]  # positions of the group inside the list
-        reached = jnp.take_along_axis(survive, within, axis=1)[:, 0]
-        inside = position[None, 1:] <= within
-        rank = above[:, None] + position[None, 1:]
-        reciprocal = jnp.sum(jnp.where(inside, (survive[:, :-1] - survive[:, 1:]) / rank, 0.0), axis=1)
-        ideal = discount[jnp.minimum(count, k)]
+        sums += [(last - first) / tied, (discount[high] - discount[low]) / tied, before / tied]
+        inside = position[None, 1:] <= (last - first)[:, None]  # positions of the group inside the list
+        found_at = jnp.where(inside, survive[:, :-1] - survive[:, 1:], 0.0)
+        maxima += [jnp.sum(found_at / (above[:, None] + position[None, 1:]), axis=1), jnp.sum(found_at, axis=1)]
+
+    # the sums count every relevant item, the maxima the user's best group, where the first of them stands
+    summed = jnp.zeros((width, len(sums))).at[row].add(jnp.stack(sums, axis=1), mode="drop")
+    best = jnp.zeros((width, len(maxima))).at[row].max(jnp.stack(maxima, axis=1), mode="drop")
+    count = jnp.sum(relevant, axis=1)
+    bad = jnp.where(jnp.any(jnp.isnan(scores), axis=1) & (count > 0), jnp.nan, 0.0)
+    total = jnp.maximum(count, 1).astype(jnp.float32)
+    result: dict[str, jax.Array] = {}
+    for i, k in enumerate(ks):
+        found, gain, precisions = (summed[:, 3 * i + j] for j in range(3))
         values = {
             "recall": found / total,
-            "ndcg": gain / jnp.maximum(ideal, 1e-9),
-            "mrr": best_of_user(reciprocal),
-            "map": per_user(before / tied) / jnp.minimum(total, k),
-            "hit": best_of_user(1 - reached),
+            "ndcg": gain / jnp.maximum(discount[jnp.minimum(count, k)], 1e-9),
+            "mrr": best[:, 2 * i],
+            "map": precisions / jnp.minimum(total, k),
+            "hit": best[:, 2 * i + 1],
             "precision": found / k,
         }
         result |= {f"{name}@{k}": value + bad for name, value in values.items()}

@@ -9,7 +9,20 @@ import jax
 
 from transfer.config import Config
 from transfer.data.world import World
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Task, model_scores, stream, supervised, target
+from transfer.program import (
+    Done,
+    Fit,
+    Hp,
+    Model,
+    Needs,
+    Params,
+    Program,
+    Task,
+    model_scores,
+    stream,
+    supervised,
+    target,
+)
 
 NEEDS = Needs(source=True, shared_users=True)
 

@@ -6,6 +6,8 @@ f(z^source), the others with their own z^target. EMCDR (Man, Shen, Jin, Cheng 20
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 
 from transfer import config
 from transfer.config import Config
-from transfer.data.world import World
+from transfer.data.world import Heldout, Interactions, Side, World
 from transfer.models import perceptron
 from transfer.models.histories import user_counts
 from transfer.program import (
@@ -50,8 +52,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             model,
             size,
             side=side,
-            events=lambda world, side=side: side(world).fit,
-            heldout=lambda world, side=side: side(world).stop,
+            events=partial(_fit_events, side),
+            heldout=partial(_stop_events, side),
         )
         for name, side in (("source", first_source), ("target", target))
     ]
@@ -101,6 +103,14 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         optimizer=adam,
     )
     return Program((*factors, Solve("map", solve) if linear else learn), scores)
+
+
+def _fit_events(side: Callable[[World], Side], world: World) -> Interactions:
+    return side(world).fit
+
+
+def _stop_events(side: Callable[[World], Side], world: World) -> Heldout:
+    return side(world).stop
 
 
 def _has_events(world: World, side: str) -> jax.Array:

@@ -14,4 +14,6 @@ NEEDS = Needs(tasks=("rating",))
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     solve = Solve("mean", lambda world, done, hp, key: {"mean": jnp.mean(world.target.train.ratings)})
 
-    return Program((solve,), lambda world, done, hp: lambda users: jnp.full((len(users), world.n_items), done["mean"]["mean"]))
+    return Program(
+        (solve,), lambda world, done, hp: lambda users: jnp.full((len(users), world.n_items), done["mean"]["mean"])
+    )

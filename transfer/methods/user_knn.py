@@ -36,9 +36,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             values[0] = values[0] - base["user"][events[0].users]
         else:
             base, values = {}, [jnp.ones_like(e.ratings) for e in events]
-        square = sum(
-            jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in zip(events[1:], values[1:], strict=True)
-        )
+        square = sum(jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in zip(events[1:], values[1:], strict=True))
         return {"base": base, "values": values, "norm": jnp.sqrt(square)}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:

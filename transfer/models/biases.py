@@ -37,8 +37,8 @@ def source_biases(world: World, hp: Hp) -> Params:
     items = item_biases(events, hp["damping"])
     total, count = jnp.zeros(world.n_users), jnp.zeros(world.n_users)
     for side in world.sources:
-        total += jnp.zeros(world.n_users).at[side.train.users].add(
-            residuals(side.train, item_biases(side.train, hp["damping"]))
+        total += (
+            jnp.zeros(world.n_users).at[side.train.users].add(residuals(side.train, item_biases(side.train, hp["damping"])))
         )
         count += histories.user_counts(side.train)
     deviation = total / (count + hp["user_damping"])

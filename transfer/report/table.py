@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +34,9 @@ def print_run(result: Result, short: bool = False) -> None:
 def world_table(facts: dict[str, Any]) -> Table:
     """Users, items and events of every part of a world, and what was lost on the way."""
     world = facts["world"]
-    table = Table(title=f"world {facts['domain']}: {world['users']:,} users, {world['users_trained_in_both']:,} trained in both")
+    table = Table(
+        title=f"world {facts['domain']}: {world['users']:,} users, {world['users_trained_in_both']:,} trained in both"
+    )
     for column in ("part", "users", "items", "events"):
         table.add_column(column, justify="left" if column == "part" else "right")
     parts = [(f"{world['target']['name']} {part}", world["target"][part]) for part in ("train", "valid", "test")]

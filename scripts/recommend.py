@@ -1,0 +1,68 @@
+"""Books for readers from a finished run: `python scripts/recommend.py RUN_DIR --users U1,U2 --k 10`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from transfer.errors import TransferError
+from transfer.predictor import Recommendation
+from transfer.run import load_run
+
+SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
+
+
+def main() -> None:
+    """Print lists for some users, or write those of all users to a CSV or Parquet file."""
+    arguments = _arguments()
+    try:
+        recommend(arguments.run_dir, arguments.users, arguments.k, arguments.out)
+    except TransferError as error:
+        sys.exit(f"error: {error}")
+
+
+def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) -> None:
+    """Lists of the run in `run_dir`; without users those of everybody. Raises TransferError for unknown users or files."""
+    if k < 1:
+        raise TransferError(f"--k {k}: give a list length of 1 or more")
+    if users is None and out is None:
+        raise TransferError("name readers with --users U1,U2, or a file for everybody's lists with --out lists.csv")
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise TransferError(f"--out {out}: give a name that ends in .csv or .parquet")
+    predictor = load_run(run_dir).predictor
+    lists = predictor.recommend(users or predictor.loaded.users, k)
+    if out is None:
+        _print(lists)
+        return
+    rows = [{"user": user, **line._asdict()} for user, lines in lists.items() for line in lines]
+    table = pl.DataFrame(rows, schema=SCHEMA)
+    table.write_csv(out) if out.suffix == ".csv" else table.write_parquet(out)
+    print(f"{len(lists):,} lists of up to {k} items written to {out}")
+
+
+def _print(lists: dict[str, list[Recommendation]]) -> None:
+    for user, lines in lists.items():
+        table = Table(title=f"for {user}", title_justify="left")
+        for column in ("rank", "title", "id", "score"):
+            table.add_column(column, justify="right" if column in ("rank", "score") else "left")
+        for line in lines:
+            table.add_row(str(line.rank), line.title or "(no title known)", line.item, f"{line.score:.3f}")
+        Console().print(table)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_dir", type=Path, help="the folder that the run printed")
+    parser.add_argument("--users", type=lambda text: text.split(","), help="user ids, comma separated; default: all")
+    parser.add_argument("--k", type=int, default=10, help="length of the lists (default 10)")
+    parser.add_argument("--out", type=Path, help="write the lists to this .csv or .parquet file")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
