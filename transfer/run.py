@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer import checkpoint, track
-from transfer.config import Config, Train
+from transfer.compiler import Clock, Compiler, Replicas
+from transfer.config import Config
 from transfer.data.load import load_world
 from transfer.data.world import Loaded, World
 from transfer.errors import TransferError
 from transfer.predictor import Predictor
-from transfer.program import Done, Hp, Program, Task
+from transfer.program import Done, Program, Task
 from transfer.progress import Interrupted, interruptible
 from transfer.registry import build_program, build_task, check_settings
 from transfer.stages import diverged, parameter_shapes, run_stages, selected
-from transfer.train import Clock, compiled
 
 
 @dataclass(frozen=True)
@@ -79,28 +80,28 @@ def run_batch(configs: Sequence[Config], folders: Sequence[Path] | None = None) 
 
 
 def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Result]:
-    clock: Clock = {}
+    clock: Clock = {"load": 0.0, "compile": 0.0}
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded = load_world(config)
-    world = loaded.world
-    task = build_task(config, world.scale)
-    program = build_program(config, world, task)
+    task = build_task(config, loaded.world.scale)
+    program = build_program(config, loaded.world, task)
+    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint))
     clock["load"] = time.perf_counter() - began
     ids = [each.run_id(loaded.fingerprint) for each in configs]
-    keys, hp = _replicas(configs)
+    replicas = replicas_of(configs)
 
     began = time.perf_counter()
     path = folders[0] / track.CHECKPOINT if folders else None
     with interruptible():
         done, records = run_stages(
-            program, task, world, keys, hp, config.train, clock, ids=ids, path=path, resume=configs[0].resume
+            program, task, loaded.world, replicas, config.train, run, ids=ids, path=path, resume=config.resume
         )
-    clock["train"] = time.perf_counter() - began - clock.get("compile", 0.0)
+    clock["train"] = time.perf_counter() - began - clock["compile"]
 
-    began, compiling = time.perf_counter(), clock.get("compile", 0.0)
-    metrics = evaluate(program, task, world, done, keys, hp, config.train, clock)
-    clock["evaluate"] = time.perf_counter() - began - (clock.get("compile", 0.0) - compiling)
+    began, compiling = time.perf_counter(), clock["compile"]
+    metrics = evaluate(program, task, loaded.world, done, replicas, run)
+    clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
     for i, each in enumerate(configs):
@@ -119,19 +120,25 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
     return results
 
 
+@lru_cache(maxsize=8)
+def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
+    """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
+    return {}
+
+
 def evaluate(
-    program: Program, task: Task, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock
+    program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler
 ) -> list[dict[str, dict[str, float]]]:
     """Metrics of the validation and the test part, from the selected parameters: one {part: {name: value}} per replica."""
 
     def one(world: World, each: Any) -> dict[str, dict[str, jax.Array]]:
-        done, _, hp = each
+        done, (_, hp) = each
         parts = {"valid": world.valid, "test": world.test}
         scores = program.scores(world, done, hp)
         return {name: task.evaluate(scores, part, full=True) for name, part in parts.items() if part.n_events}
 
-    values = jax.device_get(compiled(one, train.replicas, clock)(world, (done, keys, hp)))
-    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(keys))]
+    values = jax.device_get(run("evaluate", one, world, (done, replicas)))
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
 
 
 def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
@@ -177,19 +184,19 @@ def load_run(folder: Path) -> Result:
         )
     task = build_task(config, loaded.world.scale)
     program = build_program(config, loaded.world, task)
-    keys, hp = _replicas([config])
     shapes: dict[str, Any] = {}
     for stage in program.stages:
-        shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, keys, hp, config.train)
+        shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, replicas_of([config]))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
     return Result(config, facts, parameters, Predictor(loaded, program, parameters, config.hp), folder)
 
 
-def _replicas(configs: list[Config]) -> tuple[jax.Array, Hp]:
-    """Keys [R] and hp {name: [R]} of configurations with one static part."""
+def replicas_of(configs: list[Config]) -> Replicas:
+    """The traced part of configurations with one static part."""
     keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
-    return keys, {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
+    hp = {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
+    return Replicas(keys, hp)
 
 
 def _use_compilation_cache() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from transfer import checkpoint
+from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Done, Fit, Hp, Program, Task
+from transfer.program import Done, Fit, Program, Solve, Task
 from transfer.progress import Interrupted, Progress, console, interrupted
-from transfer.train import Clock, State, fit, solve, start
+from transfer.train import State, fit, solve, start
 
 Records = list[list[dict[str, Any]]]  # per replica, one object per evaluation
 
@@ -24,10 +26,9 @@ def run_stages(
     program: Program,
     task: Task,
     world: World,
-    keys: jax.Array,
-    hp: Hp,
+    replicas: Replicas,
     train: Train,
-    clock: Clock,
+    run: Compiler,
     *,
     ids: list[str],
     path: Path | None = None,
@@ -42,16 +43,16 @@ def run_stages(
     records: Records = [[] for _ in ids]
     first, state = 0, None
     if resume and path and path.exists():
-        first, done, state, records = _restore(path, program, world, keys, hp, train, ids)
+        first, done, state, records = _restore(path, program, world, replicas, ids)
     for number, stage in enumerate(program.stages):
         if number < first:
             continue
         if not isinstance(stage, Fit):
-            done = {**done, stage.name: solve(stage, world, done, keys, hp, train, clock)}
+            done = {**done, stage.name: solve(stage, world, done, replicas, run)}
             continue
         if state is None:
-            state = start(stage, world, done, keys, hp, train, clock)
-        state = _fit(number, stage, task, world, done, keys, hp, train, clock, state, records, ids, path)
+            state = start(stage, world, done, replicas, run)
+        state = _fit(number, stage, task, world, done, replicas, train, run, state, records, ids, path)
         done, state = {**done, stage.name: state.best}, None
     return done, records
 
@@ -62,10 +63,9 @@ def _fit(
     task: Task,
     world: World,
     done: Done,
-    keys: jax.Array,
-    hp: Hp,
+    replicas: Replicas,
     train: Train,
-    clock: Clock,
+    run: Compiler,
     state: State,
     records: Records,
     ids: list[str],
@@ -87,38 +87,39 @@ def _fit(
             raise Interrupted
 
     with Progress(stage.name, task.select, train.progress) as bar:
-        return fit(stage, task, world, done, keys, hp, train, state, clock, on_block)
+        return fit(stage, task, world, done, replicas, train, state, run, on_block)
 
 
 def _restore(
-    path: Path, program: Program, world: World, keys: jax.Array, hp: Hp, train: Train, ids: list[str]
+    path: Path, program: Program, world: World, replicas: Replicas, ids: list[str]
 ) -> tuple[int, Done, State, Records]:
     """The stage number, earlier parameters, state and records of a checkpoint. TransferError where it is another run's."""
     facts = checkpoint.load_facts(path)
     if facts["ids"] != ids:
         raise TransferError(f"{path} belongs to a run with another configuration; give resume=false or another folder")
-    done_shapes: dict[str, Any] = {}
-    number = facts["stage"]
+    number: int = facts["stage"]
+    done: dict[str, Any] = {}
     for stage in program.stages[:number]:
-        done_shapes[stage.name] = parameter_shapes(stage, world, done_shapes, keys, hp, train)
-    state_shapes = _shapes(start, program.stages[number], world, done_shapes, keys, hp, train)
-    tree = checkpoint.load_tree(path, {"done": done_shapes, "state": state_shapes})
+        done[stage.name] = parameter_shapes(stage, world, done, replicas)
+    state = _shapes(start, program.stages[number], world, done, replicas)
+    tree = checkpoint.load_tree(path, {"done": done, "state": state})
     tree = jax.tree.map(jax.numpy.asarray, tree)
-    step = int(tree["state"].step.max())
-    console.print(f"resuming stage {program.stages[number].name} after step {step:,}")
+    console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], tree["state"], facts["records"]
 
 
-def parameter_shapes(stage: Any, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train) -> Any:
+def parameter_shapes(stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
     """Shapes of a stage's parameters with their leading replica axis, without computing them."""
     if isinstance(stage, Fit):
-        return _shapes(start, stage, world, done, keys, hp, train).params
-    return _shapes(solve, stage, world, done, keys, hp, train)
+        return _shapes(start, stage, world, done, replicas).params
+    return _shapes(solve, stage, world, done, replicas)
 
 
-def _shapes(function: Any, stage: Any, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train) -> Any:
-    traceable = train.model_copy(update={"replicas": "map"})
-    return jax.eval_shape(lambda w, d, k, h: function(stage, w, d, k, h, traceable, None), world, done, keys, hp)
+def _shapes(function: Any, stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
+    def trace(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
+        return over_replicas(one, "map")(shared, each)
+
+    return jax.eval_shape(lambda w, d, r: function(stage, w, d, r, trace), world, done, replicas)
 
 
 def selected(records: list[dict[str, Any]], task: Task) -> dict[str, dict[str, Any]]:

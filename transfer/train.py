@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from transfer.compiler import Compiler, Replicas
 from transfer.config import Train
 from transfer.data.world import World
 from transfer.program import Done, Fit, Hp, Params, Solve, Task, stream
 
-# Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside compiled programs.
-Clock = dict[str, float]
+# (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
+Run = Callable[..., Any]
 
 
 class State(NamedTuple):
@@ -39,68 +40,21 @@ class Block(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
-def replicate(function: Callable[..., Any], mode: str) -> Callable[..., Any]:
-    """function(shared, each) over the leading axis of `each`, by vmap or by lax.map; the results are stacked alike."""
-    if mode == "vmap":
-        return lambda shared, each: jax.vmap(function, in_axes=(None, 0))(shared, each)
-    return lambda shared, each: jax.lax.map(lambda one: function(shared, one), each)
-
-
-def compiled(function: Callable[..., Any], mode: str, clock: Clock | None) -> Callable[..., Any]:
-    """function(shared, each) over replicas as one compiled program; its compile time is added to the clock.
-
-    Without a clock the function is not compiled: for tracing shapes.
-    """
-    mode = resolve(mode)
-    over_replicas = replicate(function, "map" if mode == "loop" else mode)
-    if clock is None:
-        return over_replicas
-    program = jax.jit(over_replicas)
-    cache: list[Any] = []
-
-    def call(shared: Any, each: Any) -> Any:
-        if not cache:
-            start = time.perf_counter()
-            cache.append(program.lower(shared, each).compile())
-            clock["compile"] = clock.get("compile", 0.0) + time.perf_counter() - start
-        return cache[0](shared, each)
-
-    if mode == "loop":
-        return lambda shared, each: _stack([call(shared, row) for row in _rows(each)])
-    return call
-
-
-def resolve(mode: str) -> str:
-    """`auto` is lax.map on CPUs, where vectorised scatters are slow, and vmap elsewhere."""
-    if mode != "auto":
-        return mode
-    return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
-def _rows(each: Any) -> list[Any]:
-    count = jax.tree.leaves(each)[0].shape[0]
-    return [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], each) for i in range(count)]
-
-
-def _stack(rows: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
-
-
-def solve(stage: Solve, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock | None) -> Params:
-    """The closed form of a stage for every replica: keys [R], hp and done with a leading axis R -> params [R]."""
+def solve(stage: Solve, world: World, done: Done, replicas: Replicas, run: Run) -> Params:
+    """The closed form of a stage for every replica: done with a leading axis R -> params [R]."""
 
     def one(world: World, each: Any) -> Params:
-        done, key, hp = each
+        done, (key, hp) = each
         return stage.solve(world, done, hp, stream(key, stage.name))
 
-    return compiled(one, train.replicas, clock)(world, (done, keys, hp))
+    return run(f"{stage.name}/solve", one, world, (done, replicas))
 
 
-def start(stage: Fit, world: World, done: Done, keys: jax.Array, hp: Hp, train: Train, clock: Clock | None) -> State:
+def start(stage: Fit, world: World, done: Done, replicas: Replicas, run: Run) -> State:
     """The state before the first step, for every replica."""
 
     def one(world: World, each: Any) -> State:
-        done, key, hp = each
+        done, (key, hp) = each
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
             params=params,
@@ -113,7 +67,7 @@ def start(stage: Fit, world: World, done: Done, keys: jax.Array, hp: Hp, train: 
             diverged=jnp.bool_(False),
         )
 
-    return compiled(one, train.replicas, clock)(world, (done, keys, hp))
+    return run(f"{stage.name}/start", one, world, (done, replicas))
 
 
 def fit(
@@ -121,11 +75,10 @@ def fit(
     task: Task,
     world: World,
     done: Done,
-    keys: jax.Array,
-    hp: Hp,
+    replicas: Replicas,
     train: Train,
     state: State,
-    clock: Clock,
+    run: Compiler,
     on_block: Callable[[State, list[dict[str, Any]], int, int], None],
 ) -> State:
     """Run a stage from `state` until every replica has stopped early, diverged or used its epochs.
@@ -134,23 +87,24 @@ def fit(
     replica (none for replicas that had stopped); an exception raised there ends the fit.
     """
     steps_per_epoch = max(1, -(-stage.size(world) // train.batch_size))
-    total, length = train.epochs * steps_per_epoch, train.evaluate_every * steps_per_epoch
-    block = compiled(make_block(stage, task, train.patience, total, length), train.replicas, clock)
+    length = train.evaluate_every * steps_per_epoch
+    total = -(-train.epochs // train.evaluate_every) * length
+    block = make_block(stage, task, train.patience, total, length)
     while True:
         active = np.asarray(state.active)
         step = int(np.max(np.asarray(state.step)))
         if not active.any() or step >= total:
             return state
-        began, compiling = time.perf_counter(), clock.get("compile", 0.0)
-        state, report = block(world, (state, done, keys, hp))
+        began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
+        state, report = run(f"{stage.name}/block", block, world, (state, done, replicas))
         report = jax.device_get(report)
-        steps = time.perf_counter() - began - (clock.get("compile", 0.0) - compiling)
-        clock["steps"] = clock.get("steps", 0.0) + steps
-        on_block(state, _records(stage, report, active, min(step + length, total)), min(step + length, total), total)
+        steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
+        run.clock["steps"] = run.clock.get("steps", 0.0) + steps
+        on_block(state, _records(stage, report, active, step + length), step + length, total)
 
 
 def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:
-    """A block of `length` steps and one evaluation, for one replica: (world, (state, done, key, hp)) -> (state, Block)."""
+    """A block of `length` steps and one evaluation, per replica: (world, (state, done, (key, hp))) -> (state, Block)."""
 
     def steps(world: World, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
         optimizer = _optimizer(stage, hp)
@@ -185,7 +139,7 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         ), Block(loss, metrics)
 
     def block(world: World, each: Any) -> tuple[State, Block]:
-        state, done, key, hp = each
+        state, done, (key, hp) = each
         empty = jax.eval_shape(steps, world, state, done, key, hp)[1]
 
         def rest(*_: Any) -> tuple[State, Block]:

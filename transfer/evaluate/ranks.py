@@ -20,50 +20,47 @@ def user_metrics(
     constant scorer has recall k / N. Average-rank and optimistic rules misjudge such scorers.
     """
     width, n = scores.shape[0], max(ks)
-    ties = _ties(scores, relevant, row, item)
+    ties = {name: count[:, None] for name, count in _ties(scores, relevant, row, item).items()}  # [E, 1], against k
     above, tied = ties["above"], ties["tied"]
-    position = jnp.arange(n + 1, dtype=jnp.float32)
+    k = jnp.asarray(ks, jnp.float32)[None, :]
     ranks = np.arange(1, n + 1)
     discount = jnp.asarray(np.concatenate([[0.0], np.cumsum(1 / np.log2(ranks + 1))]), jnp.float32)
     harmonic = jnp.asarray(np.concatenate([[0.0], np.cumsum(1 / ranks)]), jnp.float32)
 
-    # survive[e, j]: none of the relevant items of e's tied group stands among the group's first j
-    misses = jnp.maximum(tied - ties["relevant_tied"], 0.0)[:, None]
-    step = jnp.clip((misses - position[None, :-1]) / jnp.maximum(tied[:, None] - position[None, :-1], 1.0), 0.0, 1.0)
-    survive = jnp.concatenate([jnp.ones((row.shape[0], 1)), jnp.cumprod(step, axis=1)], axis=1)
+    first, last = jnp.minimum(above, k), jnp.minimum(above + tied, k)  # the group's positions in the list
+    low, high = first.astype(jnp.int32), last.astype(jnp.int32)
+    harmonics = harmonic[high] - harmonic[low]
+    # given that the item stands at position r, its group has (r - g - 1)(m - 1)/(t - 1) relevant ones before it
+    slope = (ties["relevant_tied"] - 1) / jnp.maximum(tied - 1, 1.0)
+    before = (ties["relevant_above"] + 1) * harmonics + slope * (last - first - (above + 1) * harmonics)
+    every = jnp.concatenate([(last - first) / tied, (discount[high] - discount[low]) / tied, before / tied], axis=1)
 
-    sums, maxima = [], []
-    for k in ks:
-        first, last = jnp.minimum(above, k), jnp.minimum(above + tied, k)
-        low, high = first.astype(jnp.int32), last.astype(jnp.int32)
-        harmonics = harmonic[high] - harmonic[low]
-        # given that the item stands at position r, its group has (r - g - 1)(m - 1)/(t - 1) relevant ones before it
-        slope = (ties["relevant_tied"] - 1) / jnp.maximum(tied - 1, 1.0)
-        before = (ties["relevant_above"] + 1) * harmonics + slope * (last - first - (above + 1) * harmonics)
-        sums += [(last - first) / tied, (discount[high] - discount[low]) / tied, before / tied]
-        inside = position[None, 1:] <= (last - first)[:, None]  # positions of the group inside the list
-        found_at = jnp.where(inside, survive[:, :-1] - survive[:, 1:], 0.0)
-        maxima += [jnp.sum(found_at / (above[:, None] + position[None, 1:]), axis=1), jnp.sum(found_at, axis=1)]
+    # the chance that the first relevant item of the group stands at its position j, and that rank's reciprocal
+    position = jnp.arange(n, dtype=jnp.float32)[None, :]
+    others = jnp.maximum(tied - ties["relevant_tied"], 0.0)
+    miss = jnp.clip((others - position) / jnp.maximum(tied - position, 1.0), 0.0, 1.0)
+    survive = jnp.cumprod(miss, axis=1)
+    found_at = jnp.concatenate([1 - survive[:, :1], survive[:, :-1] - survive[:, 1:]], axis=1)
+    inside = position[:, None, :] < (last - first)[:, :, None]
+    group = jnp.stack([found_at / (above + position + 1), found_at], axis=1)[:, :, None, :]
+    best = jnp.sum(jnp.where(inside[:, None], group, 0.0), axis=-1)
 
     # the sums count every relevant item, the maxima the user's best group, where the first of them stands
-    summed = jnp.zeros((width, len(sums))).at[row].add(jnp.stack(sums, axis=1), mode="drop")
-    best = jnp.zeros((width, len(maxima))).at[row].max(jnp.stack(maxima, axis=1), mode="drop")
-    count = jnp.sum(relevant, axis=1)
-    bad = jnp.where(jnp.any(jnp.isnan(scores), axis=1) & (count > 0), jnp.nan, 0.0)
+    summed = jnp.zeros((width, every.shape[1])).at[row].add(every, mode="drop")
+    reached = jnp.zeros((width, 2, len(ks))).at[row].max(best, mode="drop")
+    count = jnp.sum(relevant, axis=1)[:, None]
     total = jnp.maximum(count, 1).astype(jnp.float32)
-    result: dict[str, jax.Array] = {}
-    for i, k in enumerate(ks):
-        found, gain, precisions = (summed[:, 3 * i + j] for j in range(3))
-        values = {
-            "recall": found / total,
-            "ndcg": gain / jnp.maximum(discount[jnp.minimum(count, k)], 1e-9),
-            "mrr": best[:, 2 * i],
-            "map": precisions / jnp.minimum(total, k),
-            "hit": best[:, 2 * i + 1],
-            "precision": found / k,
-        }
-        result |= {f"{name}@{k}": value + bad for name, value in values.items()}
-    return result
+    bad = jnp.where(jnp.any(jnp.isnan(scores), axis=1, keepdims=True) & (count > 0), jnp.nan, 0.0)
+    found, gain, precisions = jnp.split(summed, 3, axis=1)
+    values = {
+        "recall": found / total,
+        "ndcg": gain / jnp.maximum(discount[jnp.minimum(count, jnp.asarray(ks)[None, :])], 1e-9),
+        "mrr": reached[:, 0],
+        "map": precisions / jnp.minimum(total, k),
+        "hit": reached[:, 1],
+        "precision": found / k,
+    }
+    return {f"{name}@{at}": (value + bad)[:, i] for name, value in values.items() for i, at in enumerate(ks)}
 
 
 def _ties(scores: jax.Array, relevant: jax.Array, row: jax.Array, item: jax.Array) -> dict[str, jax.Array]:

@@ -117,15 +117,14 @@ def evaluate(
 
 def _lists(table: jax.Array, relevant: jax.Array, popularity: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
     """What the lists hold: `coverage` bool [items] recommended to anybody, `popularity` [B] mean training count."""
-    real = jnp.any(relevant, axis=1)
-    _, items = jax.lax.top_k(table, min(max(ks), table.shape[1]))
-    result = {}
-    for k in ks:
-        shown = items[:, :k]
-        hit = jnp.zeros(table.shape[1], jnp.int32).at[shown].add(real[:, None].astype(jnp.int32))
-        result[f"coverage@{k}"] = hit > 0
-        result[f"popularity@{k}"] = jnp.where(real, jnp.mean(popularity[shown], axis=1), 0.0)
-    return result
+    real = jnp.any(relevant, axis=1, keepdims=True)
+    _, shown = jax.lax.top_k(table, min(max(ks), table.shape[1]))
+    position = jnp.where(real, jnp.arange(shown.shape[1])[None, :], table.shape[1])
+    best = jnp.full(table.shape[1], table.shape[1]).at[shown].min(position)  # the best place that an item ever had
+    counts = jnp.cumsum(jnp.where(real, popularity[shown], 0.0), axis=1)
+    last = [min(k, shown.shape[1]) for k in ks]
+    coverage = {f"coverage@{k}": best < n for k, n in zip(ks, last, strict=True)}
+    return coverage | {f"popularity@{k}": counts[:, n - 1] / n for k, n in zip(ks, last, strict=True)}
 
 
 def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, number: jax.Array) -> jax.Array:
