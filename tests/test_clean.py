@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from pathlib import Path
@@ -25,17 +24,16 @@ from transfer.errors import TransferError
 Row = tuple[str, str, float | None, int | None]
 
 
-@pytest.fixture(scope="module")
-def real_data() -> Path:
-    folder = Path(os.environ.get("TRANSFER_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not (folder / "amazon-movies-books").is_dir():
-        pytest.skip("no real data: set TRANSFER_DATA to a folder that has amazon-movies-books")
-    return folder
-
-
 def config(**changes: Any) -> FileDomains:
     values = {"kind": "files", "name": "t", "target": "t", "source": "s", "global_ids": True, "duplicates": "last"}
-    values |= {"mirrored": "drop", "near_duplicates": "merge", "jaccard": 0.6, "common_raters": 2, "core": 0}
+    values |= {
+        "mirrored": "drop",
+        "near_duplicates": "merge",
+        "jaccard": 0.6,
+        "common_raters": 2,
+        "core": 0,
+        "same_users": True,
+    }
     return FileDomains.model_validate(values | changes)
 
 
@@ -111,8 +109,8 @@ def test_the_sparse_product_agrees_with_sets(
     assert mirrors(events(target), events(source), jaccard, common) == copies
 
 
-def test_the_editions_of_amazon_are_those_of_the_independent_pass(real_data: Path) -> None:
-    folder = real_data / "amazon-movies-books"
+def test_the_editions_of_amazon_are_those_of_the_independent_pass(data_dir: Path) -> None:
+    folder = data_dir / "amazon-movies-books"
     reference = json.loads((folder / "near_duplicates.json").read_text())
     books, movies = (read_domain(Files(path=f"{n}.inter", scale=(1, 5)), folder) for n in ("books", "movies"))
     for each in (books, movies):
@@ -130,8 +128,8 @@ def test_the_editions_of_amazon_are_those_of_the_independent_pass(real_data: Pat
     assert counts["movies"]["mirrored_by_raters"] == 5
 
 
-def test_a_large_catalogue_takes_seconds(real_data: Path) -> None:
-    folder = real_data / "amazon-movies-books-dated"
+def test_a_large_catalogue_takes_seconds(data_dir: Path) -> None:
+    folder = data_dir / "amazon-movies-books-dated"
     domains = [read_domain(Files(path=f"{n}.inter"), folder) for n in ("books", "movies")]
     start = time.perf_counter()
     editions(pl.concat([each.events for each in domains]), 0.6, 5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,6 @@ from transfer.errors import TransferError
 
 CONF = Path(__file__).parents[1] / "conf"
 WORLDS = ["amazon_movies_books", "amazon_movies_books_dated", "movielens_goodbooks", "movielens_bookcrossing"]
-
-
-@pytest.fixture(scope="module")
-def real_data() -> Path:
-    folder = Path(os.environ.get("TRANSFER_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not (folder / "amazon-movies-books").is_dir():
-        pytest.skip("no real data: set TRANSFER_DATA to a folder that has amazon-movies-books")
-    return folder
 
 
 def domain_config(*overrides: str) -> FileDomains:
@@ -270,16 +261,16 @@ def test_any_two_files_are_a_world_from_the_command_line() -> None:
     assert (named.target.path, named.target.user) == ("x.csv", "who")
     assert [(f.path, f.item) for f in named.source] == [("a.csv", None), ("b.csv", "i")]
     with pytest.raises(TransferError, match=r"domain\.target=FILE"):
-        read_domain(domain_config("files").target, Path())
+        read_domain(domain_config("files", "domain.source=a.csv").target, Path())
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_the_worlds_that_we_ship_are_read(real_data: Path, name: str) -> None:
+def test_the_worlds_that_we_ship_are_read(data_dir: Path, name: str) -> None:
     config = domain_config(name)
     rows = {"amazon_movies_books": (38149, 68023), "amazon_movies_books_dated": (74629, 73576)}
     rows |= {"movielens_goodbooks": (298176, 100004), "movielens_bookcrossing": (204164, 100004)}
     start = time.perf_counter()
-    domains = [read_domain(files, real_data) for files in (config.target, *config.source)]
+    domains = [read_domain(files, data_dir) for files in (config.target, *config.source)]
     assert time.perf_counter() - start < 2
     assert tuple(domain.events.height for domain in domains) == rows[name]
     for domain in domains:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -188,9 +189,13 @@ class Config(Frozen):
         return json.dumps([self.static(), sorted(self.hp)], sort_keys=True)
 
     def run_id(self, fingerprint: str) -> str:
-        """Identity of a run: hash of static configuration, hp, seed and the data's fingerprint."""
-        text = json.dumps([self.static(), self.hp, self.seed, fingerprint], sort_keys=True)
+        """Identity of a run: hash of configuration, hp, seed and the data's fingerprint (for paths and split)."""
+        static = {key: value for key, value in self.static().items() if key not in ("data_dir", "domain", "split")}
+        text = json.dumps([static, self.domain.name, self.hp, self.seed, fingerprint], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+FILE_PATHS, SPLIT_PATHS = ("path", "items"), ("dir", "valid_users", "test_users")
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -201,9 +206,27 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     if isinstance(values.get("track"), Mapping):
         values["track"] = values["track"]["name"]
     try:
-        return Config.model_validate(values)
+        return _anchored(Config.model_validate(values))
     except ValidationError as error:
         raise TransferError(describe(error)) from None
+
+
+def _anchored(config: Config) -> Config:
+    """The same with absolute paths, so that a run folder can be read from anywhere."""
+    data_dir = Path(config.data_dir).expanduser().resolve()
+
+    def absolute(part: Any, keys: tuple[str, ...]) -> Any:
+        """Paths that are found from here and not in data_dir."""
+        given = {key: path for key in keys if (path := getattr(part, key, None))}
+        here = {key: str(Path(path).resolve()) for key, path in given.items() if Path(path).exists()}
+        return part.model_copy(update={key: path for key, path in here.items() if not (data_dir / given[key]).exists()})
+
+    update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
+    if isinstance(config.domain, FileDomains):
+        target = absolute(config.domain.target, FILE_PATHS)
+        source = tuple(absolute(files, FILE_PATHS) for files in config.domain.source)
+        update["domain"] = config.domain.model_copy(update={"target": target, "source": source})
+    return config.model_copy(update=update)
 
 
 def describe(error: ValidationError, prefix: str = "") -> str:

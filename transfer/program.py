@@ -31,7 +31,8 @@ class Task(NamedTuple):
 
     batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
     evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`.
-    `select` is the metric that validation maximises (sign 1) or minimises (sign -1).
+    `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
+    outputs of the observed item followed by those of all items.
     """
 
     select: str
@@ -39,6 +40,7 @@ class Task(NamedTuple):
     batch: Callable[[Interactions, jax.Array, int], Batch]
     loss: Callable[[jax.Array, Batch], jax.Array]
     evaluate: Callable[..., dict[str, jax.Array]]
+    every_item: bool = False
 
 
 class Model(NamedTuple):
@@ -128,7 +130,10 @@ def supervised(
         }
 
     def loss(params: Params, batch: Batch, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        outputs = model.outputs(params["head"], model.features(params["body"], batch.users), batch.items)
+        z = model.features(params["body"], batch.users)
+        outputs = model.outputs(params["head"], z, batch.items)
+        if task.every_item:
+            outputs = jnp.concatenate([outputs, model.scores(params["head"], z)], axis=1)
         return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * model.penalty(params, batch)
 
     return Fit(

@@ -102,9 +102,8 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
     smallest number of training events that a user and an item of a domain must keep.
     """
-    scale = target.scale or (1.0, 5.0)
     prepared = [
-        _prepare(part, domain, positives, scale)
+        _prepare(part, domain, positives, target.scale)
         for part, domain in zip(
             [parts.train, parts.valid, parts.test, *parts.sources], [target, target, target, *sources], strict=True
         )
@@ -117,6 +116,7 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     if train.is_empty():
         raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
 
+    scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
     users = pl.concat([events["user"] for events in [train, *visible]]).unique().sort()
     items = [events["item"].unique().sort() for events in [train, *visible]]
     known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
@@ -143,8 +143,8 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     )
 
 
-def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float]) -> pl.DataFrame:
-    """Keep the positives (rating 1 each), or bring the ratings to the target's scale."""
+def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float] | None) -> pl.DataFrame:
+    """Keep the positives (rating 1 each), or bring the ratings to the target's scale where both are declared."""
     rated = part["rating"].null_count() == 0 and len(part) > 0
     if positives:
         if rated and domain.positive is not None:
@@ -152,7 +152,7 @@ def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[f
         return part.with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
     if not rated and len(part):
         raise TransferError(f"task=rating needs ratings, and {domain.name} has events without one; use task=ranking")
-    if domain.scale is None or domain.scale == scale:
+    if domain.scale is None or scale is None or domain.scale == scale:
         return part
     low, high = domain.scale
     ratio = (scale[1] - scale[0]) / (high - low)

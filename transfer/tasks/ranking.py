@@ -26,6 +26,11 @@ def softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
     return jax.nn.logsumexp(outputs, axis=1) - outputs[:, 0]
 
 
+def full_softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """-log of the softmax of the observed item among all items, which follow it in the outputs."""
+    return jax.nn.logsumexp(outputs[:, 1:], axis=1) - outputs[:, 0]
+
+
 def binary_cross_entropy(outputs: jax.Array, batch: Batch) -> jax.Array:
     """Log loss of the observed item (1) plus that of the negatives (0), mean over negatives."""
     return optax.sigmoid_binary_cross_entropy(outputs[:, 0], jnp.ones(outputs.shape[:1])) + jnp.mean(
@@ -38,7 +43,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
     return jnp.square(1 - outputs[:, 0]) + jnp.mean(jnp.square(outputs[:, 1:]), axis=1)
 
 
-LOSSES = {f.__name__: f for f in (bpr, softmax, binary_cross_entropy, squared_error)}
+LOSSES = {f.__name__: f for f in (bpr, softmax, full_softmax, binary_cross_entropy, squared_error)}
 
 
 def build(settings: config.Task, scale: tuple[float, float]) -> Task:
@@ -47,18 +52,20 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         raise TransferError(f"task.loss={settings.loss}: task=ranking knows {', '.join(LOSSES)}")
     if not settings.k or min(settings.k) < 1:
         raise TransferError(f"task.k={list(settings.k)}: give list lengths of 1 or more, such as task.k=[5,10,20]")
-    if settings.negatives < 1:
+    if settings.negatives < 1 and settings.loss != "full_softmax":
         raise TransferError("task.negatives=0: every event needs at least one negative")
     names = [f"{metric}@{k}" for metric in METRICS for k in settings.k]
     if settings.select not in names:
         raise TransferError(f"task.select={settings.select}: with task.k={list(settings.k)} choose from {', '.join(names)}")
     prefix = f"sampled{settings.sampled}_" if settings.sampled else ""
+    every = settings.loss == "full_softmax"
     return Task(
         select=prefix + settings.select,
         sign=1,
-        batch=partial(batch, negatives=settings.negatives),
+        batch=partial(batch, negatives=0 if every else settings.negatives),
         loss=LOSSES[settings.loss],
         evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
+        every_item=every,
     )
 
 
@@ -80,7 +87,7 @@ def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: 
     start, degree = events.starts[users][:, None], (events.starts[users + 1] - events.starts[users])[:, None]
     uniform = jax.random.uniform(key, (users.shape[0], count))
     free = jnp.maximum(events.n_items - degree, 1)
-    rank = jnp.minimum((uniform * free).astype(jnp.int32), free - 1)
+    rank = jnp.minimum((uniform * free.astype(jnp.float32)).astype(jnp.int32), free - 1)
     low, high = jnp.zeros_like(rank), jnp.broadcast_to(degree, rank.shape)
     for _ in range(int(np.ceil(np.log2(events.n_items + 1))) + 1):
         middle = (low + high) // 2

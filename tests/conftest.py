@@ -1,0 +1,97 @@
+"""What all tests share: JAX at its strictest, caches that leave the user's home alone, the real data, a small world."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import optax
+import pytest
+
+from transfer.api import compose
+from transfer.config import Config
+from transfer.data.load import load_world
+from transfer.data.world import Loaded, World
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# jax_debug_key_reuse stays off: a vmapped `cond` over a state with a key (train.replicas=vmap) is reported wrongly.
+# Tests of batches switch it on for themselves.
+
+
+def _strict_but_for_optax() -> None:
+    """Adam's own bias correction raises a float to an integer power: the only place where promotion is let through."""
+    original = optax.adam
+
+    def adam(*arguments: Any, **settings: Any) -> optax.GradientTransformation:
+        init, update = original(*arguments, **settings)
+
+        def relaxed(*state: Any) -> Any:
+            with jax.numpy_dtype_promotion("standard"):
+                return update(*state)
+
+        return optax.GradientTransformation(init, relaxed)
+
+    optax.adam = adam
+
+
+_strict_but_for_optax()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled programs and other caches go to a folder of this test session, in child processes too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data: TRANSFER_DATA, or shared/data beside the repository; tests are skipped without it."""
+    folder = Path(os.environ.get("TRANSFER_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not (folder / "amazon-movies-books").is_dir():
+        pytest.skip("no real data: set TRANSFER_DATA to a folder that has amazon-movies-books")
+    return folder
+
+
+SMALL = {
+    "domain": "simulated",
+    "domain.users": 200,
+    "domain.source_items": 80,
+    "domain.target_items": 60,
+    "domain.source_events": 15,
+    "domain.target_events": 8,
+    "train.epochs": 4,
+    "train.batch_size": 256,
+    "train.progress": "false",
+    "model.dim": 8,
+}
+
+
+class Small(NamedTuple):
+    """A composed configuration and the world that it describes."""
+
+    config: Config
+    loaded: Loaded
+
+    @property
+    def world(self) -> World:
+        return self.loaded.world
+
+
+def small_overrides(**changes: Any) -> list[str]:
+    """Overrides of a small simulated run; a double underscore stands for a dot: domain__users=50, split="ratio"."""
+    values = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    groups = [key for key in values if "." not in key]  # a group's choice comes before the keys that change it
+    ordered = [*groups, *(key for key in values if "." in key)]
+    return [f"{key}={'null' if values[key] is None else values[key]}" for key in ordered]
+
+
+def small_world(**changes: Any) -> Small:
+    """A small simulated world, loaded: `from conftest import small_world`."""
+    config = compose(small_overrides(**changes))
+    return Small(config, load_world(config))

@@ -1,0 +1,109 @@
+"""Small runs for tests, and planted worlds whose arrays have the same shapes whatever is planted: one compilation each."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from omegaconf import OmegaConf
+
+from transfer.api import compose
+from transfer.config import Config, SimulatedDomains
+from transfer.data.load import load_world
+from transfer.data.simulate import simulate
+from transfer.data.world import Loaded
+from transfer.run import Result, run_batch
+
+DEFAULTS = Path(__file__).parents[1] / "conf" / "domain" / "simulated.yaml"
+
+# One tiny world and one tiny budget; every test that can uses exactly these, so that programs are compiled once.
+WORLD = (
+    "domain.users=200",
+    "domain.source_items=80",
+    "domain.target_items=60",
+    "domain.source_events=15",
+    "domain.target_events=8",
+)
+BUDGET = ("model.dim=8", "train.batch_size=256", "train.evaluate_every=1", "train.epochs=6", "train.progress=false")
+RANKING, RATING = ("task=ranking", "task.k=[10]", "task.negatives=5"), ("task=rating",)
+
+# The planted world: readers with equally many events in each of its files.
+USERS, EVENTS = 700, {"books": 8, "movies": 16, "series": 6}
+LEARN = (
+    "split.beta=0.5",
+    "model.dim=8",
+    "train.batch_size=1024",
+    "train.evaluate_every=3",
+    "train.epochs=90",
+    "train.patience=6",
+    "train.progress=false",
+)
+
+
+def tiny(*overrides: str) -> Config:
+    """A configuration of the tiny world with the rating task."""
+    return compose([*RATING, *WORLD, *BUDGET, *overrides])
+
+
+@cache
+def plant(correlation: float) -> tuple[str, ...]:
+    """Write books.csv, movies.csv and series.csv of one simulation to a folder; the overrides that read them."""
+    folder = Path(tempfile.mkdtemp(prefix="planted-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = OmegaConf.to_object(OmegaConf.load(DEFAULTS))
+    changes = {"users": 3 * USERS, "shared": 1.0, "correlation": correlation, "popularity_skew": 0.5}
+    changes |= {"source_items": 120, "source_events": 40, "target_items": 80, "target_events": 16}
+    books, (watched,), _ = simulate(SimulatedDomains.model_validate({**settings, **changes}))
+    is_series = pl.col("item").str.tail(1).is_in(["0", "4", "8"])
+    events = {
+        "books": books.events,
+        "movies": watched.events.filter(~is_series),
+        "series": watched.events.filter(is_series),
+    }
+    counts = [frame.group_by("user").len().filter(pl.col("len") >= EVENTS[name])["user"] for name, frame in events.items()]
+    users = sorted(set.intersection(*(set(part) for part in counts)))[:USERS]
+    assert len(users) == USERS
+    for name, frame in events.items():
+        frame = frame.filter(pl.col("user").is_in(users))
+        frame = frame.with_columns(draw=pl.Series(np.random.default_rng(0).random(len(frame)))).sort("user", "draw")
+        kept = frame.group_by("user", maintain_order=True).head(EVENTS[name]).drop("draw")
+        kept.write_csv(folder / f"{name}.csv")
+    sources = "domain.source=[movies.csv,series.csv]"
+    return "domain=files", f"data_dir={folder}", "domain.target=books.csv", sources
+
+
+def planted(correlation: float, task: str, method: str, *more: str) -> list[str]:
+    """The overrides of a method (with its settings, space separated) on the planted world."""
+    kind = RANKING if task == "ranking" else RATING
+    return [*plant(correlation), *LEARN, *kind, *(f"method={method}".split()), *more]
+
+
+# Gradient methods run with two seeds; the row of cmf that gives the source no weight is a replica of the same program.
+GRADIENT = ("target_only", "cmf", "finetune", "emcdr")
+
+
+def replicas(method: str) -> tuple[tuple[str, ...], ...]:
+    seeds = (("seed=0",), ("seed=1",)) if method.split()[0] in GRADIENT else ((),)
+    return (*seeds, ("seed=0", "hp.source_weight=0")) if method == "cmf" else seeds
+
+
+@cache
+def outcome(correlation: float, task: str, method: str) -> list[Result]:
+    """Results of a method on the planted world, one per replica; every combination runs once in a session."""
+    return run_batch([compose(planted(correlation, task, method, *more)) for more in replicas(method)])
+
+
+def figure(correlation: float, task: str, method: str) -> float:
+    """The test figure, nDCG@10 or RMSE, mean over seeds."""
+    name = "ndcg@10" if task == "ranking" else "rmse"
+    return float(np.mean([result.metrics["test"][name] for result in outcome(correlation, task, method)[:2]]))
+
+
+def world_of(correlation: float, task: str) -> Loaded:
+    """The planted world as the methods see it."""
+    return load_world(compose(planted(correlation, task, "item_bias" if task == "rating" else "popularity")))
