@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from transfer.api import compose
 from transfer.config import Config
 from transfer.data.load import load_world
-from transfer.data.world import Loaded, World
+from transfer.data.world import Interactions, Loaded, World
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -95,3 +97,13 @@ def small_world(**changes: Any) -> Small:
     """A small simulated world, loaded: `from conftest import small_world`."""
     config = compose(small_overrides(**changes))
     return Small(config, load_world(config))
+
+
+def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: int = 0) -> Interactions:
+    """Events of users 0, 1, … with these items and random ratings from 1 to 5; `longest` is n_items for all of them."""
+    pairs = [(user, item) for user, items in enumerate(items_of_users) for item in sorted(items)]
+    users, items = np.array(pairs, np.int32).reshape(-1, 2).T
+    ratings = np.random.default_rng(seed).integers(1, 6, len(pairs)).astype(np.float32)
+    starts = np.searchsorted(users, np.arange(len(items_of_users) + 1)).astype(np.int32)
+    columns = (jnp.asarray(column) for column in (users, items, ratings, starts))
+    return Interactions(*columns, n_users=len(items_of_users), n_items=n_items, longest=n_items)

@@ -30,10 +30,10 @@ WORLD = (
     "domain.target_events=8",
 )
 BUDGET = ("model.dim=8", "train.batch_size=256", "train.evaluate_every=1", "train.epochs=6", "train.progress=false")
-RANKING, RATING = ("task=ranking", "task.k=[10]", "task.negatives=5"), ("task=rating",)
+RANKING, RATING = ("task=ranking", "task.k=[10]", "task.loss=full_softmax"), ("task=rating",)
 
 # The planted world: readers with equally many events in each of its files.
-USERS, EVENTS = 700, {"books": 8, "movies": 16, "series": 6}
+USERS, EVENTS = 700, {"books": 12, "movies": 24, "series": 8}
 LEARN = (
     "split.beta=0.5",
     "model.dim=8",
@@ -57,7 +57,7 @@ def plant(correlation: float) -> tuple[str, ...]:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     settings = OmegaConf.to_object(OmegaConf.load(DEFAULTS))
     changes = {"users": 3 * USERS, "shared": 1.0, "correlation": correlation, "popularity_skew": 0.5}
-    changes |= {"source_items": 120, "source_events": 40, "target_items": 80, "target_events": 16}
+    changes |= {"source_items": 120, "source_events": 60, "target_items": 80, "target_events": 20}
     books, (watched,), _ = simulate(SimulatedDomains.model_validate({**settings, **changes}))
     is_series = pl.col("item").str.tail(1).is_in(["0", "4", "8"])
     events = {

@@ -6,7 +6,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from transfer import config
@@ -88,12 +87,17 @@ def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: 
     uniform = jax.random.uniform(key, (users.shape[0], count))
     free = jnp.maximum(events.n_items - degree, 1)
     rank = jnp.minimum((uniform * free.astype(jnp.float32)).astype(jnp.int32), free - 1)
-    low, high = jnp.zeros_like(rank), jnp.broadcast_to(degree, rank.shape)
-    for _ in range(int(np.ceil(np.log2(events.n_items + 1))) + 1):
+
+    def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
         middle = (low + high) // 2
         item = events.items[jnp.minimum(start + middle, events.items.shape[0] - 1)]
         below = (middle < degree) & (item - middle <= rank)
-        low, high = jnp.where(below & (low < high), middle + 1, low), jnp.where(below, high, middle)
+        return jnp.where(below & (low < high), middle + 1, low), jnp.where(below, high, middle)
+
+    # a real loop: unrolled, the compiler fuses the steps into each other and its work doubles with every step
+    steps = events.longest.bit_length() + 1
+    low, _ = jax.lax.fori_loop(0, steps, halve, (jnp.zeros_like(rank), jnp.broadcast_to(degree, rank.shape)))
     return jnp.minimum(rank + low, events.n_items - 1)
 
 

@@ -1,0 +1,318 @@
+"""The command line and its twin in Python: runs, folders, files of strangers, clear refusals, sweeps, recommendations."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import pytest
+from omegaconf import OmegaConf
+from planted import BUDGET, DEFAULTS, RANKING, RATING, WORLD
+
+import transfer
+from transfer.__main__ import main
+from transfer.config import SimulatedDomains
+from transfer.data.simulate import simulate
+from transfer.errors import TransferError
+from transfer.registry import names
+
+ROOT = Path(__file__).parents[1]
+SMALL = (*RANKING, *WORLD, *BUDGET)
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it wrote on the screen."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """`transfer WORDS` in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def call(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["transfer", *words])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        assert isinstance(code, int | None)
+        return Said(code or 0, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """books, movies and music as RecBole writes them: typed headers, and titles in .item files."""
+    folder = tmp_path_factory.mktemp("files")
+    sizes = {key.removeprefix("domain."): int(value) for key, value in (word.split("=") for word in WORLD)}
+    settings = SimulatedDomains.model_validate({**OmegaConf.to_object(OmegaConf.load(DEFAULTS)), **sizes})
+    books, (movies,), _ = simulate(settings)
+    music = movies.events.filter(pl.col("item").str.tail(1) == "1")
+    headers = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float", "time": "timestamp:float"}
+    for name, events in (("books", books.events), ("movies", movies.events), ("music", music)):
+        events.rename(headers).write_csv(folder / f"{name}.inter", separator="\t")
+    titles = books.items.select("item", "title").rename({"item": "item_id:token", "title": "title:token_seq"})
+    titles.write_csv(folder / "books.item", separator="\t")
+    return folder
+
+
+def read(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """`python -m transfer` as a stranger types it, scaled down: the run folder and the screen."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    words = [sys.executable, "-m", "transfer", *SMALL, "method=target_only"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=elsewhere, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    (result,) = elsewhere.glob("runs/*/*/result.json")
+    return result.parent, done.stdout
+
+
+def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, str]) -> None:
+    folder, out = process
+    test = read(folder)["metrics"]["test"]
+    line = next(line for line in out.splitlines() if "ndcg@10" in line)
+    assert f"{test['ndcg@10']:.4f}" in line
+    assert f"run folder: {folder}" in out
+    assert "books train" in out
+    assert "movies (source)" in out
+
+
+def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
+    folder, _ = process
+    wanted = {"config.yaml", "hp.json", "metrics.jsonl", "result.json", "parameters.safetensors", "learning_curve.png"}
+    assert {path.name for path in folder.iterdir()} - {".hydra", "transfer.log"} == wanted
+    result = read(folder)
+    assert result["status"] == "done"
+    assert {"load", "compile", "train", "evaluate"} <= set(result["seconds"])
+    assert {"protocol", "world", "versions", "device", "fingerprint", "id", "select", "selected"} <= set(result)
+    assert result["world"]["target"]["test"]["events"] > 0
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {"stage", "step", "loss", "ndcg@10"} <= set(lines[0])
+    best = max(lines, key=lambda line: line["ndcg@10"])
+    assert result["metrics"]["valid"]["ndcg@10"] == pytest.approx(best["ndcg@10"], rel=1e-6)
+    assert result["selected"]["target"]["step"] == best["step"]
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert set(json.loads((folder / "hp.json").read_text())) == {"seed", "learning_rate", "l2"}
+    assert OmegaConf.load(folder / "config.yaml").method.name == "target_only"
+
+
+def test_python_gives_what_the_command_line_gives(process: tuple[Path, str]) -> None:
+    folder, _ = process
+    result = transfer.run([*SMALL, "method=target_only"])
+    assert result.metrics == read(folder)["metrics"]
+    assert result.status == "done"
+    assert result.parameters["target"]["head"]["bias"].shape == (60,)
+    predictor = result.predictor
+    users = predictor.loaded.users[:40]
+    scores = predictor.score(users)
+    assert scores.shape == (40, 60)
+    np.testing.assert_array_equal(predictor.score(users[:2], predictor.loaded.items[5:8]), scores[:2, 5:8])
+    events = predictor.loaded.world.target.train
+    history = {user: set() for user in users}
+    for u, i in zip(np.asarray(events.users), np.asarray(events.items), strict=True):
+        if u < 40:
+            history[predictor.loaded.users[u]].add(predictor.loaded.items[i])
+    assert sum(map(len, history.values())) > 40
+    for user, lines in predictor.recommend(users, k=58).items():
+        items, values = [line.item for line in lines], [line.score for line in lines]
+        assert not history[user] & set(items)
+        assert len(set(items)) == len(items) == min(58, 60 - len(history[user]))
+        assert values == sorted(values, reverse=True)
+        assert [line.rank for line in lines] == list(range(1, len(lines) + 1))
+        row = dict(zip(predictor.loaded.items, scores[users.index(user)], strict=True))
+        assert all(row[item] == pytest.approx(value) for item, value in zip(items, values, strict=True))
+        assert min(values) >= max((row[item] for item in set(row) - set(items) - history[user]), default=-math.inf)
+    with pytest.raises(TransferError, match=r"user 'nobody' is unknown.*such as") as caught:
+        predictor.recommend(["nobody"])
+    assert "\n" not in str(caught.value)
+
+
+def test_sweepers_get_the_validation_metric(command: Command, tmp_path: Path) -> None:
+    back = "+hydra.callbacks.back._target_=hydra.experimental.callbacks.LogJobReturnCallback"
+    out = tmp_path / "OUT"
+    assert command(*RATING, *WORLD, "method=item_bias", back, f"hydra.run.dir={out}").code == 0
+    (line,) = [line for line in (out / "transfer.log").read_text().splitlines() if "return value" in line]
+    assert float(line.rpartition(" ")[2]) == read(out)["metrics"]["valid"]["rmse"] != read(out)["metrics"]["test"]["rmse"]
+
+
+def test_files_of_a_stranger(command: Command, files: Path, tmp_path: Path) -> None:
+    words = (f"domain.target={files}/books.inter", "task=rating", "method=source_bias", "split.seed=1")
+    assert command("domain=files", f"domain.source={files}/movies.inter", *words, "hydra.run.dir=one").code == 0
+    several = f"domain.source=[{files}/movies.inter,{{path: {files}/music.inter, name: songs}}]"
+    said = command("domain=files", several, *words, "hydra.run.dir=two")
+    assert said.code == 0
+    assert "songs (source)" in said.out
+    one, two = read(tmp_path / "one"), read(tmp_path / "two")
+    assert [source["name"] for source in one["world"]["sources"]] == ["movies"]
+    assert [source["name"] for source in two["world"]["sources"]] == ["movies", "songs"]
+    assert one["split_seed"] == 1
+    assert one["metrics"]["test"]["rmse"] != two["metrics"]["test"]["rmse"]
+
+
+def test_real_data(command: Command, data_dir: Path, tmp_path: Path) -> None:
+    domain = ("domain=amazon_movies_books", f"data_dir={data_dir}", "task=ranking", "split=cold_start", "split.beta=0.2")
+    assert command(*domain, "method=user_knn", "hydra.run.dir=out").code == 0
+    result = read(tmp_path / "out")
+    assert 0.12 < result["metrics"]["test"]["ndcg@10"] < 0.17
+    assert result["world"]["cleaning"]["books"]["merged_items"] > 100
+
+
+BAD = {
+    "method=magic": ["magic", "emcdr"],
+    "hp.dropout=0.1": ["hp.dropout|dropout"],
+    "hp.damping=much": ["hp.damping", "much"],
+    "domain.users=many": ["domain.users", "many"],
+    "split.beta=2": ["split.beta", "2"],
+    "seed=-1": ["seed", "-1"],
+    "task.select=accuracy": ["task.select", "rmse"],
+    "train.replicas=sideways": ["train.replicas", "vmap"],
+    "nonsense=1": ["nonsense"],
+    "method=ease": ["method=ease does not do task=rating", "item_bias"],
+    "domain.target=nowhere.csv": ["nowhere.csv"],
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_bad_input_gives_one_clear_line(bad: str, command: Command) -> None:
+    world = ["domain=files", "domain.source=nowhere.csv"] if bad.startswith("domain.target") else WORLD
+    said = command(*RATING, *world, "method=item_bias", bad)
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    assert len(lines) == 1, said.err
+    for part in BAD[bad]:
+        assert any(option in lines[0] for option in part.split("|")), lines[0]
+    assert not said.out
+
+
+def test_help_lists_groups_methods_and_examples(command: Command) -> None:
+    said = command("--help")
+    assert said.code == 0
+    for method in names("methods"):
+        line = next(line for line in said.out.splitlines() if line.split()[:1] == [method])
+        assert "needs" in line
+    for group in ("domain", "task", "split", "method", "track"):
+        assert f"{group}: " in said.out
+    assert "amazon_movies_books" in said.out
+    assert "transfer -m method=" in said.out
+
+
+def test_a_multirun_ends_with_one_table(command: Command, tmp_path: Path) -> None:
+    words = (*RATING, *WORLD, *BUDGET, "method=target_only,item_bias,source_bias", "seed=0,1", "hydra.sweep.dir=S")
+    said = command("-m", *words)
+    assert said.code == 0, said.err
+    results = [read(tmp_path / "S" / str(number)) for number in range(6)]
+    assert [result["status"] for result in results] == ["done"] * 6
+    rmse = {m: [r["metrics"]["test"]["rmse"] for r in results if r["method"] == m] for m in names("methods")}
+    for method in ("target_only", "item_bias", "source_bias"):
+        (row,) = [line for line in said.out.splitlines() if line.strip("│┃ ").startswith(f"{method} ") and "±" in line]
+        values = np.array(rmse[method])
+        assert f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" in row
+        gap = values - np.array(rmse["target_only"])
+        assert f"{gap.mean():+.4f} ± {gap.std(ddof=1):.4f}" in row
+    assert said.out.count("gap in rmse") == 1
+    assert rmse["target_only"][0] != rmse["target_only"][1]
+    assert [r["gap"]["target_only"]["rmse"] for r in results] == pytest.approx(
+        [r["metrics"]["test"]["rmse"] - rmse["target_only"][r["seed"]] for r in results]
+    )
+
+
+# scripts/recommend.py
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recommend", ROOT / "scripts" / "recommend.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def shelf(files: Path) -> Path:
+    """The folder of a run on files that have titles."""
+    domain = ("domain=files", f"domain.target={files}/books.inter", f"domain.source={files}/movies.inter")
+    folder = files / "run"
+    transfer.run([*domain, "task=rating", "method=source_bias", "split.seed=1"], folder)
+    return folder
+
+
+def titles(files: Path) -> dict[str, str]:
+    return dict(pl.read_csv(files / "books.item", separator="\t").iter_rows())
+
+
+def test_recommend_prints_titles(shelf: Path, files: Path) -> None:
+    words = [sys.executable, ROOT / "scripts" / "recommend.py", shelf, "--users", "u00003,u00007", "--k", "4"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "for u00003" in done.stdout
+    assert "for u00007" in done.stdout
+    rows = [line for line in done.stdout.splitlines() if "book0" in line]
+    assert len(rows) == 8
+    for row in rows:
+        item = next(word for word in row.replace("│", " ").split() if word.startswith("book0"))
+        assert titles(files)[item] in row
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_recommend_writes_the_lists_of_everybody(ending: str, shelf: Path, script: ModuleType, tmp_path: Path) -> None:
+    out = tmp_path / f"lists.{ending}"
+    script.recommend(shelf, None, 3, out)
+    table = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
+    assert table.columns == ["user", "rank", "item", "title", "score"]
+    assert table.height == 3 * table["user"].n_unique() > 300
+    assert table["title"].null_count() == 0
+    (best,) = script.load_run(shelf).predictor.recommend(["u00003"], 1)["u00003"]
+    assert table.filter(user="u00003", rank=1)["item"].item() == best.item
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--users", "nobody"], "user 'nobody' is unknown"),
+        ([], "--users"),
+        (["--out", "lists.xls"], ".parquet"),
+        (["--users", "u00003", "--k", "0"], "--k 0"),
+    ],
+)
+def test_recommend_refuses_in_one_line(
+    words: list[str], says: str, shelf: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recommend.py", str(shelf), *words])
+    with pytest.raises(SystemExit) as caught:
+        script.main()
+    assert str(caught.value.code).startswith("error: ")
+    assert says in str(caught.value.code)
+    assert "\n" not in str(caught.value.code)
+
+
+def test_recommend_refuses_what_is_no_run_folder(script: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(TransferError, match="not a run folder") as caught:
+        script.recommend(tmp_path, ["u00003"], 5, None)
+    assert "\n" not in str(caught.value)
