@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ import pytest
 from transfer.api import compose
 from transfer.config import Config
 from transfer.data.load import load_world
-from transfer.data.world import Interactions, Loaded, World
+from transfer.data.world import Interactions, Loaded, World, _interactions
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -104,6 +105,5 @@ def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: in
     pairs = [(user, item) for user, items in enumerate(items_of_users) for item in sorted(items)]
     users, items = np.array(pairs, np.int32).reshape(-1, 2).T
     ratings = np.random.default_rng(seed).integers(1, 6, len(pairs)).astype(np.float32)
-    starts = np.searchsorted(users, np.arange(len(items_of_users) + 1)).astype(np.int32)
-    columns = (jnp.asarray(column) for column in (users, items, ratings, starts))
-    return Interactions(*columns, n_users=len(items_of_users), n_items=n_items, longest=n_items)
+    host = _interactions({"user": users, "item": items, "rating": ratings}, len(items_of_users), n_items)
+    return replace(jax.tree.map(jnp.asarray, host), longest=n_items)

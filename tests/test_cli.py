@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from planted import BUDGET, DEFAULTS, RANKING, RATING, WORLD
 
 import transfer
 from transfer.__main__ import main
+from transfer.api import run
 from transfer.config import SimulatedDomains
 from transfer.data.simulate import simulate
 from transfer.errors import TransferError
@@ -45,6 +47,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """`transfer WORDS` in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
+    # Hydra configures logging anew, which closes old handlers; absl's would take pytest's capture of stderr with it.
+    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
 
     def call(*words: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["transfer", *words])
@@ -53,6 +57,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             main()
         except SystemExit as leaving:
             code = leaving.code
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
         assert isinstance(code, int | None)
         return Said(code or 0, *capsys.readouterr())
 
@@ -122,7 +129,7 @@ def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
 
 def test_python_gives_what_the_command_line_gives(process: tuple[Path, str]) -> None:
     folder, _ = process
-    result = transfer.run([*SMALL, "method=target_only"])
+    result = run([*SMALL, "method=target_only"])
     assert result.metrics == read(folder)["metrics"]
     assert result.status == "done"
     assert result.parameters["target"]["head"]["bias"].shape == (60,)
@@ -149,6 +156,11 @@ def test_python_gives_what_the_command_line_gives(process: tuple[Path, str]) -> 
     with pytest.raises(TransferError, match=r"user 'nobody' is unknown.*such as") as caught:
         predictor.recommend(["nobody"])
     assert "\n" not in str(caught.value)
+
+
+def test_the_package_exports_the_function_for_good() -> None:
+    """A submodule of the same name would take its place as soon as somebody imports it, which the first call does."""
+    assert transfer.run is run
 
 
 def test_sweepers_get_the_validation_metric(command: Command, tmp_path: Path) -> None:
@@ -178,7 +190,7 @@ def test_real_data(command: Command, data_dir: Path, tmp_path: Path) -> None:
     assert command(*domain, "method=user_knn", "hydra.run.dir=out").code == 0
     result = read(tmp_path / "out")
     assert 0.12 < result["metrics"]["test"]["ndcg@10"] < 0.17
-    assert result["world"]["cleaning"]["books"]["merged_items"] > 100
+    assert result["world"]["cleaning"]["books"]["merged_items"] > 50
 
 
 BAD = {
@@ -259,7 +271,7 @@ def shelf(files: Path) -> Path:
     """The folder of a run on files that have titles."""
     domain = ("domain=files", f"domain.target={files}/books.inter", f"domain.source={files}/movies.inter")
     folder = files / "run"
-    transfer.run([*domain, "task=rating", "method=source_bias", "split.seed=1"], folder)
+    run([*domain, "task=rating", "method=source_bias", "split.seed=1"], folder)
     return folder
 
 

@@ -61,7 +61,7 @@ def test_ranx_agrees_where_nothing_is_tied(monkeypatch: pytest.MonkeyPatch) -> N
     from ranx import Qrels, Run, evaluate
 
     random = np.random.default_rng(0)
-    users, items, ks = 30, 120, (1, 5, 20)
+    users, items, ks = 20, 100, (1, 5, 20)
     scores = random.permuted(np.tile(np.arange(items), (users, 1)), axis=1) / 7
     relevant = random.random((users, items)) < random.choice([0.01, 0.05, 0.3], (users, 1))
     relevant[np.arange(users), random.integers(items, size=users)] = True

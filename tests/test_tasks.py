@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from random import Random
 from typing import Any
 
@@ -20,6 +20,7 @@ from scipy import stats
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 import transfer.data.world as world_module
+from transfer.api import compose
 from transfer.config import Task as Settings
 from transfer.data.load import _load
 from transfer.data.world import Heldout, World
@@ -34,12 +35,18 @@ N_ITEMS, N_USERS, N_EVENTS = 9, 6, 26
 unseen = partial(jax.jit, static_argnums=3)(ranking.unseen_items)
 
 
+@cache
+def settings_of(name: str) -> Settings:
+    return compose([f"task={name}"]).task
+
+
 def ranking_task(**changes: Any) -> Task:
-    values = {"name": "ranking", "positives": True, "k": KS, "select": "ndcg@10", "loss": "bpr", "negatives": 3}
-    return ranking.build(Settings(**{**values, **changes}), SCALE)
+    values = {"k": KS, "select": "ndcg@10", "loss": "bpr", "negatives": 3, **changes}
+    return ranking.build(settings_of("ranking").model_copy(update=values), SCALE)
 
 
-RATING = rating.build(Settings(name="rating", positives=False, select="rmse", loss="squared_error"), SCALE)
+def rating_task(**changes: Any) -> Task:
+    return rating.build(settings_of("rating").model_copy(update=changes), SCALE)
 
 
 def histories(random: Random) -> list[set[int]]:
@@ -80,23 +87,32 @@ def test_batches_are_drawn_from_the_events() -> None:
     events = small_world(task="rating").world.target.train
     columns = [np.asarray(part).tolist() for part in (events.users, events.items, events.ratings)]
     known = {(u, i): (n, r) for n, (u, i, r) in enumerate(zip(*columns, strict=True))}
-    for task, width in ((RATING, 1), (ranking_task(), 4)):
+    for task, width in ((rating_task(), 1), (ranking_task(), 4)):
         draw = partial(jax.jit, static_argnums=2)(task.batch)
         with jax.debug_key_reuse(True):
-            batch = draw(events, jax.random.key(0), 10_000)
-        users, items, ratings = (np.asarray(part).tolist() for part in batch)
+            batch, again, other = (draw(events, jax.random.key(seed), 10_000) for seed in (0, 0, 1))
+        users, items, ratings = (np.asarray(part).tolist() for part in (batch.users, batch.items, batch.ratings))
         assert batch.items.shape == (10_000, width)
         found = [known[u, i[0]] for u, i in zip(users, items, strict=True)]
         assert [r for _, r in found] == ratings
         counts = np.bincount([n for n, _ in found], minlength=len(known))
         assert stats.chisquare(counts).pvalue > 1e-3
+        of_user, of_item = np.bincount(columns[0]), np.bincount(columns[1])
+        np.testing.assert_array_equal(batch.user_counts, of_user[users])
+        np.testing.assert_array_equal(batch.item_counts, of_item[[row[0] for row in items]])
         assert not any((u, i) in known for u, row in zip(users, items, strict=True) for i in row[1:])
-        again, other = draw(events, jax.random.key(0), 10_000), draw(events, jax.random.key(1), 10_000)
         np.testing.assert_array_equal(again.items, batch.items)
         assert (np.asarray(other.items) != np.asarray(batch.items)).any()
 
 
 # --- losses ----------------------------------------------------------------------------------------------------------
+
+
+def of_ratings(ratings: Any, width: int) -> Batch:
+    """A batch of which only the ratings matter."""
+    ratings = jnp.asarray(ratings, jnp.float32)
+    nobody, ones = jnp.zeros(ratings.shape, jnp.int32), jnp.ones_like(ratings)
+    return Batch(nobody, jnp.zeros((len(ratings), width), jnp.int32), ratings, ones, ones)
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,7 +134,7 @@ def naive_losses(s: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 @pytest.mark.parametrize("name", ranking.LOSSES)
 def test_losses_are_what_their_names_say(name: str) -> None:
     s = np.random.default_rng(0).normal(0, 2, (50, 4))
-    batch = Batch(jnp.zeros(50, jnp.int32), jnp.zeros((50, 4), jnp.int32), jnp.ones(50))
+    batch = of_ratings(np.ones(50), 4)
     task = ranking_task(loss=name)
     both = jax.jit(jax.vmap(jax.value_and_grad(lambda row: task.loss(row[None, :], batch)[0])))
     np.testing.assert_allclose(both(jnp.asarray(s, jnp.float32))[0], naive_losses(s)[name], rtol=2e-4)
@@ -128,8 +144,8 @@ def test_losses_are_what_their_names_say(name: str) -> None:
 
 
 def test_the_rating_loss_is_the_squared_error_of_each_example() -> None:
-    batch = Batch(jnp.zeros(3, jnp.int32), jnp.zeros((3, 1), jnp.int32), jnp.asarray([1.0, 3.0, 5.0]))
-    np.testing.assert_allclose(RATING.loss(jnp.asarray([[2.0], [3.0], [2.5]]), batch), [1, 0, 6.25])
+    batch = of_ratings([1, 3, 5], 1)
+    np.testing.assert_allclose(rating_task().loss(jnp.asarray([[2.0], [3.0], [2.5]]), batch), [1, 0, 6.25])
 
 
 # --- metrics ---------------------------------------------------------------------------------------------------------
@@ -222,8 +238,8 @@ def test_a_list_holds_nothing_that_the_user_has() -> None:
 
 def test_sampled_metrics_have_their_own_names_and_their_own_level() -> None:
     world = small_world().world
-    task = ranking_task(sampled=15)
-    assert task.select == "sampled15_ndcg@10"
+    task = ranking_task(sampled=15, k=(5,), select="ndcg@5")
+    assert task.select == "sampled15_ndcg@5"
     measure = jax.jit(lambda table, part: task.evaluate(lambda users: table[users], part))
     constant = jnp.zeros((world.n_users, world.n_items))
     sampled, again = measure(constant, world.test), measure(constant, world.test)
@@ -248,12 +264,12 @@ def test_rating_metrics_are_those_of_scikit_learn_in_any_chunks(chunked: int) ->
         assert (part.users.shape[0] == 1) == (chunked > 500)
         events = [(u, i, r) for u, (hidden, _) in by_user(part).items() for i, r in hidden.items()]
         truth, predicted = [r for *_, r in events], [np.clip(table[u, i], 1, 5) for u, i, _ in events]
-        ours = RATING.evaluate(looked_up(table), part)
+        ours = rating_task().evaluate(looked_up(table), part)
         assert set(ours) == {"mae", "rmse"}
         assert float(ours["mae"]) == pytest.approx(mean_absolute_error(truth, predicted), rel=1e-5)
         assert float(ours["rmse"]) == pytest.approx(root_mean_squared_error(truth, predicted), rel=1e-5)
     table[by_user(part).popitem()[0]] = np.nan
-    assert all(np.isnan(float(value)) for value in RATING.evaluate(looked_up(table), part).values())
+    assert all(np.isnan(float(value)) for value in rating_task().evaluate(looked_up(table), part).values())
 
 
 @pytest.mark.parametrize(
@@ -271,6 +287,4 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], messag
         ranking_task(**changes)
     for wrong in ({"loss": "bpr"}, {"select": "ndcg@10"}):
         with pytest.raises(TransferError, match="task=rating"):
-            rating.build(
-                Settings(**{"name": "rating", "positives": False, "select": "mae", "loss": "squared_error"} | wrong), SCALE
-            )
+            rating_task(**wrong)

@@ -6,6 +6,7 @@ import json
 import os
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_an_error_inside_a_run_leaves_a_result_that_says_so(tmp_path: Path, monk
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("transfer.run.run_stages", broken)
+    monkeypatch.setattr(import_module("transfer.run"), "run_stages", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         run_batch([tiny("method=target_only", f"seed={seed}") for seed in (0, 1)], [tmp_path / "a", tmp_path / "b"])
     for name in ("a", "b"):

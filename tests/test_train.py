@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -14,7 +15,6 @@ import optax
 import pytest
 from planted import tiny
 
-import transfer.run
 from transfer.compiler import Compiler, Replicas
 from transfer.config import Config, Train
 from transfer.data.load import load_world
@@ -235,7 +235,7 @@ def test_validation_selects_and_test_never(
     hidden = getattr(loaded.world, part)
     others = replace(hidden, item=(hidden.item + 7) % loaded.world.n_items)
     other = replace(loaded, world=replace(loaded.world, **{part: others}))
-    monkeypatch.setattr(transfer.run, "load_world", lambda config: other)
+    monkeypatch.setattr(import_module("transfer.run"), "load_world", lambda config: other)
     results = run_batch(configs("train.replicas=map"))
     same = [
         np.array_equal(a.parameters["target"]["head"]["bias"], b.parameters["target"]["head"]["bias"])

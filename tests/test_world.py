@@ -230,19 +230,19 @@ def test_source_ratings_come_to_the_scale_of_the_target() -> None:
     assert build_world(BOOKS, [MOVIES], unrated, True, core=0).world.sources[0].train.ratings[0] == 1.0
 
 
-@pytest.mark.parametrize(("scores", "chunks"), [(1, 9), (12, 9), (40, 3), (60, 2), (2**22, 1)])
+@pytest.mark.parametrize(("scores", "chunks"), [(1, 30), (12, 30), (40, 9), (200, 2), (2**22, 1)])
 def test_chunks_hold_the_same_events_whatever_their_number(
     scores: int, chunks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target, source = random_domain("books", 3), random_domain("movies", 3)
-    parts = divide(target, [source], "cold_start", Path())
+    parts = divide(target, [source], "ratio", Path())
     plain = build_world(target, [source], parts, False, core=0)
     monkeypatch.setattr(world_module, "CHUNK_SCORES", scores)
     loaded = build_world(target, [source], parts, False, core=0)
     test = loaded.world.test
     assert of_heldout(test, loaded.users, loaded.items) == of_heldout(plain.world.test, plain.users, plain.items)
-    assert (test.n_users, len(loaded.items)) == (9, 12)
-    assert test.users.shape == (chunks, -(-9 // chunks))
+    assert (test.n_users, len(loaded.items)) == (30, 12)
+    assert test.users.shape == (chunks, -(-30 // chunks))
 
 
 def test_interactions_are_sorted_and_their_starts_and_longest_right() -> None:

@@ -124,6 +124,7 @@ class Task(Frozen):
     loss: str
     negatives: int = Field(default=0, ge=0)
     sampled: int = Field(default=0, ge=0)
+    l2: float = Field(ge=0)
 
 
 class Model(Frozen):

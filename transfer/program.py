@@ -19,11 +19,16 @@ Scores = Callable[[jax.Array], jax.Array]  # users int32 [B] -> scores float32 [
 
 
 class Batch(NamedTuple):
-    """Events of one step: users int32 [B]; items int32 [B, 1 + negatives], the observed one first; ratings float32 [B]."""
+    """Events of one step: users int32 [B]; items int32 [B, 1 + negatives], the observed one first; ratings float32 [B].
+
+    user_weights float32 [B] and item_weights float32 [B, 1 + negatives]: how strongly the prior (hp.l2) holds each row.
+    """
 
     users: jax.Array
     items: jax.Array
     ratings: jax.Array
+    user_weights: jax.Array
+    item_weights: jax.Array
 
 
 class Task(NamedTuple):

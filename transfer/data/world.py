@@ -23,13 +23,15 @@ CHUNK_SCORES = 2**22
 class Interactions:
     """Events of one domain sorted by (user, item): users, items int32 [n], ratings float32 [n], starts int32 [users + 1].
 
-    The events of user u stand at starts[u]:starts[u + 1]; `longest` bounds the number of events of any user.
+    The events of user u stand at starts[u]:starts[u + 1]; `item_counts` float32 [items] counts those of each item, and
+    `longest` bounds the number of events of any user.
     """
 
     users: jax.Array
     items: jax.Array
     ratings: jax.Array
     starts: jax.Array
+    item_counts: jax.Array
     n_users: int = field(metadata={"static": True})
     n_items: int = field(metadata={"static": True})
     longest: int = field(metadata={"static": True})
@@ -196,7 +198,7 @@ def _interactions(events: Coded, n_users: int, n_items: int) -> Interactions:
     np.cumsum(np.bincount(events["user"], minlength=n_users), out=starts[1:])
     longest = 1 << int(np.diff(starts).max(initial=1) - 1).bit_length()  # a power of two, so that splits share programs
     arrays: dict[str, Any] = {"users": events["user"], "items": events["item"], "ratings": events["rating"]}
-    arrays["starts"] = starts
+    arrays |= {"starts": starts, "item_counts": np.bincount(events["item"], minlength=n_items).astype(np.float32)}
     return Interactions(**arrays, n_users=n_users, n_items=n_items, longest=longest)
 
 

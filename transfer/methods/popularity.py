@@ -6,14 +6,13 @@ import jax.numpy as jnp
 
 from transfer.config import Config
 from transfer.data.world import World
-from transfer.models.histories import item_counts
 from transfer.program import Model, Needs, Program, Solve, Task
 
 NEEDS = Needs(tasks=("ranking",))
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
-    solve = Solve("counts", lambda world, done, hp, key: {"count": item_counts(world.target.train)})
+    solve = Solve("counts", lambda world, done, hp, key: {"count": world.target.train.item_counts})
     return Program(
         (solve,),
         lambda world, done, hp: lambda users: jnp.broadcast_to(done["counts"]["count"], (len(users), world.n_items)),

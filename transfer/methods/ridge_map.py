@@ -41,7 +41,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             base = biases.source_biases(world, hp)
             y = histories.dense(events, biases.residuals(events, base) - base["user"][events.users])
         else:
-            popular = histories.item_counts(events) / jnp.sum(trained)
+            popular = events.item_counts / jnp.sum(trained)
             base, y = {"popular": popular}, histories.dense(events, jnp.ones_like(events.ratings)) - popular
         dual = jnp.linalg.solve(x @ x.T + hp["ridge"] * jnp.eye(world.n_users), y * trained[:, None])
         return {"base": base, "weights": x.T @ dual}

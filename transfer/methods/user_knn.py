@@ -56,7 +56,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             weight = jnp.where(similarity >= least, similarity, 0.0)
             total = histories.times(weight, events, known["values"][0])
             if not rating:
-                return total + 1e-6 * histories.item_counts(events)  # popularity only where no neighbour speaks
+                return total + 1e-6 * events.item_counts  # popularity only where no neighbour speaks
             spoken = histories.times(weight, events, jnp.ones_like(events.ratings))
             return biases.scores(known["base"], users) + total / (spoken + hp["neighbour_damping"])
 

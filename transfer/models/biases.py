@@ -14,7 +14,7 @@ def item_biases(events: Interactions, damping: jax.Array) -> Params:
     """μ and b_i = Σ (r - μ) / (n_i + damping): {"mean": scalar, "bias": [items]}."""
     mean = jnp.mean(events.ratings)
     total = jnp.zeros(events.n_items).at[events.items].add(events.ratings - mean)
-    return {"mean": mean, "bias": total / (histories.item_counts(events) + damping)}
+    return {"mean": mean, "bias": total / (events.item_counts + damping)}
 
 
 def residuals(events: Interactions, items: Params) -> jax.Array:

@@ -48,11 +48,6 @@ def times_transposed(left: jax.Array, events: Interactions, values: jax.Array) -
     return jax.ops.segment_sum(weighted, events.users, events.n_users, indices_are_sorted=True).T
 
 
-def item_counts(events: Interactions) -> jax.Array:
-    """Events per item, float32 [items]."""
-    return jnp.zeros(events.n_items).at[events.items].add(1.0)
-
-
 def user_counts(events: Interactions) -> jax.Array:
     """Events per user, float32 [users]."""
     return jnp.diff(events.starts).astype(jnp.float32)

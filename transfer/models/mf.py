@@ -39,8 +39,8 @@ def scores(head: Params, z: Params) -> jax.Array:
 
 
 def penalty(params: Params, batch: Batch) -> jax.Array:
-    """Squared norm of the biases and factors that a batch touches, mean over its examples (and over their items)."""
+    """Weighted squared norm of the biases and factors that a batch touches, mean over its examples."""
     z, head = features(params["body"], batch.users), params["head"]
-    items = jnp.square(head["bias"][batch.items]) + jnp.sum(jnp.square(head["factors"][batch.items]), axis=-1)
     users = jnp.square(z["bias"]) + jnp.sum(jnp.square(z["factors"]), axis=-1)
-    return jnp.mean(users) + jnp.mean(items)
+    items = jnp.square(head["bias"][batch.items]) + jnp.sum(jnp.square(head["factors"][batch.items]), axis=-1)
+    return jnp.mean(batch.user_weights * users + jnp.sum(batch.item_weights * items, axis=1))

@@ -69,12 +69,17 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
 
 
 def batch(events: Interactions, key: jax.Array, size: int, negatives: int) -> Batch:
-    """`size` events drawn with replacement, each with items that its user has never chosen."""
+    """`size` events drawn with replacement, each with items that its user has never chosen.
+
+    The prior holds every row that an event touches alike, as in Bayesian personalised ranking.
+    """
     for_rows, for_items = jax.random.split(key)
     rows = jax.random.randint(for_rows, (size,), 0, events.users.shape[0])
     users = events.users[rows]
     others = unseen_items(events, users, for_items, negatives)
-    return Batch(users, jnp.concatenate([events.items[rows][:, None], others], axis=1), events.ratings[rows])
+    items = jnp.concatenate([events.items[rows][:, None], others], axis=1)
+    weights = jnp.full(items.shape, 1 / items.shape[1])
+    return Batch(users, items, events.ratings[rows], jnp.ones(size), weights)
 
 
 def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: int) -> jax.Array:

@@ -27,9 +27,15 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
 
 
 def batch(events: Interactions, key: jax.Array, size: int) -> Batch:
-    """`size` events drawn with replacement."""
+    """`size` events drawn with replacement.
+
+    The prior's weight is one over the row's number of events, so that hp.l2 = λ is the prior of ridge regression,
+    λ (Σ_u |z_u|² + Σ_i |y_i|²): with biases alone the fit is the damped mean Σ residuals / (n + λ).
+    """
     rows = jax.random.randint(key, (size,), 0, events.users.shape[0])
-    return Batch(events.users[rows], events.items[rows][:, None], events.ratings[rows])
+    users, items = events.users[rows], events.items[rows][:, None]
+    counts = (events.starts[users + 1] - events.starts[users]).astype(jnp.float32)
+    return Batch(users, items, events.ratings[rows], 1 / counts, 1 / events.item_counts[items])
 
 
 def evaluate(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> dict[str, jax.Array]:
