@@ -48,12 +48,12 @@ LEARN = (
 # Settings with which every method has a fair chance here; the defaults of conf/ are tuned for other data.
 GRADIENT = ("target_only", "cmf", "finetune", "emcdr")
 NUMBERS = {
-    "ease": ("hp.ridge=200", "hp.source_weight=1"),
-    "item_knn": ("hp.shrinkage=10", "hp.source_weight=1"),
+    "ease": ("hp.ridge=1000", "hp.source_weight=1"),
+    "item_knn": ("hp.shrinkage=50", "hp.source_weight=1"),
     "user_knn": ("hp.shrinkage=1",),
-    "ridge_map": ("hp.ridge=100", "hp.normalise=0.5"),
-    "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=1"),
-    "gradient rating": ("hp.learning_rate=0.01", "hp.l2=0.03"),
+    "ridge_map": ("hp.ridge=10", "hp.normalise=0.5"),
+    "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=0.1"),
+    "gradient rating": ("hp.learning_rate=0.01", "hp.l2=5"),
 }
 
 

@@ -97,9 +97,9 @@ def test_batches_are_drawn_from_the_events() -> None:
         assert [r for _, r in found] == ratings
         counts = np.bincount([n for n, _ in found], minlength=len(known))
         assert stats.chisquare(counts).pvalue > 1e-3
-        of_user, of_item = np.bincount(columns[0]), np.bincount(columns[1])
-        np.testing.assert_array_equal(batch.user_counts, of_user[users])
-        np.testing.assert_array_equal(batch.item_counts, of_item[[row[0] for row in items]])
+        if width == 1:  # the prior of ratings: over all draws, every user and every item weighs the same
+            np.testing.assert_allclose(batch.user_weights, 1 / np.bincount(columns[0])[users], rtol=1e-6)
+            np.testing.assert_allclose(batch.item_weights, 1 / np.bincount(columns[1])[items], rtol=1e-6)
         assert not any((u, i) in known for u, row in zip(users, items, strict=True) for i in row[1:])
         np.testing.assert_array_equal(again.items, batch.items)
         assert (np.asarray(other.items) != np.asarray(batch.items)).any()
@@ -108,11 +108,10 @@ def test_batches_are_drawn_from_the_events() -> None:
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
-def of_ratings(ratings: Any, width: int) -> Batch:
+def of_ratings(ratings: Any) -> Batch:
     """A batch of which only the ratings matter."""
-    ratings = jnp.asarray(ratings, jnp.float32)
-    nobody, ones = jnp.zeros(ratings.shape, jnp.int32), jnp.ones_like(ratings)
-    return Batch(nobody, jnp.zeros((len(ratings), width), jnp.int32), ratings, ones, ones)
+    drawn = rating_task().batch(interactions([{0, 1}], 3), jax.random.key(0), len(ratings))
+    return drawn._replace(ratings=jnp.asarray(ratings, jnp.float32))
 
 
 def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -134,7 +133,7 @@ def naive_losses(s: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 @pytest.mark.parametrize("name", ranking.LOSSES)
 def test_losses_are_what_their_names_say(name: str) -> None:
     s = np.random.default_rng(0).normal(0, 2, (50, 4))
-    batch = of_ratings(np.ones(50), 4)
+    batch = of_ratings(np.ones(50))
     task = ranking_task(loss=name)
     both = jax.jit(jax.vmap(jax.value_and_grad(lambda row: task.loss(row[None, :], batch)[0])))
     np.testing.assert_allclose(both(jnp.asarray(s, jnp.float32))[0], naive_losses(s)[name], rtol=2e-4)
@@ -144,7 +143,7 @@ def test_losses_are_what_their_names_say(name: str) -> None:
 
 
 def test_the_rating_loss_is_the_squared_error_of_each_example() -> None:
-    batch = of_ratings([1, 3, 5], 1)
+    batch = of_ratings([1, 3, 5])
     np.testing.assert_allclose(rating_task().loss(jnp.asarray([[2.0], [3.0], [2.5]]), batch), [1, 0, 6.25])
 
 

@@ -26,6 +26,9 @@ def load_world(config: Config) -> Loaded:
 def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
     parts = split(target, sources, how, Path(data_dir))
+    if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
+        own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))
+        parts = replace(parts, sources=tuple(own))
     loaded = build_world(target, sources, parts, positives, domains.core)
     loaded.summary["cleaning"] = cleaning
     return loaded
@@ -41,10 +44,10 @@ def read_domains(
     target = read_domain(domains.target, data_dir)
     sources = [read_domain(files, data_dir) for files in domains.source]
     if not domains.same_users:
-        sources = [_with_own_users(source) for source in sources]
+        sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
     return (target, sources, {}) if as_they_are else clean(target, sources, domains)
 
 
-def _with_own_users(domain: Domain) -> Domain:
-    """The domain with its name before every user id, so that equal ids of strangers do not make one person of them."""
-    return replace(domain, events=domain.events.with_columns(user=pl.lit(f"{domain.name}/") + pl.col("user")))
+def _own_users(events: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The domain's name before every user id, so that equal ids of strangers do not make one person of them."""
+    return events.with_columns(user=pl.lit(f"{name}/") + pl.col("user"))

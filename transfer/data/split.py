@@ -41,8 +41,8 @@ def split(target: Domain, sources: list[Domain], config: Split, data_dir: Path) 
 def _cold_start(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """Test users lose their whole target history: the first β of one permutation; validation users are its tail."""
     if config.test_users:
-        test = _read_users(config.test_users, data_dir)
-        valid = _read_users(config.valid_users, data_dir) if config.valid_users else []
+        test = _read_users(config.test_users, target, data_dir)
+        valid = _read_users(config.valid_users, target, data_dir) if config.valid_users else []
         if common := set(test) & set(valid):
             raise TransferError(f"{config.valid_users}: user {min(common)!r} is a test user too; remove it from one list")
     else:
@@ -126,9 +126,11 @@ def _files(target: Domain, sources: list[Domain], config: Split, data_dir: Path)
         raise TransferError("split=files knows one source (source_train.tsv); drop the others from domain.source")
     folder = Path(config.dir) if Path(config.dir).exists() else data_dir / config.dir
     read = {name: _read_part(folder, name) for name in ("target_train", "target_valid", "target_test")}
+    _refuse_repeats(read, folder)
     source: tuple[pl.DataFrame, ...] = ()
     if sources:
         kept, stop = _read_part(folder, "source_train"), _read_part(folder, "source_valid")
+        _refuse_repeats({"source_train": kept, "source_valid": stop}, folder)
         marked = [kept.with_columns(stop=pl.lit(False)), stop.with_columns(stop=pl.lit(True))]
         source = (pl.concat(marked),)
     train = _with_stop(read["target_train"], target.name, config)
@@ -151,11 +153,23 @@ def _read_part(folder: Path, name: str) -> pl.DataFrame:
     raise TransferError(f"{folder}: no {name}.tsv (or .csv, .inter, .parquet); split=files reads it from split.dir")
 
 
-def _read_users(path: str, data_dir: Path) -> list[str]:
+def _read_users(path: str, target: Domain, data_dir: Path) -> list[str]:
     users = locate(path, data_dir).read_text(encoding="utf-8").split()
     if not users:
         raise TransferError(f"{path}: no users; write one user id per line")
+    if unknown := set(users) - set(target.events["user"].unique()):
+        raise TransferError(f"{path}: {len(unknown)} users are not in {target.name}, such as {min(unknown)}; remove them")
     return users
+
+
+def _refuse_repeats(parts: dict[str, pl.DataFrame], folder: Path) -> None:
+    """Every (user, item) may stand once in the files of one domain: twice would train on what is tested."""
+    pairs = pl.concat([events.select("user", "item", file=pl.lit(name)) for name, events in parts.items()])
+    twice = pairs.filter(pl.struct("user", "item").is_duplicated()).sort("user", "item", maintain_order=True)
+    if not twice.is_empty():
+        (user, item, first), (_, _, second) = twice.rows()[:2]
+        where = f"{first} and {second}" if first != second else f"{first} twice"
+        raise TransferError(f"{folder}: user {user} has item {item} in {where}; keep one of the rows")
 
 
 def _shared_users(target: Domain, sources: list[Domain]) -> list[str]:

@@ -205,7 +205,7 @@ def _interactions(events: Coded, n_users: int, n_items: int) -> Interactions:
 def _heldout(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> Heldout:
     """Lay hidden events out in equal chunks of users; every chunk is padded to the longest."""
     users = np.unique(hidden["user"])
-    chunks = max(1, -(-len(users) * n_items // CHUNK_SCORES))
+    chunks = max(1, min(len(users), -(-len(users) * n_items // CHUNK_SCORES)))
     width = max(1, -(-len(users) // chunks))
     padded = np.zeros(chunks * width, np.int32)
     padded[: len(users)] = users
