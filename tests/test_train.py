@@ -15,10 +15,12 @@ import optax
 import pytest
 from planted import tiny
 
+from transfer.api import compose
 from transfer.compiler import Compiler, Replicas
 from transfer.config import Config, Train
 from transfer.data.load import load_world
 from transfer.program import Fit, Program, Solve, Task, stream
+from transfer.registry import check_settings
 from transfer.run import Result, run_batch
 from transfer.stages import run_stages
 
@@ -250,3 +252,13 @@ def test_validation_selects_and_test_never(
         for a, b in zip(results, batch, strict=True):
             assert_same(a.parameters, b.parameters)
             assert a.metrics["valid"] == b.metrics["valid"]
+
+
+def test_settings_that_are_static_never_share_a_program() -> None:
+    """In one process: two runs that differ in a method's setting alone give what each gives by itself."""
+    few, many = (
+        compose(["domain.users=200", "method=user_knn", f"method.neighbours={n}", "train.progress=false"]) for n in (1, 80)
+    )
+    together = [result.metrics["test"]["ndcg@10"] for result in run_batch([few, many, few])]
+    assert together[0] == together[2] != together[1]
+    assert check_settings(few).program_key() == few.program_key() != many.program_key()

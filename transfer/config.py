@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from transfer.errors import TransferError
 
@@ -165,7 +174,7 @@ class Config(Frozen):
     split: Split
     task: Task
     model: Model
-    method: Method
+    method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
     train: Train
     track: Literal["none", "wandb"]
     data_dir: str
