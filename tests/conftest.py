@@ -61,6 +61,14 @@ def data_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quick_compile() -> Iterator[None]:
+    """Compile with few optimisations, in half the time: for tests that run many programs once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 SMALL = {
     "domain": "simulated",
     "domain.users": 200,

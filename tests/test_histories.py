@@ -17,6 +17,7 @@ from transfer.data.world import Interactions, Side, World
 from transfer.errors import TransferError
 from transfer.models import biases, histories, joint
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 N_USERS, N_ITEMS = 12, 9
 DAMPING = 3.0
 Floats = NDArray[np.float64]

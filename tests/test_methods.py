@@ -200,7 +200,7 @@ def neighbours(world: World, values: list[Any], shrinkage: float, user: int, cou
 def test_user_knn_by_hand() -> None:
     world, hp, predicted = scores("user_knn method.neighbours=30", "ranking")
     x = matrix(world.target.train)
-    for user in range(0, world.n_users, 60):
+    for user in range(0, world.n_users, 100):
         weight = neighbours(world, [None, None], hp["shrinkage"], user, 30)
         assert 30 <= (weight > 0).sum() < 100
         np.testing.assert_allclose(predicted[user], weight @ x + 1e-6 * x.sum(0), rtol=1e-3, atol=1e-5)
@@ -212,7 +212,7 @@ def test_user_knn_of_ratings_by_hand() -> None:
     mean, bias = item_means(world.target.train, hp["damping"])
     values = [deviations(side.train, hp["damping"]) for side in world.sources]
     own = deviations(world.target.train, hp["damping"]) - slope * d[np.asarray(world.target.train.users)]
-    for user in range(0, world.n_users, 60):
+    for user in range(0, world.n_users, 100):
         weight = neighbours(world, values, hp["shrinkage"], user, 30)
         said = weight @ matrix(world.target.train, own) / (weight @ matrix(world.target.train) + hp["neighbour_damping"])
         np.testing.assert_allclose(predicted[user], mean + bias + slope * d[user] + said, rtol=1e-3)

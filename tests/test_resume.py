@@ -17,6 +17,7 @@ from planted import BUDGET, RATING, WORLD
 from safetensors.numpy import load_file
 
 import transfer.stages
+from transfer import checkpoint
 from transfer.api import compose
 from transfer.config import Config
 from transfer.errors import TransferError
@@ -107,6 +108,18 @@ def test_a_run_can_be_interrupted_twice_or_begin_afresh(
     assert run_batch([again], [tmp_path / "other"])[0].status == "done"
     assert "resuming" not in capsys.readouterr().err
     assert_equal_runs(tmp_path / "other", whole)
+
+
+def test_what_a_killed_write_leaves_is_swept_up(config: Config, whole: Path, tmp_path: Path) -> None:
+    """A process that dies inside `write` cannot remove its temporary file; the run that goes on does."""
+    interrupted_run(config, tmp_path, 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(Path, "replace", lambda *_: None)
+        patch.setattr(os, "getpid", lambda: 4194304)  # of the process that died
+        checkpoint.write(tmp_path / CHECKPOINT, b"half")
+    assert run_batch([config], [tmp_path])[0].status == "done"
+    assert_equal_runs(tmp_path, whole)
 
 
 @pytest.mark.parametrize("other", ["hp.l2=0.5", "seed=4", "method.hidden=17", "split.seed=1"])

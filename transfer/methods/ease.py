@@ -34,7 +34,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         x = joint_matrix(world, both, hp["source_weight"])
         inverse = jnp.linalg.inv(x.T @ x + hp["ridge"] * jnp.eye(width))
         items = jnp.arange(world.n_items)
-        weights = -inverse[:, : world.n_items] / jnp.diag(inverse)[: world.n_items]
+        weights = -inverse[:, : world.n_items] / jnp.diag(inverse)[None, : world.n_items]
         return {"weights": weights.at[items, items].set(0.0)}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:

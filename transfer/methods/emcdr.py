@@ -73,7 +73,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return of
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        shared = _has_events(world, "source") & _has_events(world, "target")
+        shared = (_has_events(world, "source") & _has_events(world, "target")).astype(jnp.float32)
         everyone = jnp.arange(world.n_users)
         x = _with_one(_flat(model.features(done["source"]["body"], everyone))) * shared[:, None]
         y = _flat(model.features(done["target"]["body"], everyone)) * shared[:, None]

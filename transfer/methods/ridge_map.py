@@ -42,7 +42,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             y = histories.dense(events, biases.residuals(events, base) - base["user"][events.users])
         else:
             popular = events.item_counts / jnp.sum(trained)
-            base, y = {"popular": popular}, histories.dense(events, jnp.ones_like(events.ratings)) - popular
+            base, y = {"popular": popular}, histories.dense(events, jnp.ones_like(events.ratings)) - popular[None, :]
         dual = jnp.linalg.solve(x @ x.T + hp["ridge"] * jnp.eye(world.n_users), y * trained[:, None])
         return {"base": base, "weights": x.T @ dual}
 
@@ -50,7 +50,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         base, weights = done["map"]["base"], done["map"]["weights"]
 
         def of(users: jax.Array) -> jax.Array:
-            start = biases.scores(base, users) if rating else base["popular"]
+            start = biases.scores(base, users) if rating else base["popular"][None, :]
             return start + source_rows(world, hp, users) @ weights
 
         return of

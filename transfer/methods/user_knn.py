@@ -50,13 +50,13 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             )
             norms = known["norm"][users][:, None] * known["norm"][None, :]
             similarity = dot / (norms + hp["shrinkage"] + 1e-9)
-            candidate = (histories.user_counts(events) > 0)[None, :] & (users[:, None] != jnp.arange(world.n_users))
+            candidate = (histories.user_counts(events) > 0)[None, :] & (users[:, None] != jnp.arange(world.n_users)[None, :])
             similarity = jnp.where(candidate, similarity, 0.0)
             least = jnp.maximum(jax.lax.top_k(similarity, neighbours)[0][:, -1:], 1e-9)
             weight = jnp.where(similarity >= least, similarity, 0.0)
             total = histories.times(weight, events, known["values"][0])
             if not rating:
-                return total + 1e-6 * events.item_counts  # popularity only where no neighbour speaks
+                return total + 1e-6 * events.item_counts[None, :]  # popularity only where no neighbour speaks
             spoken = histories.times(weight, events, jnp.ones_like(events.ratings))
             return biases.scores(known["base"], users) + total / (spoken + hp["neighbour_damping"])
 
