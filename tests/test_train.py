@@ -19,6 +19,7 @@ from transfer.api import compose
 from transfer.compiler import Compiler, Replicas
 from transfer.config import Config, Train
 from transfer.data.load import load_world
+from transfer.errors import TransferError
 from transfer.program import Fit, Program, Solve, Task, stream
 from transfer.registry import check_settings
 from transfer.run import Result, run_batch
@@ -110,6 +111,16 @@ def test_fit_does_what_is_done_by_hand(mode: str) -> None:
     assert lengths[2] == 40, "this one gets better to the end of its budget"
     assert lengths[4] == 4, "this one is best at its first evaluation and then waits three times"
     assert len(set(lengths)) >= 4, "replicas stop on their own"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_replica_that_has_stopped_stays_stopped(mode: str) -> None:
+    """Its w swings around the goal: better, worse, and then better than ever, but by then it has stopped."""
+    swinging, steady = Toy(turn=9.0, learning_rate=0.9), Toy(turn=50.0)
+    assert by_hand(swinging, patience=9)[1] != by_hand(swinging, patience=1)[1]
+    done, records = fit_toys(swinging, steady, mode=mode, patience=1)
+    assert [len(of_replica) for of_replica in records] == [3, 40]
+    np.testing.assert_allclose(done["toy"]["w"], [by_hand(toy, patience=1)[1] for toy in (swinging, steady)], rtol=1e-5)
 
 
 def test_the_three_modes_give_the_same_bits_for_a_toy_with_noise() -> None:
@@ -262,3 +273,9 @@ def test_settings_that_are_static_never_share_a_program() -> None:
     together = [result.metrics["test"]["ndcg@10"] for result in run_batch([few, many, few])]
     assert together[0] == together[2] != together[1]
     assert check_settings(few).program_key() == few.program_key() != many.program_key()
+
+
+def test_a_gradient_fit_without_validation_events_is_refused_in_one_line() -> None:
+    config = compose(["domain.users=200", "method=emcdr", "split.stop=0.001", "train.progress=false"])
+    with pytest.raises(TransferError, match=r"stage source has no validation events .* split\.stop"):
+        run_batch([config])

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from transfer.config import Config, Method, describe
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Needs, Program, Task
+from transfer.program import Fit, Needs, Program, Task
 
 KINDS = ("methods", "models", "tasks")
 
@@ -48,7 +48,14 @@ def build_program(config: Config, world: World, task: Task) -> Program:
     method = find("methods", config.method.name)
     check_needs(config, world, method.NEEDS)
     model = find("models", config.model.name).build(config.model)
-    return method.build(config, world, task, model)
+    program = method.build(config, world, task, model)
+    for stage in program.stages:
+        if isinstance(stage, Fit) and not stage.heldout(world).n_events:
+            raise TransferError(
+                f"stage {stage.name} has no validation events to select by; raise split.valid or split.stop, or name "
+                "validation users or events beside the test ones"
+            )
+    return program
 
 
 def check_settings(config: Config) -> Config:

@@ -50,7 +50,9 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             )
             norms = known["norm"][users][:, None] * known["norm"][None, :]
             similarity = dot / (norms + hp["shrinkage"] + 1e-9)
-            candidate = (histories.user_counts(events) > 0)[None, :] & (users[:, None] != jnp.arange(world.n_users)[None, :])
+            candidate = (histories.user_counts(events) > 0)[None, :] & (
+                users[:, None] != jnp.arange(world.n_users)[None, :]
+            )
             similarity = jnp.where(candidate, similarity, 0.0)
             least = jnp.maximum(jax.lax.top_k(similarity, neighbours)[0][:, -1:], 1e-9)
             weight = jnp.where(similarity >= least, similarity, 0.0)

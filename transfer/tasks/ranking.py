@@ -112,17 +112,17 @@ def evaluate(
     """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
 
     def chunk(part: tuple[jax.Array, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        number, users, row, item, seen_row, seen_item = part
+        users, row, item, seen_row, seen_item = part
         table = scores(users).at[seen_row, seen_item].set(-jnp.inf, mode="drop")
         relevant = jnp.zeros(table.shape, bool).at[row, item].set(True, mode="drop")
         if sampled:
-            table = _sample_candidates(table, relevant, sampled, number)
+            table = _sample_candidates(table, relevant, sampled, users)
         measured = user_metrics(table, relevant, row, item, ks)
         lists = _lists(table, relevant, heldout.popularity, ks) if full else {}
         return measured, lists
 
     parts = (heldout.users, heldout.row, heldout.item, heldout.seen_row, heldout.seen_item)
-    measured, lists = jax.lax.map(chunk, (jnp.arange(heldout.users.shape[0]), *parts))
+    measured, lists = jax.lax.map(chunk, parts)
     prefix = f"sampled{sampled}_" if sampled else ""
     means = {prefix + name: jnp.sum(values) / heldout.n_users for name, values in measured.items()}
     for name, values in lists.items():
@@ -133,19 +133,21 @@ def evaluate(
 
 def _lists(table: jax.Array, relevant: jax.Array, popularity: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
     """What the lists hold: `coverage` bool [items] recommended to anybody, `popularity` [B] mean training count."""
-    real = jnp.any(relevant, axis=1, keepdims=True)
-    _, shown = jax.lax.top_k(table, min(max(ks), table.shape[1]))
+    top, shown = jax.lax.top_k(table, min(max(ks), table.shape[1]))
+    real = jnp.any(relevant, axis=1, keepdims=True) & ~jnp.isneginf(top)  # short lists hold candidates only
     position = jnp.where(real, jnp.arange(shown.shape[1])[None, :], table.shape[1])
     best = jnp.full(table.shape[1], table.shape[1]).at[shown].min(position)  # the best place that an item ever had
     counts = jnp.cumsum(jnp.where(real, popularity[shown], 0.0), axis=1)
+    lengths = jnp.maximum(jnp.cumsum(real.astype(jnp.float32), axis=1), 1.0)
     last = [min(k, shown.shape[1]) for k in ks]
     coverage = {f"coverage@{k}": best < n for k, n in zip(ks, last, strict=True)}
-    return coverage | {f"popularity@{k}": counts[:, n - 1] / n for k, n in zip(ks, last, strict=True)}
+    return coverage | {f"popularity@{k}": counts[:, n - 1] / lengths[:, n - 1] for k, n in zip(ks, last, strict=True)}
 
 
-def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, number: jax.Array) -> jax.Array:
+def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, users: jax.Array) -> jax.Array:
     """Leave each user the relevant items and `count` uniform others, the same ones at every evaluation."""
-    draw = jax.random.uniform(jax.random.fold_in(jax.random.key(0), number), table.shape)
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), users)
+    draw = jax.vmap(lambda key: jax.random.uniform(key, table.shape[1:]))(keys)
     draw = jnp.where(relevant | jnp.isneginf(table), -1.0, draw)
     threshold = jax.lax.top_k(draw, min(count, table.shape[1]))[0][:, -1:]
     return jnp.where(relevant | ((draw >= threshold) & (draw >= 0)), table, -jnp.inf)
