@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from transfer.errors import TransferError
+from transfer.experiment import load_run
 from transfer.predictor import Recommendation
-from transfer.run import load_run
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
 

@@ -17,7 +17,7 @@ from transfer.config import Config, SimulatedDomains
 from transfer.data.load import load_world
 from transfer.data.simulate import simulate
 from transfer.data.world import Loaded
-from transfer.run import Result, run_batch
+from transfer.experiment import Result, run_batch
 
 DEFAULTS = Path(__file__).parents[1] / "conf" / "domain" / "simulated.yaml"
 
@@ -60,6 +60,20 @@ NUMBERS = {
 def tiny(*overrides: str) -> Config:
     """A configuration of the tiny world with the rating task."""
     return compose([*RATING, *WORLD, *BUDGET, *overrides])
+
+
+def atomic_files(folder: Path) -> Path:
+    """Write books, movies and music as RecBole does: typed headers in .inter files, titles in books.item."""
+    sizes = {key.removeprefix("domain."): int(value) for key, value in (word.split("=") for word in WORLD)}
+    settings = SimulatedDomains.model_validate({**OmegaConf.to_object(OmegaConf.load(DEFAULTS)), **sizes})
+    books, (movies,), _ = simulate(settings)
+    music = movies.events.filter(pl.col("item").str.tail(1) == "1")
+    headers = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float", "time": "timestamp:float"}
+    for name, events in (("books", books.events), ("movies", movies.events), ("music", music)):
+        events.rename(headers).write_csv(folder / f"{name}.inter", separator="\t")
+    titles = books.items.select("item", "title").rename({"item": "item_id:token", "title": "title:token_seq"})
+    titles.write_csv(folder / "books.item", separator="\t")
+    return folder
 
 
 @cache

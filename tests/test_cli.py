@@ -1,8 +1,7 @@
-"""The command line and its twin in Python: runs, folders, files of strangers, clear refusals, sweeps, recommendations."""
+"""The command line and its twin in Python: runs, folders, files of strangers, clear refusals, sweeps."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import math
@@ -10,24 +9,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 import pytest
 from omegaconf import OmegaConf
-from planted import BUDGET, DEFAULTS, RANKING, RATING, WORLD
+from planted import BUDGET, RANKING, RATING, WORLD, atomic_files
 
 import transfer
 from transfer.__main__ import main
 from transfer.api import run
-from transfer.config import SimulatedDomains
-from transfer.data.simulate import simulate
 from transfer.errors import TransferError
 from transfer.registry import names
 
-ROOT = Path(__file__).parents[1]
 SMALL = (*RANKING, *WORLD, *BUDGET)
 
 
@@ -68,18 +62,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """books, movies and music as RecBole writes them: typed headers, and titles in .item files."""
-    folder = tmp_path_factory.mktemp("files")
-    sizes = {key.removeprefix("domain."): int(value) for key, value in (word.split("=") for word in WORLD)}
-    settings = SimulatedDomains.model_validate({**OmegaConf.to_object(OmegaConf.load(DEFAULTS)), **sizes})
-    books, (movies,), _ = simulate(settings)
-    music = movies.events.filter(pl.col("item").str.tail(1) == "1")
-    headers = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:float", "time": "timestamp:float"}
-    for name, events in (("books", books.events), ("movies", movies.events), ("music", music)):
-        events.rename(headers).write_csv(folder / f"{name}.inter", separator="\t")
-    titles = books.items.select("item", "title").rename({"item": "item_id:token", "title": "title:token_seq"})
-    titles.write_csv(folder / "books.item", separator="\t")
-    return folder
+    return atomic_files(tmp_path_factory.mktemp("files"))
 
 
 def read(folder: Path) -> dict:
@@ -251,80 +234,3 @@ def test_a_multirun_ends_with_one_table(command: Command, tmp_path: Path) -> Non
     assert [r["gap"]["target_only"]["rmse"] for r in results] == pytest.approx(
         [r["metrics"]["test"]["rmse"] - rmse["target_only"][r["seed"]] for r in results]
     )
-
-
-# scripts/recommend.py
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recommend", ROOT / "scripts" / "recommend.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def shelf(files: Path) -> Path:
-    """The folder of a run on files that have titles."""
-    domain = ("domain=files", f"domain.target={files}/books.inter", f"domain.source={files}/movies.inter")
-    folder = files / "run"
-    run([*domain, "task=rating", "method=source_bias", "split.seed=1"], folder)
-    return folder
-
-
-def titles(files: Path) -> dict[str, str]:
-    return dict(pl.read_csv(files / "books.item", separator="\t").iter_rows())
-
-
-def test_recommend_prints_titles(shelf: Path, files: Path) -> None:
-    words = [sys.executable, ROOT / "scripts" / "recommend.py", shelf, "--users", "u00003,u00007", "--k", "4"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "for u00003" in done.stdout
-    assert "for u00007" in done.stdout
-    rows = [line for line in done.stdout.splitlines() if "book0" in line]
-    assert len(rows) == 8
-    for row in rows:
-        item = next(word for word in row.replace("│", " ").split() if word.startswith("book0"))
-        assert titles(files)[item] in row
-
-
-@pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_recommend_writes_the_lists_of_everybody(ending: str, shelf: Path, script: ModuleType, tmp_path: Path) -> None:
-    out = tmp_path / f"lists.{ending}"
-    script.recommend(shelf, None, 3, out)
-    table = pl.read_csv(out) if ending == "csv" else pl.read_parquet(out)
-    assert table.columns == ["user", "rank", "item", "title", "score"]
-    assert table.height == 3 * table["user"].n_unique() > 300
-    assert table["title"].null_count() == 0
-    (best,) = script.load_run(shelf).predictor.recommend(["u00003"], 1)["u00003"]
-    assert table.filter(user="u00003", rank=1)["item"].item() == best.item
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--users", "nobody"], "user 'nobody' is unknown"),
-        ([], "--users"),
-        (["--out", "lists.xls"], ".parquet"),
-        (["--users", "u00003", "--k", "0"], "--k 0"),
-    ],
-)
-def test_recommend_refuses_in_one_line(
-    words: list[str], says: str, shelf: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["recommend.py", str(shelf), *words])
-    with pytest.raises(SystemExit) as caught:
-        script.main()
-    assert str(caught.value.code).startswith("error: ")
-    assert says in str(caught.value.code)
-    assert "\n" not in str(caught.value.code)
-
-
-def test_recommend_refuses_what_is_no_run_folder(script: ModuleType, tmp_path: Path) -> None:
-    with pytest.raises(TransferError, match="not a run folder") as caught:
-        script.recommend(tmp_path, ["u00003"], 5, None)
-    assert "\n" not in str(caught.value)

@@ -16,9 +16,9 @@ from planted import RANKING, outcome, plant, planted, world_of
 from transfer.api import compose, config_folder
 from transfer.data.world import Interactions, World
 from transfer.errors import TransferError
+from transfer.experiment import run_batch
 from transfer.program import Needs
 from transfer.registry import find, names
-from transfer.run import run_batch
 
 Floats = NDArray[np.float64]
 METHODS = names("methods")

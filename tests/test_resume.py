@@ -21,8 +21,8 @@ from transfer import checkpoint
 from transfer.api import compose
 from transfer.config import Config
 from transfer.errors import TransferError
+from transfer.experiment import run_batch
 from transfer.progress import Interrupted
-from transfer.run import run_batch
 from transfer.track import CHECKPOINT, PARAMETERS, RESULT
 
 # Three gradient stages of 80 blocks each; a name with a space, because the command to go on must survive the shell.

@@ -17,8 +17,8 @@ from planted import tiny
 
 from transfer import checkpoint, track
 from transfer.errors import TransferError
+from transfer.experiment import Result, load_run, run_batch
 from transfer.progress import Interrupted
-from transfer.run import Result, load_run, run_batch
 
 BLOCK = 32 * 1024  # of the .wandb format
 SECRETS = {"WANDB_API_KEY": "0123456789secret0123456789secret01234567", "MY_TOKEN": "another-secret-value"}
@@ -184,7 +184,7 @@ def test_an_error_inside_a_run_leaves_a_result_that_says_so(tmp_path: Path, monk
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(import_module("transfer.run"), "run_stages", broken)
+    monkeypatch.setattr(import_module("transfer.experiment"), "run_stages", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         run_batch([tiny("method=target_only", f"seed={seed}") for seed in (0, 1)], [tmp_path / "a", tmp_path / "b"])
     for name in ("a", "b"):

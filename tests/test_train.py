@@ -20,9 +20,9 @@ from transfer.compiler import Compiler, Replicas
 from transfer.config import Config, Train
 from transfer.data.load import load_world
 from transfer.errors import TransferError
+from transfer.experiment import Result, run_batch
 from transfer.program import Fit, Program, Solve, Task, stream
 from transfer.registry import check_settings
-from transfer.run import Result, run_batch
 from transfer.stages import run_stages
 
 MODES = ("map", "vmap", "loop")
@@ -249,7 +249,7 @@ def test_validation_selects_and_test_never(
     hidden = getattr(loaded.world, part)
     others = replace(hidden, item=(hidden.item + 7) % loaded.world.n_items)
     other = replace(loaded, world=replace(loaded.world, **{part: others}))
-    monkeypatch.setattr(import_module("transfer.run"), "load_world", lambda config: other)
+    monkeypatch.setattr(import_module("transfer.experiment"), "load_world", lambda config: other)
     results = run_batch(configs("train.replicas=map"))
     same = [
         np.array_equal(a.parameters["target"]["head"]["bias"], b.parameters["target"]["head"]["bias"])

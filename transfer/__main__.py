@@ -19,9 +19,9 @@ def task(raw: DictConfig) -> float:
     """Run one composed configuration; returns the validation metric that sweepers optimise."""
     from transfer.config import parse
     from transfer.errors import TransferError
+    from transfer.experiment import run_batch
     from transfer.progress import Interrupted, console
     from transfer.report.table import print_run
-    from transfer.run import run_batch
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transfer.config import Config
-    from transfer.run import Result
+    from transfer.experiment import Result
 
 _HERE = Path(__file__).resolve().parent
 
@@ -43,6 +43,6 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Resu
     `status`, `metrics` ({"valid": {...}, "test": {...}}), `parameters` by stage and a `predictor` with
     `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
     """
-    from transfer.run import run_batch
+    from transfer.experiment import run_batch
 
     return run_batch([compose(overrides)], [Path(folder)] if folder is not None else None)[0]

@@ -34,6 +34,7 @@ def write_json(path: Path, value: Any) -> None:
 def open_run(folder: Path, config: Config) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULT).unlink(missing_ok=True)  # an older run's result must not stand for this one
     write(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
     write_json(folder / "hp.json", {"seed": config.seed, **config.hp})
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from transfer.run import Result
+from transfer.experiment import Result
 
 
 def print_run(result: Result, short: bool = False) -> None:
