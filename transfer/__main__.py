@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from transfer.api import config_folder
+from transfer.api import config_folder, one_line
 from transfer.help import register
 
 
@@ -42,8 +43,22 @@ def task(raw: DictConfig) -> float:
 
 def main() -> None:
     """Entry point of the console command."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from transfer.progress import console
+
     register()
-    task()
+    # Hydra would print its own errors over many lines; asked to raise them, they can be told in one like ours
+    asked = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        task()
+    except (HydraException, OmegaConfBaseException) as error:
+        if asked:
+            raise
+        console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

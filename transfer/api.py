@@ -33,7 +33,12 @@ def compose(overrides: Sequence[str] = ()) -> Config:
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
             return parse(hydra.compose("config", overrides=list(overrides)))
     except HydraException as error:
-        raise TransferError(" ".join(str(error).split())) from None
+        raise TransferError(one_line(error)) from None
+
+
+def one_line(error: Exception) -> str:
+    """Hydra's message without its line breaks and its list of search paths."""
+    return " ".join(str(error).partition("Config search path:")[0].split())
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:
