@@ -50,15 +50,17 @@ def main() -> None:
 
     register()
     # Hydra would print its own errors over many lines; asked to raise them, they can be told in one like ours
-    asked = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    asked = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         task()
     except (HydraException, OmegaConfBaseException) as error:
-        if asked:
+        if asked == "1":
             raise
         console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
         sys.exit(2)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = asked
 
 
 if __name__ == "__main__":
