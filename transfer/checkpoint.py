@@ -31,7 +31,7 @@ def write(path: Path, data: bytes) -> None:
 def save_tree(path: Path, tree: Any, facts: dict[str, Any]) -> None:
     """Save the leaves of a pytree under their paths, with JSON facts beside them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    arrays = {_name(keys): np.ascontiguousarray(leaf) for keys, leaf in leaves}
+    arrays = {_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
     write(path, save(arrays, metadata={"facts": json.dumps(facts)}))
 
 
