@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def task(raw: DictConfig) -> float:
             return float("nan")
         sys.exit(2)
     except Interrupted:
-        again = " ".join(hydra_config.overrides.task)
-        console.print(f"interrupted; to go on: transfer {again} hydra.run.dir={folder}", soft_wrap=True, markup=False)
+        again = shlex.join(["transfer", *hydra_config.overrides.task, f"hydra.run.dir={folder}"])
+        console.print(f"interrupted; to go on: {again}", soft_wrap=True, markup=False, highlight=False)
         sys.exit(130)
     print_run(result, short=hydra_config.mode == RunMode.MULTIRUN)
     return result.objective

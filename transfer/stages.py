@@ -95,7 +95,7 @@ def _restore(
 ) -> tuple[int, Done, State, Records]:
     """The stage number, earlier parameters, state and records of a checkpoint. TransferError where it is another run's."""
     facts = checkpoint.load_facts(path)
-    if facts["ids"] != ids:
+    if facts.get("ids") != ids:
         raise TransferError(f"{path} belongs to a run with another configuration; give resume=false or another folder")
     number: int = facts["stage"]
     done: dict[str, Any] = {}

@@ -35,6 +35,9 @@ def open_run(folder: Path, config: Config) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)  # an older run's result must not stand for this one
+    for name in (CHECKPOINT, PARAMETERS, RESULT, "config.yaml", "hp.json", "metrics.jsonl"):
+        for left in folder.glob(f".{name}.*"):  # what a killed write left
+            left.unlink()
     write(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
     write_json(folder / "hp.json", {"seed": config.seed, **config.hp})
 
