@@ -167,18 +167,19 @@ class Train(Frozen):
     progress: bool
 
 
-class Config(Frozen):
-    """One run. Everything is static but `seed` and `hp`, which may differ between replicas of one program."""
+class Engine(Frozen):
+    """Where and how the programs of a sweep run; it changes no result, so it is no part of a run."""
 
-    domain: Annotated[FileDomains | SimulatedDomains, Field(discriminator="kind")]
-    split: Split
-    task: Task
-    model: Model
-    method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
-    train: Train
-    track: Literal["none", "wandb"]
-    data_dir: str
-    resume: bool
+    name: Literal["inprocess", "joblib", "ray", "submitit"]
+    workers: int | None = Field(ge=1)
+    max_batch: int | None = Field(ge=1)
+    reuse_stages: bool
+    options: dict[str, Any]
+
+
+class Traced(Frozen):
+    """What may differ between the replicas of one program."""
+
     seed: int = Field(ge=0, lt=2**32)
     hp: dict[str, float]
 
@@ -189,6 +190,20 @@ class Config(Frozen):
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise ValueError(f"hp.{key}={number!r} is not a finite number")
         return value
+
+
+class Config(Traced):
+    """One run. Everything is static but `seed` and `hp`."""
+
+    domain: Annotated[FileDomains | SimulatedDomains, Field(discriminator="kind")]
+    split: Split
+    task: Task
+    model: Model
+    method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
+    train: Train
+    track: Literal["none", "wandb"]
+    data_dir: str
+    resume: bool
 
     def static(self) -> dict[str, Any]:
         """Everything that decides the compiled program, as plain JSON values."""
@@ -201,10 +216,19 @@ class Config(Frozen):
     def run_id(self, fingerprint: str) -> str:
         """Identity of a run: hash of configuration, hp, seed and the data's fingerprint (for paths and split)."""
         static = {key: value for key, value in self.static().items() if key not in ("data_dir", "domain", "split")}
-        text = json.dumps([static, self.domain.name, self.hp, self.seed, fingerprint], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _hash([static, self.domain.name, self.hp, self.seed, fingerprint])
+
+    def identity(self) -> str:
+        """Identity of what was asked for, known before any data is read: hash of configuration, hp and seed."""
+        return _hash([self.static(), self.hp, self.seed])
 
 
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Keys of the composed configuration that say how a sweep runs, not what a run is.
+OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
 FILE_PATHS, SPLIT_PATHS = ("path", "items"), ("dir", "valid_users", "test_users")
 
 
@@ -212,13 +236,35 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     """Turn a composed configuration into a `Config`. Raises TransferError, one line naming the key and the remedy."""
     plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=False) if isinstance(raw, DictConfig) else raw
     assert isinstance(plain, Mapping)
-    values = {key: value for key, value in plain.items() if key != "hydra"}
+    values = {key: value for key, value in plain.items() if key not in OF_SWEEPS}
     if isinstance(values.get("track"), Mapping):
         values["track"] = values["track"]["name"]
     try:
         return _anchored(Config.model_validate(values))
     except ValidationError as error:
         raise TransferError(describe(error)) from None
+
+
+def parse_engine(raw: DictConfig) -> Engine:
+    """The engine of a sweep. Raises TransferError, one line naming the key and the remedy."""
+    try:
+        return Engine.model_validate(OmegaConf.to_container(raw.engine, resolve=True))
+    except ValidationError as error:
+        raise TransferError(describe(error, "engine.")) from None
+
+
+def traced(config: Config, values: Mapping[str, Any]) -> Config:
+    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for unknown names and bad values."""
+    hp = {key.removeprefix("hp."): value for key, value in values.items() if key != "seed"}
+    if unknown := sorted(set(hp) - set(config.hp)):
+        known = ", ".join(f"hp.{name}" for name in config.hp) or "none"
+        raise TransferError(f"hp.{unknown[0]}: method={config.method.name} has no such number; it has {known}")
+    change = {"seed": values.get("seed", config.seed), "hp": {**config.hp, **hp}}
+    try:
+        checked = Traced.model_validate(change)
+    except ValidationError as error:
+        raise TransferError(describe(error)) from None
+    return config.model_copy(update={"seed": checked.seed, "hp": checked.hp})
 
 
 def _anchored(config: Config) -> Config:

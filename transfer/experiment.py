@@ -8,7 +8,7 @@ import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer import checkpoint, track
-from transfer.compiler import Clock, Compiler, Replicas
+from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data.load import load_world
 from transfer.data.world import Loaded, World
@@ -27,7 +27,7 @@ from transfer.predictor import Predictor
 from transfer.program import Done, Program, Task
 from transfer.progress import Interrupted, interruptible
 from transfer.registry import build_program, build_task, check_settings
-from transfer.stages import diverged, parameter_shapes, run_stages, selected
+from transfer.stages import Job, diverged, parameter_shapes, run_stages, selected
 
 
 @dataclass(frozen=True)
@@ -54,68 +54,110 @@ class Result:
         return self.metrics["valid"].get(self.facts["select"]["metric"], float("nan"))
 
 
-def run_batch(configs: Sequence[Config], folders: Sequence[Path] | None = None) -> list[Result]:
+def run_batch(
+    configs: Sequence[Config],
+    folders: Sequence[Path] | None = None,
+    *,
+    max_batch: int | None = None,
+    reuse: Path | None = None,
+    memory: float | None = None,
+    alone: bool = True,
+) -> list[Result]:
     """Run configurations, those of one static part as replicas of one compiled program; results in the given order.
 
-    folders: where each run writes; None writes nothing. Raises TransferError for what users can mend, and `Interrupted`
-    after Ctrl-C, with a checkpoint behind it.
+    folders: where each run writes; None writes nothing. max_batch: most replicas of a program; None as many as fit into
+    `memory` bytes (None: what is free). reuse: a folder where stages on which others build are kept and found again.
+    alone: these are not runs of a sweep, so every run draws its own figure.
+    Raises TransferError for what users can mend, and `Interrupted` after Ctrl-C, with a checkpoint behind it.
     """
     _use_compilation_cache()
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         groups.setdefault(config.program_key(), []).append(i)
     results: dict[int, Result] = {}
-    for rows in groups.values():
-        of_group = [configs[i] for i in rows]
-        places = [folders[i] for i in rows] if folders else None
-        for config, folder in zip(of_group, places or [], strict=False):
-            track.open_run(folder, config)
-        try:
-            results.update(zip(rows, _run_program(of_group, places), strict=True))
-        except (Exception, Interrupted) as error:
-            for config, folder in zip(of_group, places or [], strict=False):
-                track.fail_run(folder, config, error)
-            raise
+    for members in groups.values():
+        parts = _parts(members, max_batch or len(members))
+        while parts:
+            rows = parts.pop(0)
+            of_part = [configs[i] for i in rows]
+            places = [folders[i] for i in rows] if folders else None
+            for config, folder in zip(of_part, places or [], strict=False):
+                track.open_run(folder, config)
+            try:
+                results.update(zip(rows, _run_program(of_part, places, reuse, memory, alone), strict=True))
+            except (Exception, Interrupted) as error:
+                if (fits := _fitting(error, len(rows))) and len(rows) > 1:
+                    parts = _parts(rows, fits) + parts
+                    continue
+                for config, folder in zip(of_part, places or [], strict=False):
+                    track.fail_run(folder, config, error)
+                raise
     return [results[i] for i in range(len(configs))]
 
 
-def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Result]:
+def _parts(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _fitting(error: BaseException, rows: int) -> int | None:
+    """How many replicas to try instead, where a program did not fit into memory; None for any other error."""
+    if isinstance(error, TooLarge):
+        return error.fits
+    out_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    return -(-rows // 2) if out_of_memory else None
+
+
+def _run_program(
+    configs: list[Config], folders: list[Path] | None, reuse: Path | None, memory: float | None, alone: bool
+) -> list[Result]:
     clock: Clock = {"load": 0.0, "compile": 0.0}
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded = load_world(config)
     task = build_task(config, loaded.world.scale)
     program = build_program(config, loaded.world, task)
-    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint))
+    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint), memory)
     clock["load"] = time.perf_counter() - began
-    ids = [each.run_id(loaded.fingerprint) for each in configs]
-    replicas = replicas_of(configs)
-
+    job = Job(
+        task=task,
+        world=loaded.world,
+        fingerprint=loaded.fingerprint,
+        replicas=replicas_of(configs),
+        ids=[each.run_id(loaded.fingerprint) for each in configs],
+        seeds=[each.seed for each in configs],
+        train=config.train,
+        run=run,
+        path=folders[0] / track.CHECKPOINT if folders else None,
+        reuse=reuse,
+        alone=alone,
+    )
     began = time.perf_counter()
-    path = folders[0] / track.CHECKPOINT if folders else None
     with interruptible():
-        done, records = run_stages(
-            program, task, loaded.world, replicas, config.train, run, ids=ids, path=path, resume=config.resume
-        )
+        done, records = run_stages(program, job, config.resume)
     clock["train"] = time.perf_counter() - began - clock["compile"]
 
     began, compiling = time.perf_counter(), clock["compile"]
-    metrics = evaluate(program, task, loaded.world, done, replicas, run)
+    metrics = evaluate(program, task, loaded.world, done, job.replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
+    hosts = jax.device_get(done)
+    common = describe_program(config, loaded, task, clock, len(configs))
     for i, each in enumerate(configs):
         lost = diverged(records[i], task) or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
         facts = {
             "status": "diverged" if lost else "done",
             "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
-            **describe_run(each, ids[i], loaded, task, clock, len(configs)),
+            "id": job.ids[i],
+            "identity": each.identity(),
+            "seed": each.seed,
+            **common,
             "selected": selected(records[i], task),
         }
-        parameters = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), done)
+        parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
         folder = folders[i] if folders else None
         if folder:
-            track.close_run(folder, each, facts, records[i], parameters)
+            track.close_run(folder, each, facts, records[i], parameters, alone)
         results.append(Result(each, facts, parameters, Predictor(loaded, program, parameters, each.hp), folder))
     return results
 
@@ -141,16 +183,14 @@ def evaluate(
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
 
 
-def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
-    """What result.json says beside status and metrics: names, protocol, counts, seconds, versions, device, data."""
+def describe_program(config: Config, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
+    """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data."""
     device = jax.devices()[0]
     return {
-        "id": run_id,
         "domain": config.domain.name,
         "task": config.task.name,
         "method": config.method.name,
         "model": config.model.name,
-        "seed": config.seed,
         "split_seed": config.split.seed,
         "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
         "protocol": {
@@ -167,10 +207,15 @@ def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock:
         "seconds": {name: round(value, 4) for name, value in clock.items()},
         "replicas": replicas,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "versions": {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")},
+        "versions": _versions(),
         "python": platform.python_version(),
         "device": f"{device.platform}:{device.device_kind}",
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")}
 
 
 def load_run(folder: Path) -> Result:
@@ -205,4 +250,5 @@ def _use_compilation_cache() -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.chmod(0o700)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

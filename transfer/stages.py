@@ -5,107 +5,163 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from transfer import checkpoint
+from transfer import checkpoint, reuse
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Done, Fit, Program, Solve, Task
+from transfer.program import Done, Fit, Params, Program, Solve, Task
 from transfer.progress import Interrupted, Progress, console, interrupted
-from transfer.train import State, fit, solve, start
+from transfer.train import State, fit, identity, solve, start
 
 Records = list[list[dict[str, Any]]]  # per replica, one object per evaluation
 
 
-def run_stages(
-    program: Program,
-    task: Task,
-    world: World,
-    replicas: Replicas,
-    train: Train,
-    run: Compiler,
-    *,
-    ids: list[str],
-    path: Path | None = None,
-    resume: bool = False,
-) -> tuple[Done, Records]:
+@dataclass(frozen=True)
+class Job:
+    """What all stages of a program have in common.
+
+    ids, seeds: of the replicas. path: where the checkpoint lies while this runs, at most one every
+    `train.checkpoint_seconds`; None writes none. reuse: folder of stages that were fitted before; None fits every stage. alone: not part
+    of a sweep, where another run's checkpoint in the folder may be overwritten.
+    """
+
+    task: Task
+    world: World
+    fingerprint: str
+    replicas: Replicas
+    ids: list[str]
+    seeds: list[int]
+    train: Train
+    run: Compiler
+    path: Path | None = None
+    reuse: Path | None = None
+    alone: bool = True
+
+
+def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, Records]:
     """Fit or solve every stage: (parameters by stage with a leading replica axis, records).
 
-    path: where the checkpoint lies while this runs, at most one every `train.checkpoint_seconds`; resume goes on from it,
-    with the result of an uninterrupted run. Raises Interrupted, after saving, when a stop was asked for.
+    resume goes on from the job's checkpoint, with the result of an uninterrupted run. Raises Interrupted, after saving,
+    when a stop was asked for.
     """
     done: Done = {}
-    records: Records = [[] for _ in ids]
-    first, state = 0, None
-    if resume and path and path.exists():
-        first, done, state, records = _restore(path, program, world, replicas, ids)
+    records: Records = [[] for _ in job.ids]
+    everyone = list(range(len(job.ids)))
+    first, rows, state = 0, list[int](), None
+    if resume and job.path and job.path.exists() and _is_ours(job, job.path):
+        first, done, rows, state, records = _restore(program, job, job.path)
     for number, stage in enumerate(program.stages):
         if number < first:
             continue
         if not isinstance(stage, Fit):
-            done = {**done, stage.name: solve(stage, world, done, replicas, run)}
+            done = {**done, stage.name: solve(stage, job.world, done, job.replicas, job.run)}
             continue
-        if state is None:
-            state = start(stage, world, done, replicas, run)
-        state = _fit(number, stage, task, world, done, replicas, train, run, state, records, ids, path)
-        done, state = {**done, stage.name: state.best}, None
+        if job.reuse and number + 1 < len(program.stages):
+            params = _shared(number, stage, job, job.reuse, done, records, rows, state)
+        else:
+            params = _fit(number, stage, job, everyone, done, records, state)
+        done, rows, state = {**done, stage.name: params}, [], None
     return done, records
 
 
+def _rows(job: Job, done: Done, numbers: list[int]) -> tuple[Done, Replicas]:
+    """Earlier parameters and replicas of some rows; of all of them as they are."""
+    if numbers == list(range(len(job.ids))):
+        return done, job.replicas
+    at = jnp.array(numbers)
+    return jax.tree.map(lambda leaf: leaf[at], (done, job.replicas))
+
+
+def _shared(
+    number: int, stage: Fit, job: Job, folder: Path, done: Done, records: Records, rows: list[int], state: State | None
+) -> Params:
+    """Fit a stage on which others build: one replica of every kind, and only where no entry of `folder` has it.
+
+    rows, state: the replicas that a checkpoint had, and how far they were.
+    """
+    stages, names = reuse.reads(stage, job.world, done, job.replicas)
+    read = {name: done[name] for name in stages}
+    hp = {name: job.replicas.hp[name] for name in names}
+    text = identity(stage, job.task, job.world, read, Replicas(job.replicas.keys, hp), job.train)
+    keys = reuse.keys(text, job.fingerprint, job.seeds, read, hp)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
+        parameter_shapes(stage, job.world, done, job.replicas),
+    )
+    with reuse.claimed(folder, sorted(set(keys))):
+        known = {key: entry for key in set(keys) if (entry := reuse.load(folder, key, shapes))}
+        missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
+        chosen = sorted(missing.values())
+        if rows != chosen:  # not what the checkpoint had begun
+            state = None
+            for own in records:
+                own[:] = [record for record in own if record["stage"] != stage.name]
+        if chosen:
+            params = jax.device_get(_fit(number, stage, job, chosen, done, records, state))
+            for row, i in enumerate(chosen):
+                own = [record for record in records[i] if record["stage"] == stage.name]
+                known[keys[i]] = (jax.tree.map(lambda leaf, row=row: leaf[row], params), own)
+                reuse.store(folder, keys[i], *known[keys[i]])
+    for i, key in enumerate(keys):
+        if i not in chosen:
+            records[i].extend(known[key][1])
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(known[key][0] for key in keys))
+
+
 def _fit(
-    number: int,
-    stage: Fit,
-    task: Task,
-    world: World,
-    done: Done,
-    replicas: Replicas,
-    train: Train,
-    run: Compiler,
-    state: State,
-    records: Records,
-    ids: list[str],
-    path: Path | None,
-) -> State:
-    """One gradient stage with its progress bar and its checkpoints; appends to `records`."""
+    number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None
+) -> Params:
+    """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
+    of_rows = _rows(job, done, rows)
     saved = time.monotonic()
 
     def on_block(state: State, block: list[dict[str, Any]], step: int, total: int) -> None:
         nonlocal saved
-        for of_replica, record in zip(records, block, strict=True):
-            of_replica.extend([record] if record else [])
+        for i, record in zip(rows, block, strict=True):
+            records[i].extend([record] if record else [])
         bar.update(block, step, total)
-        if path and (interrupted() or time.monotonic() - saved >= train.checkpoint_seconds):
-            facts = {"ids": ids, "stage": number, "records": records}
-            checkpoint.save_tree(path, {"done": done, "state": state}, facts)
+        if job.path and (interrupted() or time.monotonic() - saved >= job.train.checkpoint_seconds):
+            facts = {"ids": job.ids, "stage": number, "rows": rows, "records": records}
+            checkpoint.save_tree(job.path, {"done": done, "state": state}, facts)
             saved = time.monotonic()
         if interrupted():
             raise Interrupted
 
-    with Progress(stage.name, task.select, train.progress) as bar:
-        return fit(stage, task, world, done, replicas, train, state, run, on_block)
+    if state is None:
+        state = start(stage, job.world, *of_rows, job.run)
+    with Progress(stage.name, job.task.select, job.train.progress) as bar:
+        return fit(stage, job.task, job.world, *of_rows, job.train, state, job.run, on_block).best
 
 
-def _restore(
-    path: Path, program: Program, world: World, replicas: Replicas, ids: list[str]
-) -> tuple[int, Done, State, Records]:
-    """The stage number, earlier parameters, state and records of a checkpoint. TransferError where it is another run's."""
-    facts = checkpoint.load_facts(path)
-    if facts.get("ids") != ids:
+def _is_ours(job: Job, path: Path) -> bool:
+    """Whether a checkpoint is of these replicas; TransferError where another one may be precious."""
+    ids = checkpoint.load_facts(path).get("ids")
+    if ids != job.ids and job.alone:
         raise TransferError(f"{path} belongs to a run with another configuration; give resume=false or another folder")
+    return ids == job.ids
+
+
+def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[int], State, Records]:
+    """Stage number, earlier parameters, rows with their state, and records of a checkpoint."""
+    facts = checkpoint.load_facts(path)
     number: int = facts["stage"]
     done: dict[str, Any] = {}
     for stage in program.stages[:number]:
-        done[stage.name] = parameter_shapes(stage, world, done, replicas)
-    state = _shapes(start, program.stages[number], world, done, replicas)
+        done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas)
+    of_rows = jax.eval_shape(lambda done: _rows(job, done, facts["rows"]), done)
+    state = _shapes(start, program.stages[number], job.world, *of_rows)
     tree = checkpoint.load_tree(path, {"done": done, "state": state})
-    tree = jax.tree.map(jax.numpy.asarray, tree)
+    tree = jax.tree.map(jnp.asarray, tree)
     console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
-    return number, tree["done"], tree["state"], facts["records"]
+    return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 
 
 def parameter_shapes(stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transfer.compiler import Compiler, Replicas
+from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
 from transfer.data.world import World
 from transfer.program import Done, Fit, Hp, Params, Solve, Task, stream
@@ -86,9 +86,7 @@ def fit(
     on_block(state, records, step, total steps) is called between blocks with one record of losses and metrics per
     replica (none for replicas that had stopped); an exception raised there ends the fit.
     """
-    steps_per_epoch = max(1, -(-stage.size(world) // train.batch_size))
-    length = train.evaluate_every * steps_per_epoch
-    total = -(-train.epochs // train.evaluate_every) * length
+    length, total = plan(stage, world, train)
     block = make_block(stage, task, train.patience, total, length)
     while True:
         active = np.asarray(state.active)
@@ -101,6 +99,28 @@ def fit(
         steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
         run.clock["steps"] = run.clock.get("steps", 0.0) + steps
         on_block(state, _records(stage, report, active, step + length), step + length, total)
+
+
+def identity(stage: Fit, task: Task, world: World, done: Done, replicas: Replicas, train: Train) -> str:
+    """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
+    length, total = plan(stage, world, train)
+    block = make_block(stage, task, train.patience, total, length)
+    texts: list[str] = []
+
+    def lower(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
+        row = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), each)
+        texts.append(jax.jit(one).lower(shared, row).as_text())
+        return jax.eval_shape(over_replicas(one, "map"), shared, each)
+
+    state = start(stage, world, done, replicas, lower)
+    lower("block", block, world, (state, done, replicas))
+    return "\n".join(texts)
+
+
+def plan(stage: Fit, world: World, train: Train) -> tuple[int, int]:
+    """Steps of a block, and of the whole budget."""
+    length = train.evaluate_every * max(1, -(-stage.size(world) // train.batch_size))
+    return length, -(-train.epochs // train.evaluate_every) * length
 
 
 def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:

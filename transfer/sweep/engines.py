@@ -1,0 +1,154 @@
+"""Where programs run: in this process, in processes (joblib), on a Ray cluster, or as SLURM jobs (submitit).
+
+A program is a plain JSON object and leaves its results in its run folders, so an engine only has to say when it has ended.
+One whose worker died is run again once; what it then has not left is marked failed by the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from transfer.config import Config, Engine
+from transfer.errors import TransferError
+from transfer.sweep.plan import Job
+
+Work = dict[str, Any]
+
+
+def work(chunk: list[Job], engine: Engine, workers: int, reuse: Path | None) -> Work:
+    """A program as plain JSON values."""
+    configs = [job.config.model_dump(mode="json") for job in chunk if job.config]
+    return {
+        "configs": configs,
+        "folders": [str(job.folder) for job in chunk],
+        "max_batch": engine.max_batch,
+        "reuse": str(reuse) if reuse else None,
+        "share": workers,  # programs that share this machine's memory
+    }
+
+
+def run_work(work: Work) -> None:
+    """Run one program; every run folder then has a result.json, also where it failed. Raises only Interrupted."""
+    from transfer import track
+    from transfer.compiler import free_memory
+    from transfer.experiment import run_batch
+
+    configs = [Config.model_validate(config) for config in work["configs"]]
+    folders = [Path(folder) for folder in work["folders"]]
+    reuse = Path(work["reuse"]) if work["reuse"] else None
+    try:
+        memory = free_memory() / work["share"]
+        run_batch(configs, folders, max_batch=work["max_batch"], reuse=reuse, memory=memory, alone=False)
+    except Exception:
+        track.log_error(folders)  # the runs say `failed` and why; the others of the sweep go on
+
+
+def run_all(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    """Run all programs and yield the number of each as it ends; `folder` is the sweep's, for an engine's own files."""
+    yield from ENGINES[engine.name](works, engine, workers, folder)
+
+
+def workers_of(engine: Engine) -> int:
+    """How many programs run at the same time on this machine."""
+    if engine.name == "joblib":
+        import joblib
+
+        return engine.workers or joblib.cpu_count()
+    return engine.workers or 1
+
+
+def _inprocess(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    for i, each in enumerate(works):
+        run_work(each)
+        yield i
+
+
+def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import ProcessPoolExecutor, TerminatedWorkerError
+
+    def numbered(i: int) -> int:
+        run_work(works[i])
+        return i
+
+    left = set(range(len(works)))
+    try:
+        for i in Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(numbered)(i) for i in sorted(left)):
+            left.discard(i)
+            yield i
+    except TerminatedWorkerError:
+        pass
+    for i in sorted(left):  # one worker died and took the pool along: each on its own, so that only the culprit fails
+        with ProcessPoolExecutor(max_workers=1) as pool:
+            pool.submit(run_work, works[i]).exception()
+        yield i
+
+
+def _ray(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    ray = _imported("ray", "ray")
+    started = not ray.is_initialized()
+    if started:
+        ray.init(**engine.options.get("init", {}))
+    try:
+        remote = ray.remote(max_retries=1, **engine.options.get("remote", {}))(run_work)
+        waiting = dict(enumerate(works))
+        running: dict[Any, int] = {}
+        while waiting or running:
+            while waiting and len(running) < (engine.workers or len(works)):
+                i = min(waiting)
+                running[remote.remote(waiting.pop(i))] = i
+            for ended in ray.wait(list(running))[0]:
+                try:
+                    ray.get(ended)
+                except ray.exceptions.RayError:  # died twice: its runs have no result, and the caller says so
+                    pass
+                yield running.pop(ended)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    submitit = _imported("submitit", "slurm")
+    settings = dict(engine.options)
+    executor = submitit.AutoExecutor(folder / ".submitit", cluster=settings.pop("cluster", "slurm"))
+    if engine.workers and executor.cluster == "slurm":
+        settings.setdefault("slurm_array_parallelism", engine.workers)
+    executor.update_parameters(**settings)
+    with executor.batch():
+        jobs = [executor.submit(run_work, each) for each in works]
+    running, again = dict(enumerate(jobs)), set(range(len(works)))
+    while running:
+        for i in [i for i, job in running.items() if job.done()]:
+            if running[i].exception() is not None and i in again:
+                again.discard(i)
+                running[i] = executor.submit(run_work, works[i])
+                continue
+            del running[i]
+            yield i
+        _pause()
+
+
+def _pause() -> None:
+    import time
+
+    time.sleep(0.5)
+
+
+def _imported(name: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise TransferError(f"engine={extra} needs the package {name}: pip install 'transfer[{extra}]'") from None
+
+
+ENGINES: dict[str, Callable[[list[Work], Engine, int, Path], Iterator[int]]] = {
+    "inprocess": _inprocess,
+    "joblib": _joblib,
+    "ray": _ray,
+    "submitit": _submitit,
+}

@@ -1,0 +1,102 @@
+"""From the overrides of a sweep's jobs to runs and programs: composed once per static part, grouped, cut into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from transfer.api import one_line
+from transfer.config import Config, parse, traced
+from transfer.errors import TransferError
+
+
+@dataclass(frozen=True)
+class Static:
+    """What the jobs of one static part share: the composed configuration, and its parsed form or what is wrong with it."""
+
+    composed: DictConfig
+    config: Config | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep: its number, its overrides, its folder, and its configuration (None: it cannot run)."""
+
+    number: int
+    overrides: tuple[str, ...]
+    folder: Path
+    static: Static
+    values: dict[str, Any]  # of its traced overrides, by key
+    config: Config | None
+    error: str | None
+
+
+Compose = Callable[[list[str]], DictConfig]
+
+
+def plan(compose: Compose, overrides: Sequence[Sequence[str]], first: int, folder: Path) -> list[Job]:
+    """The jobs of these overrides; what cannot be composed or validated becomes a job with an error, in one line.
+
+    compose is called once for every distinct static part: the overrides without `seed` and `hp.*`.
+    """
+    statics: dict[tuple[str, ...], Static] = {}
+    jobs = []
+    for number, words in enumerate(overrides, start=first):
+        static, values = _divided(words)
+        if static not in statics:
+            statics[static] = _static(compose, static)
+        shared = statics[static]
+        config, error = None, shared.error
+        if shared.config is not None:
+            try:
+                config = traced(shared.config, values)
+            except TransferError as problem:
+                error = str(problem)
+        jobs.append(Job(number, tuple(words), folder / str(number), shared, values, config, error))
+    return jobs
+
+
+def _divided(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Static overrides, and the values of the traced ones."""
+    static, values = [], {}
+    for word in words:
+        key, _, text = word.partition("=")
+        if key == "seed" or key.startswith("hp."):
+            values[key] = yaml.safe_load(text)
+        else:
+            static.append(word)
+    return tuple(static), values
+
+
+def _static(compose: Compose, words: tuple[str, ...]) -> Static:
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        composed = compose(list(words))
+    except (HydraException, OmegaConfBaseException) as problem:
+        return Static(OmegaConf.create(), None, one_line(problem))
+    try:
+        return Static(composed, parse(composed), None)
+    except TransferError as problem:
+        return Static(composed, None, str(problem))
+
+
+def chunks(jobs: list[Job], max_batch: int | None, workers: int) -> list[list[Job]]:
+    """Programs: jobs of one static part, at most max_batch each; cut further while there are fewer than workers."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        assert job.config is not None
+        groups.setdefault(job.config.program_key(), []).append(job)
+    pieces = max(1, -(-workers // max(len(groups), 1)))
+    result = []
+    for members in groups.values():
+        size = min(max_batch or len(members), -(-len(members) // pieces))
+        result += [members[i : i + size] for i in range(0, len(members), size)]
+    return result
