@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas
@@ -24,7 +25,7 @@ from transfer.data.load import load_world
 from transfer.data.world import Loaded, World
 from transfer.errors import TransferError
 from transfer.predictor import Predictor
-from transfer.program import Done, Program, Task
+from transfer.program import Done, Fit, Program, Task
 from transfer.progress import Interrupted, interruptible
 from transfer.registry import build_program, build_task, check_settings
 from transfer.stages import diverged, parameter_shapes, run_stages, selected
@@ -39,6 +40,7 @@ class Result:
     parameters: Done
     predictor: Predictor
     folder: Path | None
+    per_user: pl.DataFrame | None = None  # test values by user (or example); None for a run that diverged
 
     @property
     def status(self) -> str:
@@ -100,7 +102,7 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
     clock["train"] = time.perf_counter() - began - clock["compile"]
 
     began, compiling = time.perf_counter(), clock["compile"]
-    metrics = evaluate(program, task, loaded.world, done, replicas, run)
+    metrics, rows = evaluate(program, task, loaded.world, done, replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
@@ -110,13 +112,16 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
             "status": "diverged" if lost else "done",
             "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
             **describe_run(each, ids[i], loaded, task, clock, len(configs)),
+            **count_parameters(program, done),
             "selected": selected(records[i], task),
         }
+        per_user = None if lost else rows[i]
         parameters = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), done)
         folder = folders[i] if folders else None
         if folder:
-            track.close_run(folder, each, facts, records[i], parameters)
-        results.append(Result(each, facts, parameters, Predictor(loaded, program, parameters, each.hp), folder))
+            track.close_run(folder, each, facts, records[i], parameters, per_user)
+        predictor = Predictor(loaded, program, parameters, each.hp)
+        results.append(Result(each, facts, parameters, predictor, folder, per_user))
     return results
 
 
@@ -128,17 +133,34 @@ def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
 
 def evaluate(
     program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler
-) -> list[dict[str, dict[str, float]]]:
-    """Metrics of the validation and the test part, from the selected parameters: one {part: {name: value}} per replica."""
+) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
+    """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
+    the test values of every user (or example), one table per replica."""
 
-    def one(world: World, each: Any) -> dict[str, dict[str, jax.Array]]:
+    def one(world: World, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
-        parts = {"valid": world.valid, "test": world.test}
         scores = program.scores(world, done, hp)
-        return {name: task.evaluate(scores, part, full=True) for name, part in parts.items() if part.n_events}
+        means = {"valid": task.evaluate(scores, world.valid, full=True)} if world.valid.n_events else {}
+        means["test"], rows = task.examine(scores, world.test)
+        return means, rows
 
-    values = jax.device_get(run("evaluate", one, world, (done, replicas)))
-    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
+    means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
+    index = task.index(world)
+    count = range(len(replicas.keys))
+    tables = [pl.DataFrame({**index, **{name: np.asarray(values[i]) for name, values in rows.items()}}) for i in count]
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
+
+
+def count_parameters(program: Program, done: Done) -> dict[str, int]:
+    """Numbers that a replica keeps, and those among them that gradient steps have moved."""
+    sizes = jax.tree.map(lambda leaf: int(np.prod(leaf.shape[1:])), done)
+    trained = 0
+    for stage in program.stages:
+        if isinstance(stage, Fit):
+            own = sizes[stage.name]
+            frozen = stage.frozen(done[stage.name]) if stage.frozen else jax.tree.map(lambda _: False, own)
+            trained += sum(jax.tree.leaves(jax.tree.map(lambda size, still: 0 if still else size, own, frozen)))
+    return {"parameters": sum(jax.tree.leaves(sizes)), "trainable_parameters": trained}
 
 
 def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
