@@ -204,6 +204,7 @@ class Config(Traced):
     track: Literal["none", "wandb"]
     data_dir: str
     resume: bool
+    test: bool
 
     def static(self) -> dict[str, Any]:
         """Everything that decides the compiled program, as plain JSON values."""

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-import platform
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.metadata import version
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 
 from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data.load import load_world
-from transfer.data.world import Loaded, World
+from transfer.data.world import World
+from transfer.describe import count_parameters, describe_program
 from transfer.errors import TransferError
 from transfer.predictor import Predictor
 from transfer.program import Done, Program, Task
@@ -39,6 +38,7 @@ class Result:
     parameters: Done
     predictor: Predictor
     folder: Path | None
+    per_user: pl.DataFrame | None = None  # test values by user (or example); None for a run that diverged
 
     @property
     def status(self) -> str:
@@ -137,12 +137,12 @@ def _run_program(
     clock["train"] = time.perf_counter() - began - clock["compile"]
 
     began, compiling = time.perf_counter(), clock["compile"]
-    metrics = evaluate(program, task, loaded.world, done, job.replicas, run)
+    metrics, rows = evaluate(program, task, loaded.world, done, job.replicas, run, config.test)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
     hosts = jax.device_get(done)
-    common = describe_program(config, loaded, task, clock, len(configs))
+    common = describe_program(config, loaded, task, clock, len(configs)) | count_parameters(program, done)
     for i, each in enumerate(configs):
         lost = diverged(records[i], task) or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
         facts = {
@@ -154,11 +154,13 @@ def _run_program(
             **common,
             "selected": selected(records[i], task),
         }
+        per_user = None if lost or not rows else rows[i]
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
         folder = folders[i] if folders else None
         if folder:
-            track.close_run(folder, each, facts, records[i], parameters, alone)
-        results.append(Result(each, facts, parameters, Predictor(loaded, program, parameters, each.hp), folder))
+            track.close_run(folder, each, facts, records[i], parameters, per_user, alone)
+        predictor = Predictor(loaded, program, parameters, each.hp)
+        results.append(Result(each, facts, parameters, predictor, folder, per_user))
     return results
 
 
@@ -169,53 +171,25 @@ def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
 
 
 def evaluate(
-    program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler
-) -> list[dict[str, dict[str, float]]]:
-    """Metrics of the validation and the test part, from the selected parameters: one {part: {name: value}} per replica."""
+    program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler, test: bool
+) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
+    """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
+    the test values of every user (or example), one table per replica; without `test` that part stays closed."""
 
-    def one(world: World, each: Any) -> dict[str, dict[str, jax.Array]]:
+    def one(world: World, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
-        parts = {"valid": world.valid, "test": world.test}
         scores = program.scores(world, done, hp)
-        return {name: task.evaluate(scores, part, full=True) for name, part in parts.items() if part.n_events}
+        means = {"valid": task.evaluate(scores, world.valid, full=True)} if world.valid.n_events else {}
+        if not test:
+            return means, {}
+        means["test"], rows = task.examine(scores, world.test)
+        return means, rows
 
-    values = jax.device_get(run("evaluate", one, world, (done, replicas)))
-    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
-
-
-def describe_program(config: Config, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
-    """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data."""
-    device = jax.devices()[0]
-    return {
-        "domain": config.domain.name,
-        "task": config.task.name,
-        "method": config.method.name,
-        "model": config.model.name,
-        "split_seed": config.split.seed,
-        "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
-        "protocol": {
-            "split": config.split.model_dump(mode="json", exclude_none=True),
-            "candidates": "all target items but the user's training (in test also validation) items"
-            if not config.task.sampled
-            else f"the hidden items and {config.task.sampled} sampled others per user",
-            "positives": config.task.positives,
-            "core": config.domain.core,
-            "ties": "expected value over a random order of tied items",
-        },
-        "world": loaded.summary,
-        "fingerprint": loaded.fingerprint,
-        "seconds": {name: round(value, 4) for name, value in clock.items()},
-        "replicas": replicas,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "versions": _versions(),
-        "python": platform.python_version(),
-        "device": f"{device.platform}:{device.device_kind}",
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")}
+    means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
+    count = range(len(replicas.keys))
+    index = task.index(world) if test else {}
+    tables = [pl.DataFrame({**index, **{k: np.asarray(values[i]) for k, values in rows.items()}}) for i in count if test]
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
 
 
 def load_run(folder: Path) -> Result:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from transfer.data.world import Heldout, Interactions, Side, World
@@ -35,7 +36,9 @@ class Task(NamedTuple):
     """What is predicted: batches drawn on the device, a loss per example, and metrics of a hidden part.
 
     batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
-    evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`.
+    evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`;
+    examine(scores, heldout) -> (the same with `full`, {name: float32 [rows]}): also what each row, a user or an example,
+    has of it, without padding; index(world) -> {column: int32 [rows]} says who the rows of the test part are.
     `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
     outputs of the observed item followed by those of all items.
     """
@@ -45,6 +48,8 @@ class Task(NamedTuple):
     batch: Callable[[Interactions, jax.Array, int], Batch]
     loss: Callable[[jax.Array, Batch], jax.Array]
     evaluate: Callable[..., dict[str, jax.Array]]
+    examine: Callable[[Scores, Heldout], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
+    index: Callable[[World], dict[str, np.ndarray]]
     every_item: bool = False
 
 

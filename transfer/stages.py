@@ -116,9 +116,7 @@ def _shared(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(known[key][0] for key in keys))
 
 
-def _fit(
-    number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None
-) -> Params:
+def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
     """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
     of_rows = _rows(job, done, rows)
     saved = time.monotonic()

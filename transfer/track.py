@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import yaml
 
 from transfer.checkpoint import save_tree, write
@@ -16,6 +18,7 @@ from transfer.errors import TransferError
 from transfer.progress import Interrupted
 
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
+PER_USER = "per_user.parquet"
 
 
 def plain(value: Any) -> Any:
@@ -35,7 +38,8 @@ def open_run(folder: Path, config: Config) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)  # an older run's result must not stand for this one
-    for name in (CHECKPOINT, PARAMETERS, RESULT, "config.yaml", "hp.json", "metrics.jsonl"):
+    (folder / PER_USER).unlink(missing_ok=True)
+    for name in (CHECKPOINT, PARAMETERS, PER_USER, RESULT, "config.yaml", "hp.json", "metrics.jsonl"):
         for left in folder.glob(f".{name}.*"):  # what a killed write left
             left.unlink()
     write(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
@@ -48,11 +52,27 @@ def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
     write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode())
 
 
-def close_run(folder: Path, config: Config, result: dict[str, Any], records: list[dict[str, Any]], parameters: Any) -> None:
-    """Write what a finished run leaves; result.json comes last, so where it says `done` all the rest is there."""
+def close_run(
+    folder: Path,
+    config: Config,
+    result: dict[str, Any],
+    records: list[dict[str, Any]],
+    parameters: Any,
+    per_user: pl.DataFrame | None = None,
+    figure: bool = True,
+) -> None:
+    """Write what a finished run leaves; result.json comes last, so where it says `done` all the rest is there.
+
+    per_user: the test values of every user (or example), kept as zstd Parquet; None (a diverged run) leaves none.
+    figure: draw the learning curve (a sweep's page draws those of all its runs).
+    """
     write_history(folder, records)
+    if per_user is not None:
+        table = io.BytesIO()
+        per_user.write_parquet(table, compression="zstd")
+        write(folder / PER_USER, table.getvalue())
     save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]})
-    if records:
+    if records and figure:
         from transfer.report.curve import learning_curve
 
         learning_curve(records, result, folder / "learning_curve.png")
@@ -68,6 +88,7 @@ def fail_run(folder: Path, config: Config, error: BaseException) -> None:
     line = (str(error) or type(error).__name__).splitlines()[0]
     status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
     names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
+    names["identity"] = config.identity()
     write_json(folder / RESULT, {**status, "metrics": {"valid": {}, "test": {}}, **names})
 
 

@@ -86,6 +86,18 @@ class World:
         return self.target.train.n_items
 
 
+def tested_users(world: World) -> dict[str, np.ndarray]:
+    """Who the rows of a test are: user, history (training events in the target), events (hidden ones), int32 [users]."""
+    part, starts = world.test, np.asarray(world.target.train.starts)
+    width = part.users.shape[1]
+    users = np.asarray(part.users).reshape(-1)[: part.n_users]
+    row = np.asarray(part.row)
+    place = (np.arange(len(row))[:, None] * width + row)[row < width]
+    events = np.bincount(place, minlength=part.n_users)
+    columns = {"user": users, "history": starts[users + 1] - starts[users], "events": events}
+    return {name: column.astype(np.int32) for name, column in columns.items()}
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A world with what people need to read it: ids and titles by index, counts, and the fingerprint of its data."""

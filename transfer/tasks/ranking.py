@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions
+from transfer.data.world import Heldout, Interactions, tested_users
 from transfer.errors import TransferError
 from transfer.evaluate.ranks import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task
@@ -64,6 +64,8 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         batch=partial(batch, negatives=0 if every else settings.negatives),
         loss=LOSSES[settings.loss],
         evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
+        examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled),
+        index=tested_users,
         every_item=every,
     )
 
@@ -110,6 +112,23 @@ def evaluate(
     scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True
 ) -> dict[str, jax.Array]:
     """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
+    return _measure(scores, heldout, ks, sampled, full)[0]
+
+
+def examine(
+    scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The means with `full`, and {name: float32 [users]} of the selected metric and of ndcg and recall at every k."""
+    means, measured = _measure(scores, heldout, ks, sampled, full=True)
+    prefix = f"sampled{sampled}_" if sampled else ""
+    kept = dict.fromkeys([select, *(f"{name}@{k}" for name in ("ndcg", "recall") for k in ks)])
+    return means, {prefix + name: measured[name].reshape(-1)[: heldout.n_users] for name in kept}
+
+
+def _measure(
+    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Means by name, and the values of users in their chunks, zero for padding: {name: [C, B]}."""
 
     def chunk(part: tuple[jax.Array, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         users, row, item, seen_row, seen_item = part
@@ -128,7 +147,7 @@ def evaluate(
     for name, values in lists.items():
         share = jnp.mean(jnp.any(values, axis=0)) if name.startswith("coverage") else jnp.sum(values) / heldout.n_users
         means[prefix + name] = share
-    return means
+    return means, measured
 
 
 def _lists(table: jax.Array, relevant: jax.Array, popularity: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:

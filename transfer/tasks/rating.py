@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions
+from transfer.data.world import Heldout, Interactions, tested_users
 from transfer.errors import TransferError
 from transfer.program import Batch, Scores, Task
 
@@ -23,6 +23,8 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         batch=batch,
         loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
         evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, scale),
+        examine=lambda scores, heldout: examine(scores, heldout, scale),
+        index=tested_users,
     )
 
 
@@ -42,10 +44,33 @@ def evaluate(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> di
     """MAE = mean |r - r̂| and RMSE = sqrt(mean (r - r̂)²), predictions clipped to the scale."""
 
     def chunk(part: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        users, row, item, rating = part
-        predicted = jnp.clip(scores(users)[jnp.minimum(row, users.shape[0] - 1), item], *scale)
-        error = jnp.where(row < users.shape[0], rating - predicted, 0.0)
+        error = jnp.where(part[1] < part[0].shape[0], _errors(scores, part, scale), 0.0)
         return jnp.sum(jnp.abs(error)), jnp.sum(jnp.square(error))
 
     absolute, squared = jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item, heldout.rating))
+    return _means(absolute, squared, heldout)
+
+
+def examine(
+    scores: Scores, heldout: Heldout, scale: tuple[float, float]
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """MAE and RMSE over all events, and mae = mean |r - r̂| and mse = mean (r - r̂)² of each user: float32 [users]."""
+
+    def chunk(part: tuple[jax.Array, ...]) -> jax.Array:
+        users, row = part[:2]
+        error = _errors(scores, part, scale)
+        terms = jnp.stack([jnp.abs(error), jnp.square(error), jnp.ones_like(error)], axis=1)
+        return jnp.zeros((users.shape[0], 3)).at[row].add(terms, mode="drop")
+
+    sums = jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item, heldout.rating))
+    absolute, squared, counts = (sums[..., i].reshape(-1)[: heldout.n_users] for i in range(3))
+    return _means(absolute, squared, heldout), {"mae": absolute / counts, "mse": squared / counts}
+
+
+def _errors(scores: Scores, part: tuple[jax.Array, ...], scale: tuple[float, float]) -> jax.Array:
+    users, row, item, rating = part
+    return rating - jnp.clip(scores(users)[jnp.minimum(row, users.shape[0] - 1), item], *scale)
+
+
+def _means(absolute: jax.Array, squared: jax.Array, heldout: Heldout) -> dict[str, jax.Array]:
     return {"mae": jnp.sum(absolute) / heldout.n_events, "rmse": jnp.sqrt(jnp.sum(squared) / heldout.n_events)}
