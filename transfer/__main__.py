@@ -47,6 +47,7 @@ def main() -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from transfer.errors import TransferError
     from transfer.progress import console
 
     register()
@@ -55,7 +56,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         task()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, TransferError) as error:
         if asked == "1":
             raise
         console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)

@@ -235,9 +235,12 @@ FILE_PATHS, SPLIT_PATHS = ("path", "items"), ("dir", "valid_users", "test_users"
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     """Turn a composed configuration into a `Config`. Raises TransferError, one line naming the key and the remedy."""
-    plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=False) if isinstance(raw, DictConfig) else raw
-    assert isinstance(plain, Mapping)
-    values = {key: value for key, value in plain.items() if key not in OF_SWEEPS}
+    kept = [key for key in raw if key not in OF_SWEEPS]
+    if isinstance(raw, DictConfig):
+        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(raw, kept), resolve=True, throw_on_missing=False)
+    else:
+        plain = raw
+    values = {key: plain[key] for key in kept}
     if isinstance(values.get("track"), Mapping):
         values["track"] = values["track"]["name"]
     try:
@@ -255,7 +258,7 @@ def parse_engine(raw: DictConfig) -> Engine:
 
 
 def traced(config: Config, values: Mapping[str, Any]) -> Config:
-    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for unknown names and bad values."""
+    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what does not fit."""
     hp = {key.removeprefix("hp."): value for key, value in values.items() if key != "seed"}
     if unknown := sorted(set(hp) - set(config.hp)):
         known = ", ".join(f"hp.{name}" for name in config.hp) or "none"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
 from omegaconf import OmegaConf
 
 EXAMPLES = """\
@@ -12,9 +17,22 @@ EXAMPLES = """\
   transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2"""
 
 
+# Words of a command that change how a sweep runs, not what it is.
+HOW = ("engine", "retry", "track", "resume", "train.progress")
+
+
 def register() -> None:
-    """Make ${transfer_help:} known to OmegaConf."""
+    """Make ${transfer_help:} and ${sweep_name:} known to OmegaConf."""
     OmegaConf.register_new_resolver("transfer_help", help_text, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
+
+
+def sweep_name(words: Sequence[str]) -> str:
+    """The folder of a sweep below sweeps/, the same for the same command: DAY-HASH, found again on a later day."""
+    kept = sorted(word for word in words if not word.lstrip("+").startswith(HOW))
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
+    there = sorted(path.name for path in Path("sweeps").glob(f"*-{digest}"))
+    return there[-1] if there else f"{time.strftime('%Y-%m-%d')}-{digest}"
 
 
 def help_text() -> str:

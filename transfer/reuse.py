@@ -2,7 +2,7 @@
 
 The key of a result is the hash of the compiled stage itself (its code, budget and the world's shapes), the world's
 fingerprint, the seed, and the values of just those hp and earlier parameters that the stage reads. So the source stage of
-two methods is one result where both describe the same computation, and a stage that ignores an hp is not fitted anew for it.
+two methods is one result where both describe the same computation, and no stage is fitted anew for an hp that it ignores.
 """
 
 from __future__ import annotations

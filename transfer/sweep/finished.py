@@ -18,8 +18,8 @@ FINAL = ("done", "diverged", "failed")
 def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     """Numbers of the jobs that need no run: those that ended before, on the same data, and not as one of `retry`.
 
-    Runs keep their folders' numbers only where the command still gives them the same; otherwise they are moved. An ended run
-    in the way of another job gets a number after the last one.
+    Runs keep their folders' numbers only where the command still gives them the same; otherwise they are moved. An ended
+    run in the way of another job gets a number after the last one.
     """
     if not jobs:
         return set()
@@ -62,10 +62,10 @@ def _move(jobs: list[Job], wanted: dict[int, Path]) -> None:
     taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()] if parent.exists() else []
     free = max([*taken, *(job.number for job in jobs)], default=-1) + 1
     for job in jobs:
-        if wanted.get(job.number) != job.folder and _ended(job.folder):  # another command's run, or one to be run again
-            if job.config is None or _ended(job.folder) != job.config.identity():
-                job.folder.rename(parent / str(free))
-                free += 1
+        own = job.config.identity() if job.config else None
+        if wanted.get(job.number) != job.folder and _ended(job.folder) not in (None, own):
+            job.folder.rename(parent / str(free))
+            free += 1
     for number, path in aside.items():
         path.rename(parent / str(number))
 

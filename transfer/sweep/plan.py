@@ -78,14 +78,12 @@ def _static(compose: Compose, words: tuple[str, ...]) -> Static:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    composed = OmegaConf.create()
     try:
         composed = compose(list(words))
-    except (HydraException, OmegaConfBaseException) as problem:
-        return Static(OmegaConf.create(), None, one_line(problem))
-    try:
         return Static(composed, parse(composed), None)
-    except TransferError as problem:
-        return Static(composed, None, str(problem))
+    except (HydraException, OmegaConfBaseException, TransferError) as problem:
+        return Static(composed, None, one_line(problem))
 
 
 def chunks(jobs: list[Job], max_batch: int | None, workers: int) -> list[list[Job]]:

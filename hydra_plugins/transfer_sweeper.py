@@ -1,0 +1,24 @@
+"""The sweeper of `-m`: Hydra's grid without its second composition of every job, and with `retry=failed,diverged`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+
+class TransferSweeper(BasicSweeper):
+    """Every combination of the given values."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """The launcher composes and says what is wrong, job by job."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """As Hydra does; the list of `retry` is one value, not a choice."""
+        return super().sweep([_one_value(word) for word in arguments])
+
+
+def _one_value(word: str) -> str:
+    key, _, value = word.partition("=")
+    return f"retry=[{value}]" if key == "retry" and "," in value and not value.startswith("[") else word

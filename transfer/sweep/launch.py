@@ -1,0 +1,121 @@
+"""A sweep: plan the jobs, keep the finished ones, run the rest as few programs, give every job what Hydra gives it."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from transfer import track
+from transfer.config import Engine, parse_engine
+from transfer.errors import TransferError
+from transfer.progress import Interrupted, console, interruptible
+from transfer.sweep import engines, finished
+from transfer.sweep.plan import Job, chunks, plan
+from transfer.sweep.report import Reporter
+
+STAGES = ".stages"
+
+
+def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
+    """Run the jobs of a Hydra launcher: a list of JobReturn. A job that fails returns NaN and leaves the others alone.
+
+    Raises SystemExit(130) after Ctrl-C, once it is said what is done and how to go on.
+    """
+    folder = Path(str(launcher.config.hydra.sweep.dir))
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def compose(words: list[str]) -> DictConfig:
+        return launcher.hydra_context.config_loader.load_sweep_config(launcher.config, words)
+
+    logging.getLogger("jax").setLevel(logging.WARNING)  # not a line about every accelerator that is not there
+    began = time.perf_counter()
+    jobs = plan(compose, overrides, first, folder)
+    try:
+        run_jobs(jobs, folder)
+    except Interrupted:
+        _say_how_to_go_on(jobs, folder, launcher.config)
+        sys.exit(130)
+    reporter = Reporter(launcher)
+    returns = [reporter(job) for job in jobs]
+    track.write_json(folder / "sweep.json", {"command": command(launcher.config), "seconds": time.perf_counter() - began})
+    return returns
+
+
+def run_jobs(jobs: list[Job], folder: Path) -> None:
+    """Run those jobs that are not finished; afterwards every job's folder has a result.json. Raises Interrupted."""
+    settings = next((job.static.composed for job in jobs if "engine" in job.static.composed), None)
+    if settings is None:  # nothing could be composed
+        return _fail_the_rest(jobs)
+    engine = parse_engine(settings)
+    done = finished.settle(jobs, _retry(settings))
+    left = [job for job in jobs if job.config and job.number not in done]
+    if done:
+        console.print(f"{len(done)} of {len(jobs)} runs are there already", highlight=False)
+    if left:
+        _run(left, engine, folder)
+    _fail_the_rest(jobs)
+
+
+def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
+    workers = engines.workers_of(engine)
+    programs = chunks(jobs, engine.max_batch, workers)
+    reuse = folder / STAGES if engine.reuse_stages else None
+    works = [engines.work(chunk, engine, min(workers, len(programs)), reuse) for chunk in programs]
+    runs, began = 0, time.perf_counter()
+    console.print(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}", highlight=False)
+    with interruptible():
+        for i in engines.run_all(works, engine, workers, folder):
+            runs += len(programs[i])
+            label = _label(programs[i])
+            seconds = time.perf_counter() - began
+            console.print(f"  {runs:>5} of {len(jobs)} runs, {seconds:7.1f} s: {label}", highlight=False, markup=False)
+
+
+def _label(chunk: list[Job]) -> str:
+    config = chunk[0].config
+    assert config
+    statuses = [track.status(job.folder) for job in chunk]
+    bad = {name: statuses.count(name) for name in statuses if name != "done"}
+    rest = "".join(f", {count} {name}" for name, count in bad.items())
+    return f"{config.method.name} on {config.domain.name}, split seed {config.split.seed}, {len(chunk)} runs{rest}"
+
+
+def _fail_the_rest(jobs: list[Job]) -> None:
+    """A result for every job without one: what could not be composed, and what its worker left behind when it died."""
+    for job in jobs:
+        if job.config is None:
+            track.refuse_run(job.folder, job.error or "", list(job.overrides))
+        elif track.status(job.folder) == "unfinished":
+            error = TransferError(
+                "the process that ran it died twice; look at the machine's memory, or lower engine.max_batch"
+            )
+            track.fail_run(job.folder, job.config, error)
+        elif track.status(job.folder) == "interrupted":
+            raise Interrupted
+
+
+def _retry(settings: DictConfig) -> list[str]:
+    given = settings.get("retry")
+    names = list(given) if isinstance(given, ListConfig) else str(given).split(",") if given else []
+    if unknown := [name for name in names if name not in ("failed", "diverged", "done")]:
+        raise TransferError(f"retry={unknown[0]}: choose from failed, diverged, done; several as retry=failed,diverged")
+    return names
+
+
+def _say_how_to_go_on(jobs: list[Job], folder: Path, config: DictConfig) -> None:
+    done = sum(track.status(job.folder) in finished.FINAL for job in jobs)
+    again = command(config) + ("" if "hydra.sweep.dir" in command(config) else f" hydra.sweep.dir={folder}")
+    console.print(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}", soft_wrap=True, markup=False)
+
+
+def command(config: DictConfig) -> str:
+    """The command line of a multirun, without what the user's shell would not need."""
+    words = [*config.hydra.overrides.task, *(w for w in config.hydra.overrides.hydra if not w.startswith("hydra.mode="))]
+    return shlex.join(["transfer", "-m", *words])
