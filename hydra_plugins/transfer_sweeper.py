@@ -7,6 +7,8 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+Spaces = dict[str, dict[str, str]]  # method -> key -> interval(...), tag(log, interval(...)), choice(...) or range(...)
+
 
 class TransferSweeper(BasicSweeper):
     """Every combination of the given values."""
@@ -22,3 +24,19 @@ class TransferSweeper(BasicSweeper):
 def _one_value(word: str) -> str:
     key, _, value = word.partition("=")
     return f"retry=[{value}]" if key == "retry" and "," in value and not value.startswith("[") else word
+
+
+class FairSweeper(TransferSweeper):
+    """Tunes every combination with its own search space and the same budget, then tests the chosen settings."""
+
+    def __init__(
+        self, spaces: dict[str, dict[str, str]], trials: int, batch: int, seeds: int, sampler_seed: int, **grid: Any
+    ):
+        super().__init__(**grid)
+        self.spaces, self.trials, self.batch, self.seeds = spaces, trials, batch, seeds
+        self.sampler_seed = sampler_seed
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from transfer.sweep.fair import fair
+
+        return fair(self, [_one_value(word) for word in arguments])

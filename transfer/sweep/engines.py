@@ -66,8 +66,10 @@ def _inprocess(works: list[Work], engine: Engine, workers: int, folder: Path) ->
 
 
 def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed
-    from joblib.externals.loky import ProcessPoolExecutor, TerminatedWorkerError
+    from joblib.externals.loky import ProcessPoolExecutor
 
     def numbered(i: int) -> int:
         run_work(works[i])
@@ -78,7 +80,7 @@ def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path) -> It
         for i in Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(numbered)(i) for i in sorted(left)):
             left.discard(i)
             yield i
-    except TerminatedWorkerError:
+    except BrokenProcessPool:
         pass
     for i in sorted(left):  # one worker died and took the pool along: each on its own, so that only the culprit fails
         with ProcessPoolExecutor(max_workers=1) as pool:
@@ -90,9 +92,9 @@ def _ray(works: list[Work], engine: Engine, workers: int, folder: Path) -> Itera
     ray = _imported("ray", "ray")
     started = not ray.is_initialized()
     if started:
-        ray.init(**engine.options.get("init", {}))
+        ray.init(**(engine.options.get("init") or {}))
     try:
-        remote = ray.remote(max_retries=1, **engine.options.get("remote", {}))(run_work)
+        remote = ray.remote(max_retries=1, **(engine.options.get("remote") or {}))(run_work)
         waiting = dict(enumerate(works))
         running: dict[Any, int] = {}
         while waiting or running:

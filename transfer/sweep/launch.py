@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 import time
@@ -34,7 +33,6 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
     def compose(words: list[str]) -> DictConfig:
         return launcher.hydra_context.config_loader.load_sweep_config(launcher.config, words)
 
-    logging.getLogger("jax").setLevel(logging.WARNING)  # not a line about every accelerator that is not there
     began = time.perf_counter()
     jobs = plan(compose, overrides, first, folder)
     try:

@@ -1,0 +1,120 @@
+"""A fair comparison: equally many trials for every method, chosen on validation; only the chosen setting is tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import OmegaConf
+
+from transfer import track
+from transfer.errors import TransferError
+from transfer.progress import console
+from transfer.sweep.report import objective
+
+TRIAL_SEED = 0  # of all trials; the tests use 1, 2, ...
+
+
+class Cell(NamedTuple):
+    """One combination of the choices given on the command line: its overrides, its search space, its study."""
+
+    words: list[str]
+    space: list[Override]
+    study: Any
+
+    @property
+    def trials(self) -> int:
+        """Without a space there is nothing to try."""
+        return 0 if not self.space else len(self.study.trials)
+
+
+def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
+    """Tune and test every combination; returns what the launcher returned, batch by batch.
+
+    The same command finds its finished runs again: suggestions depend on the sampler's seed and on results only.
+    Raises TransferError where Optuna is missing or a space is not one.
+    """
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    overrides = parser.parse_overrides(arguments)
+    if any(override.key_or_group == "seed" for override in overrides):
+        raise TransferError("sweep=fair has seeds of its own: leave `seed` out and say how many, hydra.sweeper.seeds=3")
+    (combinations,) = sweeper.split_arguments(overrides, None)
+    cells = [_cell(sweeper, parser, list(words)) for words in combinations]
+    returns, count = [], 0
+    while any(cell.space and cell.trials < sweeper.trials for cell in cells):
+        asked = [
+            (cell, cell.study.ask())
+            for cell in cells
+            for _ in range(min(sweeper.batch, sweeper.trials - cell.trials) if cell.space else 0)
+        ]
+        jobs = [[*cell.words, *_suggest(trial, cell.space), f"seed={TRIAL_SEED}", "test=false"] for cell, trial in asked]
+        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=count))
+        for number, (cell, trial) in enumerate(asked, start=count):
+            _tell(cell.study, trial, folder / str(number))
+        count += len(jobs)
+    chosen = [[*cell.words, *_best(cell)] for cell in cells]
+    console.print(
+        f"{count} trials are done; the chosen settings go to the test, {sweeper.seeds} seeds each", highlight=False
+    )
+    seeds = range(TRIAL_SEED + 1, TRIAL_SEED + 1 + sweeper.seeds)
+    jobs = [[*words, f"seed={seed}"] for words in chosen for seed in seeds]
+    returns.append(sweeper.launcher.launch(jobs, initial_job_idx=count))
+    return returns
+
+
+def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
+    try:
+        import optuna
+    except ImportError:
+        raise TransferError("sweep=fair needs the package optuna: pip install 'transfer[optuna]'") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    given = dict(word.split("=", 1) for word in words)
+    method = given.get("method", "target_only")
+    space = parser.parse_overrides([f"{k}={v}" for k, v in (sweeper.spaces.get(method) or {}).items() if k not in given])
+    sampler = optuna.samplers.TPESampler(seed=sweeper.sampler_seed, n_startup_trials=sweeper.batch)
+    return Cell(words, space, optuna.create_study(sampler=sampler, direction="maximize"))
+
+
+def _suggest(trial: Any, space: list[Override]) -> list[str]:
+    """The overrides of a trial. Raises TransferError for a value that is no search space."""
+    words = []
+    for override in space:
+        name, value = override.get_key_element(), override.value()
+        if isinstance(value, IntervalSweep):
+            log = "log" in value.tags
+            number: Any = trial.suggest_float(name, value.start, value.end, log=log)
+        elif isinstance(value, RangeSweep):
+            number = trial.suggest_int(name, value.start, value.stop - 1, step=value.step)
+        elif override.is_choice_sweep():
+            number = trial.suggest_categorical(name, list(override.sweep_string_iterator()))
+        else:
+            raise TransferError(f"{override.input_line}: write interval(a, b), tag(log, interval(a, b)), choice or range")
+        words.append(f"{name}={number}")
+    trial.set_user_attr("words", words)
+    return words
+
+
+def _tell(study: Any, trial: Any, folder: Path) -> None:
+    """Tell a study how good a trial was on validation; one without a figure failed."""
+    import optuna
+
+    value = objective(folder)
+    if value != value:
+        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        return
+    sign = json.loads((folder / track.RESULT).read_text())["select"]["sign"]
+    study.tell(trial, sign * value)
+
+
+def _best(cell: Cell) -> list[str]:
+    """The overrides of the best trial; none where nothing was tried or every trial failed (its runs then say why)."""
+    try:
+        return list(cell.study.best_trial.user_attrs["words"])
+    except ValueError:
+        return []
