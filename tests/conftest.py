@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 
+from transfer.__main__ import main
 from transfer.api import compose
 from transfer.config import Config
 from transfer.data.load import load_world
@@ -115,3 +118,38 @@ def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: in
     ratings = np.random.default_rng(seed).integers(1, 6, len(pairs)).astype(np.float32)
     host = _interactions({"user": users, "item": items, "rating": ratings}, len(items_of_users), n_items)
     return replace(jax.tree.map(jnp.asarray, host), longest=n_items)
+
+
+class Said(NamedTuple):
+    """How a command ended, and what it wrote on the screen."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """`transfer WORDS` in this process, in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    # Hydra configures logging anew, which closes old handlers; absl's would take pytest's capture of stderr with it.
+    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
+
+    def call(*words: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["transfer", *words])
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as leaving:
+            code = leaving.code
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.FileHandler):
+                handler.close()
+        assert isinstance(code, int | None)
+        return Said(code or 0, *capsys.readouterr())
+
+    return call

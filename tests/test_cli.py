@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from conftest import Command
 from omegaconf import OmegaConf
 from planted import BUDGET, RANKING, RATING, WORLD, atomic_files
 
 import transfer
-from transfer.__main__ import main
 from transfer.api import run
 from transfer.errors import TransferError
 from transfer.registry import names
 
 SMALL = (*RANKING, *WORLD, *BUDGET)
-
-
-class Said(NamedTuple):
-    """How a command ended, and what it wrote on the screen."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """`transfer WORDS` in this process, in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-    # Hydra configures logging anew, which closes old handlers; absl's would take pytest's capture of stderr with it.
-    monkeypatch.setattr(logging, "shutdown", lambda *_: None)
-
-    def call(*words: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["transfer", *words])
-        code: int | str | None = 0
-        try:
-            main()
-        except SystemExit as leaving:
-            code = leaving.code
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.close()
-        assert isinstance(code, int | None)
-        return Said(code or 0, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ def task(raw: DictConfig) -> float:
     from transfer.experiment import run_batch
     from transfer.progress import Interrupted, console
     from transfer.report.table import print_run
+    from transfer.track import refuse_run
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -32,6 +33,7 @@ def task(raw: DictConfig) -> float:
     except TransferError as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         if hydra_config.mode == RunMode.MULTIRUN:
+            refuse_run(folder, str(error), list(hydra_config.overrides.task))
             return float("nan")
         sys.exit(2)
     except Interrupted:

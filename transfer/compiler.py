@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import psutil
-from jax.sharding import PartitionSpec
+from jax.sharding import AxisType, PartitionSpec
 
 from transfer.program import Hp
 
@@ -112,7 +112,7 @@ def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> 
 
     if devices == 1:
         return every
-    mesh = jax.make_mesh((devices,), ("replica",), devices=jax.local_devices()[:devices])
+    mesh = jax.make_mesh((devices,), ("replica",), (AxisType.Auto,), devices=jax.local_devices()[:devices])
     rows = PartitionSpec("replica")
     return jax.shard_map(every, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False)
 

@@ -98,6 +98,7 @@ def close_run(
 
 def fail_run(folder: Path, config: Config, error: BaseException) -> None:
     """Leave a result.json that says how a run ended without a result: `interrupted`, or `failed` with the error's line."""
+    folder.mkdir(parents=True, exist_ok=True)
     interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
     line = (str(error) or type(error).__name__).splitlines()[0]
     status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
@@ -110,8 +111,10 @@ def fail_run(folder: Path, config: Config, error: BaseException) -> None:
 
 
 def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
-    """Leave a result.json of a job that has no valid configuration."""
+    """Leave a result.json of a job that cannot run, where its run has not done so itself."""
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / RESULT).exists():
+        return
     names = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     known = {key: names[key] for key in ("domain", "task", "method", "seed") if key in names}
     write_json(folder / RESULT, {"status": "failed", "error": error, "metrics": {"valid": {}, "test": {}}, **known})

@@ -105,7 +105,7 @@ def identity(stage: Fit, task: Task, world: World, done: Done, replicas: Replica
     """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
     length, total = plan(stage, world, train)
     block = make_block(stage, task, train.patience, total, length)
-    texts: list[str] = []
+    texts = [f"{total} steps"]  # dead code in the block unless the loss looks at the progress
 
     def lower(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
         row = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), each)

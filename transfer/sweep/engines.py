@@ -14,9 +14,11 @@ from typing import Any
 
 from transfer.config import Config, Engine
 from transfer.errors import TransferError
+from transfer.progress import Interrupted, interrupted
 from transfer.sweep.plan import Job
 
 Work = dict[str, Any]
+Run = Callable[[Work], None]
 POLL = 0.5  # seconds between two looks at a queue
 
 
@@ -45,9 +47,19 @@ def run_work(work: Work) -> None:
         run_batch(configs, folders, max_batch=work["max_batch"], reuse=reuse, memory=memory, alone=False)
 
 
-def run_all(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
-    """Run all programs and yield the number of each as it ends; `folder` is the sweep's, for an engine's own files."""
-    yield from ENGINES[engine.name](works, engine, workers, folder)
+def run_all(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run = run_work) -> Iterator[int]:
+    """Run all programs and yield the number of each as it ends; `folder` is the sweep's, for an engine's own files.
+
+    Raises Interrupted where a stop was asked for.
+    """
+    for i in ENGINES[engine.name](works, engine, workers, folder, run):
+        yield i
+        _heed()
+
+
+def _heed() -> None:
+    if interrupted():
+        raise Interrupted
 
 
 def workers_of(engine: Engine) -> int:
@@ -59,20 +71,20 @@ def workers_of(engine: Engine) -> int:
     return engine.workers or 1
 
 
-def _inprocess(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+def _inprocess(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run) -> Iterator[int]:
     for i, each in enumerate(works):
-        run_work(each)
+        run(each)
         yield i
 
 
-def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run) -> Iterator[int]:
     from concurrent.futures.process import BrokenProcessPool
 
     from joblib import Parallel, delayed
     from joblib.externals.loky import ProcessPoolExecutor
 
     def numbered(i: int) -> int:
-        run_work(works[i])
+        run(works[i])
         return i
 
     left = set(range(len(works)))
@@ -83,34 +95,37 @@ def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path) -> It
     except BrokenProcessPool:
         pass
     for i in sorted(left):  # one worker died and took the pool along: each on its own, so that only the culprit fails
-        with ProcessPoolExecutor(max_workers=1) as pool:
-            pool.submit(run_work, works[i]).exception()
+        for _ in range(2):
+            with ProcessPoolExecutor(max_workers=1) as pool:
+                if pool.submit(run, works[i]).exception() is None:
+                    break
         yield i
 
 
-def _ray(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+def _ray(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run) -> Iterator[int]:
     ray = _imported("ray", "ray")
     started = not ray.is_initialized()
     if started:
         ray.init(**(engine.options.get("init") or {}))
     try:
-        remote = ray.remote(max_retries=1, **(engine.options.get("remote") or {}))(run_work)
+        remote = ray.remote(max_retries=1, **(engine.options.get("remote") or {}))(run)
         waiting = dict(enumerate(works))
         running: dict[Any, int] = {}
         while waiting or running:
             while waiting and len(running) < (engine.workers or len(works)):
                 i = min(waiting)
                 running[remote.remote(waiting.pop(i))] = i
-            for ended in ray.wait(list(running))[0]:
+            for ended in ray.wait(list(running), timeout=POLL)[0]:
                 with contextlib.suppress(ray.exceptions.RayError):  # died twice: its runs have no result
                     ray.get(ended)
                 yield running.pop(ended)
+            _heed()
     finally:
         if started:
             ray.shutdown()
 
 
-def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path) -> Iterator[int]:
+def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run) -> Iterator[int]:
     submitit = _imported("submitit", "slurm")
     settings = dict(engine.options)
     executor = submitit.AutoExecutor(folder / ".submitit", cluster=settings.pop("cluster", "slurm"))
@@ -118,16 +133,20 @@ def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path) -> 
         settings.setdefault("slurm_array_parallelism", engine.workers)
     executor.update_parameters(**settings)
     with executor.batch():
-        jobs = [executor.submit(run_work, each) for each in works]
+        jobs = [executor.submit(run, each) for each in works]
     running, again = dict(enumerate(jobs)), set(range(len(works)))
     while running:
         for i in [i for i, job in running.items() if job.done()]:
             if running[i].exception() is not None and i in again:
                 again.discard(i)
-                running[i] = executor.submit(run_work, works[i])
+                running[i] = executor.submit(run, works[i])
                 continue
             del running[i]
             yield i
+        if interrupted():
+            for job in running.values():
+                job.cancel()
+        _heed()
         time.sleep(POLL)
 
 
@@ -140,7 +159,7 @@ def _imported(name: str, extra: str) -> Any:
         raise TransferError(f"engine={extra} needs the package {name}: pip install 'transfer[{extra}]'") from None
 
 
-ENGINES: dict[str, Callable[[list[Work], Engine, int, Path], Iterator[int]]] = {
+ENGINES: dict[str, Callable[[list[Work], Engine, int, Path, Run], Iterator[int]]] = {
     "inprocess": _inprocess,
     "joblib": _joblib,
     "ray": _ray,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from transfer.api import one_line
@@ -68,10 +67,20 @@ def _divided(words: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
     for word in words:
         key, _, text = word.partition("=")
         if key == "seed" or key.startswith("hp."):
-            values[key] = yaml.safe_load(text)
+            values[key] = _number(text)
         else:
             static.append(word)
     return tuple(static), values
+
+
+def _number(text: str) -> Any:
+    """A number where the text is one; else the text, for the validation to complain about."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _static(compose: Compose, words: tuple[str, ...]) -> Static:
@@ -95,6 +104,7 @@ def chunks(jobs: list[Job], max_batch: int | None, workers: int) -> list[list[Jo
     pieces = max(1, -(-workers // max(len(groups), 1)))
     result = []
     for members in groups.values():
-        size = min(max_batch or len(members), -(-len(members) // pieces))
+        count = max(-(-len(members) // (max_batch or len(members))), min(pieces, len(members)))
+        size = -(-len(members) // count)  # as equal as can be, so that they share a compiled program
         result += [members[i : i + size] for i in range(0, len(members), size)]
     return result
