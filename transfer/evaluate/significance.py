@@ -111,10 +111,8 @@ def wilcoxon(difference: ArrayLike) -> tuple[float, float]:
     d = d[d != 0]
     if not len(d):
         return 1.0, 0.0
-    above = float(stats.wilcoxon(d, alternative="greater", method="approx").statistic)
-    total = len(d) * (len(d) + 1) / 2
-    p = float(stats.wilcoxon(d, method="auto").pvalue)
-    return p, 2 * above / total - 1
+    ranks = stats.rankdata(np.abs(d))
+    return float(stats.wilcoxon(d).pvalue), float(ranks @ np.sign(d) / ranks.sum())
 
 
 def cohen(difference: ArrayLike) -> float:
@@ -122,8 +120,8 @@ def cohen(difference: ArrayLike) -> float:
     d = np.asarray(difference, np.float64)
     if len(d) < 2:
         return float("nan")
-    spread = float(d.std(ddof=1))
-    return float(d.mean()) / spread if spread else float(np.sign(d.mean())) * np.inf if d.mean() else 0.0
+    mean, spread = float(d.mean()), float(d.std(ddof=1))
+    return mean / spread if spread else float(np.sign(mean)) * np.inf if mean else 0.0
 
 
 def bootstrap(differences: Array, units: Units, resamples: int = 2000, seed: int = 0) -> list[tuple[float, float, float]]:
