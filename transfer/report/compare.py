@@ -167,7 +167,7 @@ def _measures(key: str) -> bool:
 
 
 def _categories(rows: list[Flat]) -> list[str]:
-    """Settings of a method, or the model, that are words and vary: variants that are compared, not numbers that are tuned."""
+    """Settings of a method, or its model, that are words and vary: variants to compare, not numbers to tune."""
     found: dict[str, None] = {}
     for name in dict.fromkeys(row.get("method.name") for row in rows):
         own = [row for row in rows if row.get("method.name") == name]
@@ -248,26 +248,37 @@ def _pairs(found: Comparison, tests: dict[str, Tests]) -> list[Pair]:
         key = delta.units.split.tobytes() + delta.units.user.tobytes()
         columns.setdefault(key, (delta, [], []))[1].append(delta.linear)
         columns[key][2].append(len(rows))
-        p, effect = significance.wilcoxon(delta.plain)
-        runs = significance.summary(delta.by_run)
-        runs_p = significance.wilcoxon(delta.by_run)[0]
-        nan = float("nan")
-        d = found.sign * significance.cohen(delta.plain)
-        effect *= found.sign
-        rows.append(
-            Pair(one.method, other.method, by_users(delta), nan, p, nan, nan, nan, runs, runs_p, effect, d, len(delta.linear))
-        )
+        rows.append(_pair(found.sign, one, other, delta))
     for delta, linear, places in columns.values():  # one draw of users serves all the pairs on them
         draws = significance.bootstrap(np.column_stack(linear), delta.units)
         for place, (p, low, high) in zip(places, draws, strict=True):
             rows[place] = rows[place]._replace(bootstrap=p, bootstrap_low=low, bootstrap_high=high)
-    by_test = {
-        "holm": [row.paired.p for row in rows],
-        "wilcoxon": [row.wilcoxon for row in rows],
-        "bootstrap": [row.bootstrap for row in rows],
-    }
-    fixed = {name: significance.holm(values) for name, values in by_test.items()}
-    return [row._replace(**{name: values[i] for name, values in fixed.items()}) for i, row in enumerate(rows)]
+    holm = significance.holm([row.paired.p for row in rows])
+    signed = significance.holm([row.wilcoxon for row in rows])
+    drawn = significance.holm([row.bootstrap for row in rows])
+    corrected = zip(rows, holm, signed, drawn, strict=True)
+    return [row._replace(holm=p, wilcoxon=w, bootstrap=b) for row, p, w, b in corrected]
+
+
+def _pair(sign: int, one: Setting, other: Setting, delta: Difference) -> Pair:
+    """A pair before its p values are corrected; its bootstrap is drawn for all pairs at once."""
+    p, effect = significance.wilcoxon(delta.plain)
+    unknown = float("nan")
+    return Pair(
+        one.method,
+        other.method,
+        by_users(delta),
+        holm=unknown,
+        wilcoxon=p,
+        bootstrap=unknown,
+        bootstrap_low=unknown,
+        bootstrap_high=unknown,
+        runs=significance.summary(delta.by_run),
+        runs_wilcoxon=significance.wilcoxon(delta.by_run)[0],
+        rank_biserial=sign * effect,
+        cohen=sign * significance.cohen(delta.plain),
+        users=len(delta.linear),
+    )
 
 
 def users_by_group(found: Comparison) -> dict[str, int]:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from transfer.report.compare import REFERENCE, Comparison, Setting
 from transfer.report.runs import Run, varying
 from transfer.report.svg import INK, LINE, MUTED, PAGE, Figure, colours, finish, panel
-from transfer.report.values import GROUPS
+from transfer.report.tables import groups_of
 
 # A page of a thousand runs stays light: at most so many panels of a kind, and so many thin lines in each.
 PANELS, LINES = 12, 12
@@ -42,6 +42,7 @@ def figures_of_test(found: Comparison) -> Figure:
             axis.plot([of.low, of.high], [place, place], color=colour, alpha=0.55, lw=2.4)
         axis.plot(of.mean, place, "o", color=colour, ms=6)
     _rows(axis, [one.method for one in rows])
+    axis.set_title("test figures", loc="left", fontsize=10)
     axis.set_xlabel(f"test {found.metric} ({better(found)})")
     said = ", ".join(f"{one.method} {one.summary('test', found.metric).mean:.4f}" for one in rows)
     caption = "Mean over runs (splits × seeds); the bar is the 95 % interval of that mean. No bar: a single run."
@@ -50,9 +51,10 @@ def figures_of_test(found: Comparison) -> Figure:
 
 def gains(found: Comparison) -> list[Figure]:
     """The gap to target_only by method, one panel for every group of users."""
-    made, palette = [], shade(found)
+    made: list[Figure] = []
+    palette = shade(found)
     order = [one.method for one in found.best if found.gap(one.method)][:30]
-    for group in GROUPS:
+    for group in groups_of(found):
         rows = [gap for method in order if (gap := found.gap(method, group))]
         if not rows:
             continue
@@ -67,11 +69,11 @@ def gains(found: Comparison) -> list[Figure]:
                 gap.paired.difference, place, "o", color=colour, ms=6, mfc=colour if sure else PAGE, mec=colour, mew=1.6
             )
         _rows(axis, [gap.method for gap in rows])
-        axis.set_title(WARMTH[group])
+        axis.set_title(WARMTH[group], loc="left", fontsize=10)
         side = "right of zero: the source helps" if found.sign > 0 else "left of zero: the source helps"
         axis.set_xlabel(f"difference in {found.metric} ({side})")
         said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
-        caption = f"{WARMTH[group].capitalize()}: {rows[0].count:,} {_basis(rows[0].basis)}. Filled: the interval leaves zero out."
+        caption = f"{WARMTH[group].capitalize()}: {rows[0].count:,} {_basis(rows[0].basis)}. Filled: interval without zero."
         made.append(finish(canvas, f"Gain over {REFERENCE}, {WARMTH[group]}: {said}", caption))
     return made
 
@@ -82,7 +84,8 @@ def _basis(basis: str) -> str:
 
 def learning_curves(found: Comparison) -> list[Figure]:
     """The validation metric by step of every method that learns by steps: mean over runs, band of one std, runs thin."""
-    made, palette = [], shade(found)
+    made: list[Figure] = []
+    palette = shade(found)
     for one in found.best:
         curves = _curves(one, found.metric)
         if not curves or len(made) == PANELS:
@@ -100,7 +103,7 @@ def learning_curves(found: Comparison) -> list[Figure]:
                 for line in lines[:LINES]:
                     axis.plot(list(line), list(line.values()), color=colour, alpha=0.22, lw=0.7)
             axis.plot(x, mean, style, color=colour, label=stage)
-        axis.set_title(one.method)
+        axis.set_title(one.method, loc="left", fontsize=10)
         axis.set(xlabel="step", ylabel=f"validation {found.metric}")
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.grid(axis="y")
@@ -156,10 +159,11 @@ def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
         table[place] = one.summary("valid", found.metric).mean
         best = place if one.best else best
     canvas, (axis,) = panel(height=1.3 + 0.34 * len(up))
-    mesh = axis.pcolormesh(table, cmap=HEAT if found.sign > 0 else HEAT.reversed(), edgecolors=PAGE, linewidth=1.5)
+    axis.pcolormesh(table, cmap=HEAT if found.sign > 0 else HEAT.reversed(), edgecolors=PAGE, linewidth=1.5)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value) and table.size <= 64:
-            dark = mesh.norm(value) > 0.5 if found.sign > 0 else mesh.norm(value) < 0.5
+            share = (value - np.nanmin(table)) / max(np.nanmax(table) - np.nanmin(table), 1e-12)
+            dark = share > 0.5 if found.sign > 0 else share < 0.5
             colour = "#ffffff" if dark else "#10202f"
             axis.text(column + 0.5, row + 0.5, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
     x, y = [best[1], best[1] + 1, best[1] + 1, best[1], best[1]], [best[0], best[0], best[0] + 1, best[0] + 1, best[0]]
@@ -169,7 +173,7 @@ def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     axis.set(xlabel=keys[0], ylabel=keys[1])
-    axis.set_title(own[0].method)
+    axis.set_title(own[0].method, loc="left", fontsize=10)
     said = f"best at {keys[0]}={across[best[1]]:g}, {keys[1]}={up[best[0]]:g}"
     caption = f"Validation {found.metric} ({better(found)}), mean over runs; the frame marks the chosen setting: {said}."
     return finish(canvas, f"{own[0].method}: validation {found.metric} by {keys[0]} and {keys[1]}; {said}", caption)
@@ -190,16 +194,18 @@ def _slice(found: Comparison, own: list[Setting], key: str) -> Figure:
     axis.plot(x[at], y[at], "o", ms=11, mfc="none", mec=INK, mew=1.6)
     axis.grid(axis="y")
     axis.set(xlabel=key, ylabel=f"validation {found.metric}")
-    axis.set_title(own[0].method)
+    axis.set_title(own[0].method, loc="left", fontsize=10)
     said = f"best at {key}={x[at]:g}"
     more = "" if alone else " Other settings differ between points too."
-    caption = f"Validation {found.metric} ({better(found)}), mean ± std over runs; the ring marks the chosen setting: {said}.{more}"
+    caption = (
+        f"Validation {found.metric} ({better(found)}), mean ± std over runs; the ring marks the chosen one: {said}.{more}"
+    )
     return finish(canvas, f"{own[0].method}: validation {found.metric} by {key}; {said}", caption)
 
 
 def cost(found: Comparison) -> list[Figure]:
     """The test metric against seconds of a run and against trainable parameters."""
-    made = []
+    made: list[Figure] = []
     of: list[tuple[str, Any]] = [
         ("seconds per run", lambda run: run.seconds),
         ("trainable parameters", lambda run: run.result.get("trainable_parameters")),
@@ -221,6 +227,9 @@ def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -
         axis.plot(value, y, "o", color=palette[one.method], ms=7)
         axis.annotate(one.method, (value, y), (6, 4), textcoords="offset points", fontsize=8.5, color=INK)
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_title(f"quality against {label.removesuffix(' per run')}", loc="left", fontsize=10)
     axis.margins(x=0.22, y=0.12)
     axis.grid(color=LINE)
     axis.set(xlabel=f"{label} (log scale)", ylabel=f"test {found.metric}")

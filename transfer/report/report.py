@@ -63,11 +63,12 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
     groups: list[tuple[str, list[Any]]] = []
     if drawn:
         groups = [
-            ("Quality", [figures.figures_of_test(found)]),
-            ("Gain from the source, by group of users", figures.gains(found)),
+            (
+                "Quality, gain from the source by group of users, and cost",
+                [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
+            ),
             ("Learning curves", figures.learning_curves(found)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
-            ("Quality against cost", figures.cost(found)),
         ]
     return {
         "found": found,
@@ -76,6 +77,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
         "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
         "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(found),
+        "splits": len({run.pair[0] for one in found.best for run in one.runs}),
         "figures": [(name, some) for name, some in groups if some],
         "protocol": list(_protocol(found)),
         "worlds": _worlds(found),
@@ -107,7 +109,9 @@ def _worlds(found: Comparison) -> list[dict[str, Any]]:
         parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
         name = f"split seed {facts['split_seed']}"
         shared = world.get("users_trained_in_both")
-        rows.append({"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]})
+        rows.append(
+            {"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]}
+        )
     return rows
 
 
@@ -132,5 +136,3 @@ def _title(folder: Path) -> str:
     """The last parts of the folder's name that are not only a time."""
     resolved = folder.resolve()
     return f"{resolved.parent.name}/{resolved.name}" if resolved.name[:1].isdigit() else resolved.name
-
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from transfer.report.compare import REFERENCE, Comparison, Setting
+from transfer.report.compare import REFERENCE, Comparison, Setting, reference
 from transfer.report.sweep import count, shown
 from transfer.report.values import GROUPS
 from transfer.report.words import between, number
@@ -34,12 +34,10 @@ def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
     """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
     metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"]["test"]]
     others = [name for name in names if name != metric]
-    heads = ["method", "runs", f"validation {metric}", f"test {metric}", "95 % interval", *others]
-    groups = [group for group in GROUPS if group != "all" and any(gap.group == group for gap in found.gaps)]
-    if everything:
-        heads.insert(1, "setting")
-    else:
-        heads += [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups, "s per run"]
+    groups = [group for group in groups_of(found) if group != "all"]
+    heads = ["method", f"test {metric}", "95 % interval"]
+    heads += ["setting"] if everything else [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups]
+    heads += ["runs", f"validation {metric}", *others, "s per run"]
     ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary("test", metric).mean)
     settings = ranked if everything else found.best
     return Leaderboard(heads, [_row(one, found, others, groups, everything) for one in settings], settings)
@@ -47,27 +45,30 @@ def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
 
 def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
     valid, test = (one.summary(part, found.metric) for part in ("valid", "test"))
-    gap = found.gap(one.method)
-    row = [
-        Cell(one.method),
-        Cell(count(one), float(len(one.runs))),
-        Cell(number(valid.mean), valid.mean),
-        Cell(spread(test.mean, test.std), test.mean),
-        Cell(between(test.low, test.high), test.low),
-        *(Cell(number(of.mean), of.mean) for of in (one.summary("test", name) for name in others)),
-    ]
+    gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
+    row = [Cell(one.method), Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
     if everything:
         more = ", ".join(f"{key}={value}" for key, value in one.label.items() if key != "method") or "as configured"
-        return [row[0], Cell(more + (" ★" if one.best else "")), *row[1:]]
-    by_group = (found.gap(one.method, group) for group in groups)
-    seconds = one.mean(run.seconds for run in one.runs)
-    return row + [
-        *([Cell("reference")] + [Cell("–")] * 2 if gap is None else []),
-        *([] if gap is None else [Cell(number(gap.paired.difference, "+"), gap.paired.difference)]),
-        *([] if gap is None else [Cell(between(gap.paired.low, gap.paired.high, "+"), gap.paired.low), Cell(gap.verdict)]),
-        *(Cell(of.verdict if of else "–") for of in by_group),
+        row.append(Cell(more + (" ★" if one.best else "")))
+    elif gap:
+        low, high = gap.paired.low, gap.paired.high
+        row += [Cell(number(gap.paired.difference, "+"), gap.paired.difference), Cell(between(low, high, "+"), low)]
+        row += [Cell(gap.verdict), *(Cell(of.verdict if (of := found.gap(one.method, group)) else "–") for group in groups)]
+    else:
+        row += [Cell("reference" if one is reference(found) else "–"), *[Cell("–")] * (2 + len(groups))]
+    return [
+        *row,
+        Cell(count(one), float(len(one.runs))),
+        Cell(number(valid.mean), valid.mean),
+        *(Cell(number(of.mean), of.mean) for of in (one.summary("test", name) for name in others)),
         Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
     ]
+
+
+def groups_of(found: Comparison) -> list[str]:
+    """All users, and the groups among them where there is more than one."""
+    present = {gap.group for gap in found.gaps}
+    return [group for group in GROUPS if group in present and (group == "all" or len(present) > 2)]
 
 
 def spread(mean: float, std: float) -> str:
@@ -88,8 +89,8 @@ def markdown(comparisons: list[Comparison]) -> str:
 
 NOTE = (
     "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose. Gap: the "
-    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users within splits. Verdicts by group: "
-    "cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
+    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users within splits. Verdicts by "
+    "group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
 )
 
 
