@@ -64,7 +64,7 @@ TOY_TASK = Task(
     loss=None,  # type: ignore[arg-type]
     evaluate=lambda scores, heldout, full=True: {"score": scores},
     examine=None,  # type: ignore[arg-type]
-    index=None,  # type: ignore[arg-type]
+    rows=None,  # type: ignore[arg-type]
 )
 
 

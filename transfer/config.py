@@ -167,6 +167,17 @@ class Train(Frozen):
     progress: bool
 
 
+class Track(Frozen):
+    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program."""
+
+    name: Literal["none", "wandb"]
+    per: Literal["run", "program"] = "run"
+
+
+def _as_track(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class Config(Frozen):
     """One run. Everything is static but `seed` and `hp`, which may differ between replicas of one program."""
 
@@ -176,7 +187,7 @@ class Config(Frozen):
     model: Model
     method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
     train: Train
-    track: Literal["none", "wandb"]
+    track: Annotated[Track, BeforeValidator(_as_track)]
     data_dir: str
     resume: bool
     seed: int = Field(ge=0, lt=2**32)
@@ -213,8 +224,6 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     plain = OmegaConf.to_container(raw, resolve=True, throw_on_missing=False) if isinstance(raw, DictConfig) else raw
     assert isinstance(plain, Mapping)
     values = {key: value for key, value in plain.items() if key != "hydra"}
-    if isinstance(values.get("track"), Mapping):
-        values["track"] = values["track"]["name"]
     try:
         return _anchored(Config.model_validate(values))
     except ValidationError as error:

@@ -145,7 +145,7 @@ def evaluate(
         return means, rows
 
     means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
-    index = task.index(world)
+    index = task.rows(world)
     count = range(len(replicas.keys))
     tables = [pl.DataFrame({**index, **{name: np.asarray(values[i]) for name, values in rows.items()}}) for i in count]
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables

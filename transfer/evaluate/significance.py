@@ -169,4 +169,4 @@ def _mean(difference: Array, units: Units) -> float:
 
 def _cluster(e: Array, labels: NDArray[np.int64]) -> Array:
     _, place = np.unique(labels, return_inverse=True)
-    return np.bincount(place.ravel(), weights=e)
+    return np.bincount(place.ravel(), weights=e).astype(np.float64)

@@ -56,7 +56,7 @@ class Gap(NamedTuple):
     verdict: str
     holm: float
     basis: str
-    count: int
+    size: int
 
 
 class Pair(NamedTuple):
@@ -215,8 +215,8 @@ def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
             elif group == "all" and (values := by_runs(one, base, found.metric)):
                 rows.append((one.method, _of_summary(significance.summary(values)), "runs", len(values)))
         corrected = significance.holm([paired.p for _, paired, _, _ in rows])
-        for (method, paired, basis, count), p in zip(rows, corrected, strict=True):
-            gaps.append(Gap(method, group, paired, verdict(paired, found.sign), p, basis, count))
+        for (method, paired, basis, size), p in zip(rows, corrected, strict=True):
+            gaps.append(Gap(method, group, paired, verdict(paired, found.sign), p, basis, size))
     return gaps
 
 

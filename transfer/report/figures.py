@@ -73,7 +73,7 @@ def gains(found: Comparison) -> list[Figure]:
         side = "right of zero: the source helps" if found.sign > 0 else "left of zero: the source helps"
         axis.set_xlabel(f"difference in {found.metric} ({side})")
         said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
-        caption = f"{WARMTH[group].capitalize()}: {rows[0].count:,} {_basis(rows[0].basis)}. Filled: interval without zero."
+        caption = f"{WARMTH[group].capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
         made.append(finish(canvas, f"Gain over {REFERENCE}, {WARMTH[group]}: {said}", caption))
     return made
 

@@ -15,6 +15,7 @@ from transfer.report import figures, words
 from transfer.report.compare import Comparison, compare, users_by_group
 from transfer.report.runs import Run, read_runs, results_table
 from transfer.report.tables import latex, leaderboard, markdown
+from transfer.track import sweep_name
 
 PAGE = "index.html"
 # A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
@@ -45,7 +46,7 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
     lost = [run for run in runs if not run.done]
     finished = next((run.result for run in runs if run.done), {})
     return environment.get_template("page.html").render(
-        title=_title(folder),
+        title=sweep_name(folder),
         folder=str(folder),
         outcome=words.outcome(runs),
         seconds=figures.seconds(runs),
@@ -130,9 +131,3 @@ def command(folder: Path, runs: list[Run]) -> str:
 
 def _words(run: Run) -> list[str]:
     return [f"{key}={value}" for key, value in run.overrides.items()]
-
-
-def _title(folder: Path) -> str:
-    """The last parts of the folder's name that are not only a time."""
-    resolved = folder.resolve()
-    return f"{resolved.parent.name}/{resolved.name}" if resolved.name[:1].isdigit() else resolved.name

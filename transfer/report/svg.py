@@ -18,7 +18,7 @@ INK, LINE, MUTED, PAGE = "#000001", "#000002", "#000003", "#000004"
 SERIES = [f"#0001{number:02x}" for number in range(12)]
 NAMES = {INK: "currentColor", LINE: "var(--line)", MUTED: "var(--muted)", PAGE: "var(--page)"}
 NAMES |= {code: f"var(--c{number})" for number, code in enumerate(SERIES)}
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 9.5,
     "text.color": INK,

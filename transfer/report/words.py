@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transfer.evaluate.significance import Paired
-from transfer.report.compare import REFERENCE, Comparison, Pair, reference
+from transfer.report.compare import REFERENCE, Comparison, Gap, Pair, reference
 from transfer.report.runs import Run
 
 MEANING = {
@@ -114,9 +114,8 @@ def _gain(paired: Paired, found: Comparison) -> str:
     return f"{number(found.sign * paired.difference)} (95 % interval {between(low, high)})"
 
 
-def _behind(gap: object) -> str:
-    basis, size = gap.basis, gap.count  # type: ignore[attr-defined]
-    return f"paired over {size:,} {'users × splits' if basis == 'users' else 'runs'}"
+def _behind(gap: Gap) -> str:
+    return f"paired over {gap.size:,} {'users × splits' if gap.basis == 'users' else 'runs'}"
 
 
 def outcome(runs: list[Run]) -> str:
