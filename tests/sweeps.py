@@ -56,6 +56,7 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
             "status": "done",
             "metrics": {"valid": {metric: mean + 0.01}, "test": {metric: mean, "recall@10": mean / 2}},
             "id": folder.name,
+            "uses_source": names["method"] not in ("target_only", "popularity"),
             "split_seed": config["split"]["seed"],
             "select": {"metric": metric, "sign": sign, "on": "valid"},
             "protocol": {"split": config["split"], "candidates": "all", "positives": config["task"]["positives"]},
@@ -76,9 +77,13 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
 
 
 def write_sweep(
-    folder: Path, gains: dict[str, float], seeds: Iterable[int] = (0, 1), splits: Iterable[int] = (0, 1, 2), noise: float = 0.05
+    folder: Path,
+    gains: dict[str, float],
+    seeds: Iterable[int] = (0, 1),
+    splits: Iterable[int] = (0, 1, 2),
+    noise: float = 0.05,
 ) -> Path:
-    """Methods whose users score a common draw of their split plus a gain plus noise of their own; three runs that failed."""
+    """Methods whose users score a common draw of their split plus a gain plus own noise; three runs that failed."""
     number = 0
     for method, gain in gains.items():
         for split in splits:

@@ -17,7 +17,6 @@ import pytest
 from planted import tiny
 from sweeps import HISTORY, USERS, write_run, write_sweep
 
-from transfer.errors import TransferError
 from transfer.evaluate import significance
 from transfer.experiment import Result, run_batch
 from transfer.report.compare import Comparison, compare, reference
@@ -100,9 +99,8 @@ def test_the_root_of_errors_is_a_weighted_mean_of_linear_values() -> None:
 
 
 def test_planted_gains_get_their_verdicts(found: Comparison) -> None:
-    assert [one.method for one in found.best] == ["emcdr", "target_only", "item_knn", "popularity"] or [
-        one.method for one in found.best
-    ] == ["emcdr", "item_knn", "target_only", "popularity"]
+    ranked = [one.method for one in found.best]
+    assert (ranked[0], set(ranked[1:3]), ranked[3]) == ("emcdr", {"item_knn", "target_only"}, "popularity")
     for group, members in (("all", USERS), ("cold", 60), ("sparse", 30), ("warm", 30)):
         assert in_group(HISTORY, group).sum() == members
         for method, gain in GAINS.items():
@@ -130,7 +128,8 @@ def test_a_pair_is_tested_on_users_averaged_over_seeds(found: Comparison) -> Non
     assert pair.users == len(d) == 3 * USERS
     assert pair.paired.difference == pytest.approx(d.mean())
     p, effect = significance.wilcoxon(d)
-    assert pair.wilcoxon == pytest.approx(min(1, 6 * p), rel=1)
+    assert p < pair.wilcoxon <= 6 * p < 1e-6
+    assert pair.paired.p < pair.holm <= 6 * pair.paired.p < 1e-3
     assert pair.rank_biserial == pytest.approx(effect) != 0
     assert (pair.runs.n, pair.runs.mean) == (6, pytest.approx(d.mean()))
     assert pair.runs_wilcoxon == pytest.approx(2 / 2**6)
@@ -147,7 +146,9 @@ def test_errors_get_the_opposite_sign(tmp_path: Path) -> None:
     tests = {one.method: {run.pair: read_tested(run) for run in one.runs} for one in found.best}
     delta = difference("rmse", tests["cmf"], tests["target_only"])  # type: ignore[arg-type]
     assert delta is not None
-    figures = [next(r for r in found.runs if r.result["method"] == m).metric("test", "rmse") for m in ("cmf", "target_only")]
+    figures = [
+        next(r for r in found.runs if r.result["method"] == m).metric("test", "rmse") for m in ("cmf", "target_only")
+    ]
     assert delta.units.balanced() @ delta.linear == pytest.approx(figures[0] - figures[1], rel=1e-5)
     assert next(pair for pair in found.pairs if "cmf" in pair).rank_biserial == 1
 
@@ -169,7 +170,9 @@ def test_the_best_setting_is_chosen_by_validation_alone(tmp_path: Path) -> None:
     assert found.settings[2].planned == 2
 
 
-@pytest.mark.parametrize("word", ["split.beta=0.5", "domain.correlation=0.1", "split=ratio", "task.sampled=99", "domain.name=x"])
+@pytest.mark.parametrize(
+    "word", ["split.beta=0.5", "domain.correlation=0.1", "split=ratio", "task.sampled=99", "domain.name=x"]
+)
 def test_nothing_is_averaged_over_what_is_measured_differently(word: str, tmp_path: Path) -> None:
     for number, more in enumerate([(), (word,)]):
         write_run(tmp_path / f"{2 * number}", "method=target_only", *more, values=np.full(USERS, 0.1 + number))
@@ -232,9 +235,9 @@ def test_the_report_is_complete(sweep: Path) -> None:
 def test_the_first_paragraph_says_what_was_found(found: Comparison) -> None:
     best, second, source = lead(found)
     assert best.startswith("emcdr is best of 4 methods: its test ndcg@10 is 0.4")
-    assert "the difference is real (p = " in second or "the difference is real (p < 0.001" in second or "real" in second
+    assert re.search(r"behind, and the difference is real \(p (= 0\.0[0-4]|< 0\.001)", second), second
     assert source.startswith("The source helps: emcdr is 0.0")
-    assert "1 do better than it, 1 show no difference, 1 do worse" in source
+    assert "Of 2 that use the source, 1 do better than it, 1 show no difference (paired over 360 users × splits)" in source
 
 
 def test_the_paragraph_claims_nothing_without_a_difference(tmp_path: Path) -> None:
@@ -242,7 +245,7 @@ def test_the_paragraph_claims_nothing_without_a_difference(tmp_path: Path) -> No
     (found,) = compare(read_runs(tmp_path / "S"))
     said = " ".join(lead(found))
     assert "no more than chance can explain" in said
-    assert "No method differs from target_only" in said
+    assert "The source does not show its use" in said
     (alone,) = compare([run for run in read_runs(tmp_path / "S") if run.result.get("method") == "emcdr"])
     assert "cannot be said: the sweep has no target_only" in " ".join(lead(alone))
 

@@ -27,7 +27,7 @@ from transfer.errors import TransferError
 from transfer.predictor import Predictor
 from transfer.program import Done, Fit, Program, Task
 from transfer.progress import Interrupted, interruptible
-from transfer.registry import build_program, build_task, check_settings
+from transfer.registry import build_program, build_task, check_settings, uses_source
 from transfer.stages import diverged, parameter_shapes, run_stages, selected
 
 
@@ -172,6 +172,7 @@ def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock:
         "task": config.task.name,
         "method": config.method.name,
         "model": config.model.name,
+        "uses_source": uses_source(config, loaded.world),
         "seed": config.seed,
         "split_seed": config.split.seed,
         "select": {"metric": task.select, "sign": task.sign, "on": "valid"},

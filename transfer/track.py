@@ -147,7 +147,10 @@ def _copy_program(members: list[Path], place: Path, group: str) -> None:
     """Mean and sample std over the replicas of a program, by stage and step, and of the final figures."""
     config = {**_load(members[0]), "seed": None, "hp": None}
     results = [json.loads((member / RESULT).read_bytes()) for member in members]
-    identity = ["program", *sorted(f"{member.resolve()} {result['status']}" for member, result in zip(members, results, strict=True))]
+    identity = [
+        "program",
+        *sorted(f"{member.resolve()} {result['status']}" for member, result in zip(members, results, strict=True)),
+    ]
     names = {"name": f"{config['method']['name']} × {len(members)}", "group": group, "job_type": "program"}
     with _wandb_run(place, identity, config, **names) as run:
         if run is None:

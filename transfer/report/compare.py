@@ -31,6 +31,11 @@ class Setting:
     planned: int
     best: bool = False
 
+    @property
+    def uses_source(self) -> bool:
+        """Whether the method sees a source domain."""
+        return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
+
     def summary(self, part: str, metric: str) -> Summary:
         values = (run.metric(part, metric) for run in self.runs)
         return significance.summary([value for value in values if value is not None])
@@ -120,13 +125,15 @@ def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
             protocols.setdefault(json.dumps(measured(run), sort_keys=True, default=str) if run.done else "", []).append(run)
         lost = protocols.pop("", [])
         mixed.extend([*own, *lost] if number == 0 else own for number, own in enumerate(protocols.values()))
-    differing = [key for key in varying(measured(rows[0]) for rows in mixed) if not _named(key)]
-    return [_compare(rows, differing, pairs) for rows in mixed]
+    named: dict[tuple[str, ...], list[Flat]] = {}
+    for rows in mixed:
+        named.setdefault(_name(measured(rows[0])), []).append(measured(rows[0]))
+    return [_compare(rows, varying(named[_name(measured(rows[0]))]), pairs) for rows in mixed]
 
 
-def _named(key: str) -> bool:
-    """Whether a title says this key already."""
-    return key in ("domain.name", "task.name", "split.name")
+def _name(words: Flat) -> tuple[str, ...]:
+    """What every title says; only where two are equal in it does a title say more."""
+    return str(words["domain.name"]), str(words["task.name"]), str(words["split.name"])
 
 
 def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:

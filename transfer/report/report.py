@@ -28,7 +28,7 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     if not runs:
         raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
     comparisons = compare(runs)
-    table = results_table(runs)
+    table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
     table.write_csv(folder / "results.csv")
     write(folder / "table.md", markdown(comparisons).encode())
@@ -52,7 +52,9 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         seconds=figures.seconds(runs),
         command=command(folder, runs),
         sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
-        failures=[(run.folder.name, run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]],
+        failures=[
+            (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
+        ],
         more_failures=max(0, len(lost) - FAILURES),
         versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
         devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),

@@ -111,7 +111,7 @@ def varying(rows: Iterable[Flat]) -> list[str]:
     return [key for key in keys if len({repr(row.get(key)) for row in table}) > 1]
 
 
-def results_table(runs: list[Run]) -> pl.DataFrame:
+def results_table(runs: list[Run], folder: Path) -> pl.DataFrame:
     """One row per run: what it was, how it ended, what it cost and all its metrics."""
     columns = ("id", "status", "domain", "task", "method", "model", "seed", "split_seed", "fingerprint")
     counts = ("parameters", "trainable_parameters", "replicas", "device")
@@ -123,7 +123,7 @@ def results_table(runs: list[Run]) -> pl.DataFrame:
     }
     rows = [
         {
-            "run": run.folder.name,
+            "run": str(run.folder.relative_to(folder)),
             **{key: run.result.get(key) for key in columns},
             "error": run.error or None,
             "split": run.config.get("split.name"),

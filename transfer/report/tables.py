@@ -35,7 +35,7 @@ def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
     metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"]["test"]]
     others = [name for name in names if name != metric]
     groups = [group for group in groups_of(found) if group != "all"]
-    heads = ["method", f"test {metric}", "95 % interval"]
+    heads = ["method", "source", f"test {metric}", "95 % interval"]
     heads += ["setting"] if everything else [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups]
     heads += ["runs", f"validation {metric}", *others, "s per run"]
     ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary("test", metric).mean)
@@ -46,7 +46,8 @@ def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
 def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
     valid, test = (one.summary(part, found.metric) for part in ("valid", "test"))
     gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
-    row = [Cell(one.method), Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
+    name, sees = Cell(one.method), Cell("yes" if one.uses_source else "no")
+    row = [name, sees, Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
     if everything:
         more = ", ".join(f"{key}={value}" for key, value in one.label.items() if key != "method") or "as configured"
         row.append(Cell(more + (" ★" if one.best else "")))

@@ -75,7 +75,8 @@ def _second(found: Comparison, first: str, second: str) -> str:
     who = f"{of.users:,} users" + ("" if of.runs.n < 2 else f" and {of.runs.n} runs of each")
     if not np.isfinite(of.holm):
         return f"Next is {second}, {number(margin)} behind; there are too few users to say whether that is chance."
-    basis = f"p = {chance(of.holm)} after correction for {len(found.pairs)} comparisons, {who}"
+    p = chance(of.holm)
+    basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(found.pairs)} comparisons, {who}"
     if of.holm < 0.05 and way * of.paired.difference * found.sign > 0:
         return f"Next is {second}, {number(margin)} behind, and the difference is real ({basis})."
     return f"Next is {second}, {number(margin)} behind: no more than chance can explain ({basis})."
@@ -85,20 +86,38 @@ def _source(found: Comparison) -> str:
     base = reference(found)
     if base is None:
         return f"Whether the source helps cannot be said: the sweep has no {REFERENCE}, the same model without the source."
-    gaps = [gap for gap in found.gaps if gap.group == "all"]
+    carriers = {one.method for one in found.best if one.uses_source}
+    gaps = [gap for gap in found.gaps if gap.group == "all" and gap.method in carriers]
     if not gaps:
-        return "Whether the source helps cannot be said: no other method shares world and seed with target_only."
+        return f"Whether the source helps cannot be said: no method that uses it shares world and seed with {REFERENCE}."
     by = {name: [gap for gap in gaps if gap.verdict == name] for name in ("helps", "no difference", "hurts", "not known")}
     counts = [f"{len(rows)} {word}" for name, word in _COUNTED.items() if (rows := by[name])]
     best = max(gaps, key=lambda gap: found.sign * gap.paired.difference)
-    if by["helps"]:
+    if best.verdict == "helps":
         tested = "" if best.holm < 0.05 else " (not certain once corrected for the number of methods)"
         opening = f"The source helps: {best.method} is {_gain(best.paired, found)} better than {REFERENCE}{tested}"
-    elif by["hurts"]:
-        opening = f"The source does not help here: no method beats {REFERENCE} with certainty, and some are worse"
+    elif len(by["hurts"]) == len(gaps):
+        opening = f"The source hurts: every method that uses it is worse than {REFERENCE}, which does not"
     else:
-        opening = f"No method differs from {REFERENCE} by more than chance can explain"
-    return f"{opening}. Of {len(gaps)} other methods, {', '.join(counts)} ({_behind(best)})."
+        opening = f"The source does not show its use: no method that has it is better than {REFERENCE} beyond chance"
+    return f"{opening}. Of {len(gaps)} that use the source, {', '.join(counts)} ({_behind(best)}).{_without(found)}"
+
+
+def _without(found: Comparison) -> str:
+    """How the best method with the source compares with the best without, where that is not the reference."""
+    first, other = (next((one for one in found.best if one.uses_source == uses), None) for uses in (True, False))
+    if first is None or other is None or other is reference(found):
+        return ""
+    pair = pair_of(found, first.method, other.method)
+    if pair is None or not np.isfinite(pair[0].holm):
+        return ""
+    gain = pair[1] * found.sign * pair[0].paired.difference
+    sure = pair[0].holm < 0.05
+    said = "beats it" if gain > 0 else "is worse"
+    return (
+        f" Without the source the best is {other.method}: {first.method} "
+        f"{said if sure else 'differs from it by no more than chance'} ({number(gain, '+')})."
+    )
 
 
 _COUNTED = {
