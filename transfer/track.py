@@ -104,6 +104,7 @@ def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:
 def upload(folder: Path) -> None:
     """Copy a run folder into W&B; offline unless WANDB_MODE says otherwise, so no account or network is needed."""
     _copy_run(folder, place=folder, group=None)
+    _settle()
 
 
 def upload_sweep(folder: Path) -> None:
@@ -126,6 +127,15 @@ def upload_sweep(folder: Path) -> None:
     for members in programs.values():
         _copy_program(members, folder, group)
     _copy_summary(folder, group)
+    _settle()
+
+
+def _settle() -> None:
+    """End W&B's service process, which writes the last lines of its files: `finish` alone returns before that."""
+    import wandb
+
+    if wandb.run is None:  # somebody else's run in this process stays alive
+        wandb.teardown()
 
 
 def _copy_run(run_folder: Path, place: Path, group: str | None) -> None:

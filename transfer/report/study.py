@@ -97,6 +97,7 @@ def run_study(study: Study, out: Path, quick: bool, more: list[str]) -> list[Run
     """
     runs: list[Run] = []
     for name, words in commands(study, out, quick, more).items():
+        _claim(out / name, words)
         print(f"$ transfer {shlex.join(words)}", flush=True)
         done = subprocess.run([sys.executable, "-m", "transfer", *words], check=False)
         if done.returncode:
@@ -105,6 +106,15 @@ def run_study(study: Study, out: Path, quick: bool, more: list[str]) -> list[Run
             )
         runs.extend(read_runs(out / name))
     return runs
+
+
+def _claim(sweep: Path, words: list[str]) -> None:
+    """Note what runs in a folder. Raises TransferError where another command has left its runs there."""
+    note, text = sweep / "command.txt", shlex.join(words) + "\n"
+    if note.exists() and note.read_text() != text:
+        raise TransferError(f"{sweep} holds the runs of another command; give --out another folder, or remove that one")
+    sweep.mkdir(parents=True, exist_ok=True)
+    write(note, text.encode())
 
 
 def figures(comparisons: list[Comparison]) -> pl.DataFrame:
