@@ -110,7 +110,8 @@ def learning_curves(found: Comparison) -> list[Figure]:
         if len(curves) > 1:
             axis.legend(title="stage", fontsize=8.5, title_fontsize=8.5)
         runs = max(len(lines) for lines in curves.values())
-        caption = f"{one.name}: mean of {runs} runs, band ± 1 std; each stage is judged on its own held-out events."
+        of = f"mean of {runs} runs, band ± 1 std" if runs > 1 else "one run"
+        caption = f"{one.name}: {of}; each stage is judged on its own held-out events."
         made.append(finish(canvas, f"Learning curve of {one.method}: validation {found.metric} by step", caption))
     return made
 
@@ -222,22 +223,42 @@ def cost(found: Comparison) -> list[Figure]:
 def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
     palette = shade(found)
     canvas, (axis,) = panel()
-    for one, value in rows:
-        y = one.summary("test", found.metric).mean
-        axis.plot(value, y, "o", color=palette[one.method], ms=7)
-        axis.annotate(one.method, (value, y), (6, 4), textcoords="offset points", fontsize=8.5, color=INK)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}"))
+    points = [(one.method, value, one.summary("test", found.metric).mean) for one, value in rows]
+    wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
+    for name, x, y in points:
+        axis.plot(x, y, "o", color=palette[name], ms=7)
+    if wide:
+        axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 100 else f"{x:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
+    if not wide:
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.set_title(f"quality against {label.removesuffix(' per run')}", loc="left", fontsize=10)
-    axis.margins(x=0.22, y=0.12)
+    axis.margins(x=0.3, y=0.12)
+    _labels(axis, points)
     axis.grid(color=LINE)
-    axis.set(xlabel=f"{label} (log scale)", ylabel=f"test {found.metric}")
+    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"test {found.metric}")
     said = "; ".join(f"{one.method} {value:.3g}" for one, value in rows)
     seconds = "Training and evaluation, the run's share of its compiled program, without compilation."
     counted = "Numbers that gradient steps move; closed forms have none and are not shown."
     caption = seconds if "seconds" in label else counted
     return finish(canvas, f"Test {found.metric} against {label}: {said}", caption)
+
+
+def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
+    """The points' names to their right, each moved down until it clears the one above it."""
+    axis.autoscale_view()
+    places = axis.transData.transform([(x, y) for _, x, y in points])
+    taken: list[tuple[float, float]] = []
+    for at in np.argsort(-places[:, 1]):
+        x, y = places[at]
+        line = y
+        for other_x, other_y in taken:
+            if abs(other_x - x) < 75 and other_y - line < 14:
+                line = other_y - 14
+        taken.append((x, line))
+        offset = (7, (line - y) * 72 / 100 - 3)
+        axis.annotate(points[at][0], points[at][1:], offset, textcoords="offset points", fontsize=8.5, color=INK)
 
 
 def _rows(axis: Axes, names: list[str]) -> None:
