@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import polars as pl
 import pytest
@@ -18,11 +19,12 @@ from planted import tiny
 from sweeps import HISTORY, USERS, write_run, write_sweep
 
 from transfer.evaluate import significance
-from transfer.experiment import Result, run_batch
+from transfer.experiment import Result, count_parameters, run_batch
+from transfer.program import Fit, Program, Solve
 from transfer.report.compare import Comparison, compare, reference
 from transfer.report.report import write_report
 from transfer.report.runs import read_runs
-from transfer.report.sweep import print_sweep
+from transfer.report.sweep import end_sweep, print_sweep
 from transfer.report.tables import tex
 from transfer.report.values import difference, in_group, linearised, read_tested
 from transfer.report.words import lead
@@ -81,6 +83,16 @@ def test_the_users_of_a_run_are_those_of_the_test(run: Result) -> None:
     assert events.min() >= 1
     train = np.bincount(np.asarray(world.target.train.users), minlength=world.n_users)
     np.testing.assert_array_equal(table["history"], train[users])
+
+
+def test_parameters_are_counted_without_what_is_frozen(run: Result) -> None:
+    """A closed form trains nothing; of a fit with two leaves one of which stays, the other counts."""
+    sizes = sum(np.asarray(leaf).size for leaf in jax.tree.leaves(run.parameters))
+    assert (run.facts["parameters"], run.facts["trainable_parameters"]) == (sizes, 0)
+    fit = Fit("fit", *[None] * 7, frozen=lambda params: {"kept": True, "moved": False})  # type: ignore[arg-type]
+    done = {"fit": {"kept": np.zeros((2, 3, 4)), "moved": np.zeros((2, 5))}, "closed": {"x": np.zeros((2, 7))}}
+    program = Program((fit, Solve("closed", solve=None)), scores=None)  # type: ignore[arg-type]
+    assert count_parameters(program, done) == {"parameters": 12 + 5 + 7, "trainable_parameters": 5}
 
 
 def test_the_root_of_errors_is_a_weighted_mean_of_linear_values() -> None:
@@ -263,6 +275,19 @@ def test_the_table_on_the_screen(sweep: Path, capsys: pytest.CaptureFixture[str]
     before = (sweep / "6" / "result.json").stat().st_mtime_ns
     print_sweep(sweep)
     assert (sweep / "6" / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_fault_of_the_report_says_how_to_go_on(
+    sweep: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("transfer.report.report.write_report", full)
+    end_sweep(sweep)
+    out = capsys.readouterr().out
+    assert "the runs are complete, their report is not: no space left" in out
+    assert f"python scripts/report.py {sweep}" in out
 
 
 def test_hyperparameters_are_drawn_with_the_best_marked(tmp_path: Path) -> None:
