@@ -56,6 +56,7 @@ def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, s
 def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
     folder, _ = process
     wanted = {"config.yaml", "hp.json", "metrics.jsonl", "result.json", "parameters.safetensors", "learning_curve.png"}
+    wanted |= {"per_user.parquet"}
     assert {path.name for path in folder.iterdir()} - {".hydra", "transfer.log"} == wanted
     result = read(folder)
     assert result["status"] == "done"

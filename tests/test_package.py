@@ -34,12 +34,12 @@ def test_wheel_has_the_code_and_every_config_and_nothing_else(wheel: Path) -> No
     modules = {
         path.relative_to(ROOT).as_posix() for top in ("transfer", "hydra_plugins") for path in (ROOT / top).rglob("*.py")
     }
-    assert "transfer/conf/config.yaml" in names
+    assert {"transfer/conf/config.yaml", "transfer/report/page.html"} <= names
     assert "hydra_plugins/transfer_searchpath.py" in names
     assert configs | modules <= names
     meta = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert {name.split("/")[0] for name in names - meta} == {"transfer", "hydra_plugins"}
-    assert {Path(name).suffix for name in names - meta} <= {".py", ".yaml", ".typed"}
+    assert {Path(name).suffix for name in names - meta} <= {".py", ".yaml", ".typed", ".html"}
     assert not [name for name in names if "tests" in name.split("/") or Path(name).name.startswith(("test_", "conftest"))]
 
 

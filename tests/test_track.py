@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,11 +16,13 @@ import numpy as np
 import pytest
 import yaml
 from planted import tiny
+from sweeps import write_sweep
 
 from transfer import checkpoint, track
 from transfer.errors import TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.progress import Interrupted
+from transfer.report.report import write_report
 
 BLOCK = 32 * 1024  # of the .wandb format
 SECRETS = {"WANDB_API_KEY": "0123456789secret0123456789secret01234567", "MY_TOKEN": "another-secret-value"}
@@ -34,7 +38,9 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Result:
         patch.setenv("WANDB_MODE", "offline")
         patch.delenv("WANDB_PROJECT", raising=False)
         settings = ("method=target_only", "track=wandb", "seed=5", "hp.learning_rate=0.01", "hp.l2=0.125")
-        return run_batch([tiny(*settings)], [folder])[0]
+        result = run_batch([tiny(*settings)], [folder])[0]
+        track.upload(folder)
+        return result
 
 
 def folder_of(result: Result) -> Path:
@@ -58,13 +64,12 @@ def records(file: bytes) -> Iterator[bytes]:
             parts = []
 
 
-@pytest.fixture(scope="module")
-def uploaded(offline: Result) -> dict[str, Any]:
-    """What the file of the offline run holds for W&B: config, summary, history and the run's own facts."""
+def read_wandb(folder: Path) -> dict[str, Any]:
+    """What the file of an offline run holds for W&B: config, summary, history, artifacts and the run's own facts."""
     from wandb.proto import wandb_internal_pb2
 
-    (path,) = folder_of(offline).glob("wandb/offline-run-*/run-*.wandb")
-    found: dict[str, Any] = {"config": {}, "summary": {}, "history": []}
+    (path,) = folder.glob("run-*.wandb")
+    found: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "artifacts": []}
     for data in records(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
@@ -79,7 +84,87 @@ def uploaded(offline: Result) -> dict[str, Any]:
         if kind == "summary":
             update = record.summary.update
             found["summary"] |= {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in update}
+        if kind == "artifact":
+            found["artifacts"].append(record.artifact)
     return found
+
+
+@pytest.fixture(scope="module")
+def uploaded(offline: Result) -> dict[str, Any]:
+    (folder,) = folder_of(offline).glob("wandb/offline-run-*")
+    return read_wandb(folder)
+
+
+def sweep_of(folder: Path, per: str) -> dict[str, list[dict[str, Any]]]:
+    """A planted sweep of two methods, copied into W&B: what it holds, by job type."""
+    write_sweep(folder, {"target_only": 0.0, "emcdr": 0.1}, splits=(0,))
+    for place in folder.glob("*/config.yaml"):
+        config = yaml.safe_load(place.read_text())
+        place.write_text(yaml.safe_dump(config | {"track": {"name": "wandb", "per": per}}))
+    write_report(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_DATA_DIR", str(folder.parent / "staging"))
+        track.upload_sweep(folder)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("wandb/offline-run-*")):
+        read = read_wandb(path)
+        found.setdefault(read["run"].job_type, []).append(read)
+        assert read["run"].run_group == folder.name
+    return found
+
+
+def test_a_sweep_is_one_wandb_run_per_run_and_a_summary(tmp_path: Path) -> None:
+    folder = tmp_path / "S"
+    found = sweep_of(folder, "run")
+    counts = {kind: len(runs) for kind, runs in found.items()}
+    assert counts == {"run": 6, "sweep": 1}  # the run without a result is left out
+    assert sorted(read["summary"]["status"] for read in found["run"]) == ["diverged", *["done"] * 4, "failed"]
+    done = [read for read in found["run"] if read["summary"]["status"] == "done"]
+    for read in done:
+        assert set(read["run"].tags) == {"simulated", read["config"]["method"]["name"], "mf"}
+        assert [record["target/step"] for record in read["history"]] == [10, 20, 30, 40, 50]
+    (summary,) = found["sweep"]
+    assert [artifact.type for artifact in summary["artifacts"] if artifact.type == "report"]
+    (table,) = summary["history"]
+    assert (table["results/nrows"], table["results/_type"]) == (7, "table-file")
+    (file,) = folder.glob("wandb/offline-run-*/files/media/table/*.json")
+    data = json.loads(file.read_text())
+    assert data["data"][0][data["columns"].index("method")] == "target_only"
+    before = sorted(folder.glob("wandb/*"))
+    track.upload_sweep(folder)
+    assert sorted(folder.glob("wandb/*")) == before, "what is there is not copied again"
+
+
+def test_a_sweep_is_one_wandb_run_per_program(tmp_path: Path) -> None:
+    found = sweep_of(tmp_path / "S", "program")
+    assert {kind: len(runs) for kind, runs in found.items()} == {"program": 3, "sweep": 1}
+    (read,) = [read for read in found["program"] if read["config"]["method"]["name"] == "emcdr"]
+    lines = [
+        [json.loads(line)["ndcg@10"] for line in path.read_text().splitlines()]
+        for path in sorted((tmp_path / "S").glob("*/metrics.jsonl"))[2:]
+    ]
+    assert [r["target/ndcg@10_mean"] for r in read["history"]] == pytest.approx(np.mean(lines, axis=0).tolist())
+    assert [r["target/ndcg@10_std"] for r in read["history"]] == pytest.approx(np.std(lines, axis=0, ddof=1).tolist())
+    assert (read["summary"]["replicas"], read["summary"]["done"]) == (2, 2)
+    results = [json.loads((tmp_path / "S" / str(n) / "result.json").read_text())["metrics"]["test"] for n in (2, 3)]
+    mean = np.mean([metrics["ndcg@10"] for metrics in results])
+    assert read["summary"]["test/ndcg@10_mean"] == pytest.approx(mean)
+
+
+def test_copying_a_run_takes_milliseconds(tmp_path: Path) -> None:
+    """One service process for all runs, and nothing watched: an upload must not cost what a run does."""
+    sweep_of(tmp_path / "warm", "run")
+    folder = tmp_path / "S"
+    for number in range(30):
+        source = tmp_path / "warm" / str(number % 4)
+        shutil.copytree(source, folder / str(number))
+    began = time.perf_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        track.upload_sweep(folder)
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 31
+    assert (time.perf_counter() - began) / 30 < 0.15
 
 
 def test_wandb_has_the_configuration_and_the_group(offline: Result, uploaded: dict[str, Any]) -> None:
@@ -89,7 +174,7 @@ def test_wandb_has_the_configuration_and_the_group(offline: Result, uploaded: di
         assert uploaded["config"][key] == written[key], key
     run = uploaded["run"]
     assert run.project == "transfer"
-    assert run.run_group == "simulated/rating/sweep"
+    assert (run.run_group, run.job_type) == ("", "run")
     assert run.display_name == "target_only-5"
     assert set(run.tags) == {"simulated", "target_only", "mf"}
 
@@ -118,7 +203,8 @@ def test_no_secret_of_the_environment_is_written(offline: Result) -> None:
 def test_without_tracking_there_is_no_wandb_folder(tmp_path: Path) -> None:
     assert run_batch([tiny("method=target_only", "seed=5", "hp.l2=0.125")], [tmp_path])[0].status == "done"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("config.yaml", "hp.json", "learning_curve.png", "metrics.jsonl", "parameters.safetensors", "result.json")
+        *("config.yaml", "hp.json", "learning_curve.png", "metrics.jsonl", "parameters.safetensors"),
+        *("per_user.parquet", "result.json"),
     ]
 
 

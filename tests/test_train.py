@@ -58,8 +58,14 @@ def toy_stage(name: str = "toy", count: Callable[[], None] = lambda: None, froze
 
 
 TOY_TASK = Task(
-    select="score", sign=1, batch=None, loss=None, evaluate=lambda scores, heldout, full=True: {"score": scores}
-)  # type: ignore[arg-type]
+    select="score",
+    sign=1,
+    batch=None,  # type: ignore[arg-type]
+    loss=None,  # type: ignore[arg-type]
+    evaluate=lambda scores, heldout, full=True: {"score": scores},
+    examine=None,  # type: ignore[arg-type]
+    rows=None,  # type: ignore[arg-type]
+)
 
 
 def fit_toys(

@@ -24,7 +24,7 @@ def task(raw: DictConfig) -> float:
     from transfer.experiment import run_batch
     from transfer.progress import Interrupted, console
     from transfer.report.table import print_run
-    from transfer.track import refuse_run
+    from transfer.track import refuse_run, upload
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -40,6 +40,8 @@ def task(raw: DictConfig) -> float:
         again = shlex.join(["transfer", *hydra_config.overrides.task, f"hydra.run.dir={folder}"])
         console.print(f"interrupted; to go on: {again}", soft_wrap=True, markup=False, highlight=False)
         sys.exit(130)
+    if result.config.track.name == "wandb" and hydra_config.mode == RunMode.RUN:  # a sweep is copied at its end
+        upload(folder)
     print_run(result, short=hydra_config.mode == RunMode.MULTIRUN)
     return result.objective
 

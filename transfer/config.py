@@ -167,6 +167,17 @@ class Train(Frozen):
     progress: bool
 
 
+class Track(Frozen):
+    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program."""
+
+    name: Literal["none", "wandb"]
+    per: Literal["run", "program"] = "run"
+
+
+def _as_track(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
 class Engine(Frozen):
     """Where and how the programs of a sweep run; it changes no result, so it is no part of a run."""
 
@@ -201,7 +212,7 @@ class Config(Traced):
     model: Model
     method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
     train: Train
-    track: Literal["none", "wandb"]
+    track: Annotated[Track, BeforeValidator(_as_track)]
     data_dir: str
     resume: bool
     test: bool
@@ -241,8 +252,6 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     else:
         plain = raw
     values = {key: plain[key] for key in kept}
-    if isinstance(values.get("track"), Mapping):
-        values["track"] = values["track"]["name"]
     try:
         return _anchored(Config.model_validate(values))
     except ValidationError as error:

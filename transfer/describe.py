@@ -15,6 +15,7 @@ from transfer.compiler import Clock
 from transfer.config import Config
 from transfer.data.world import Loaded
 from transfer.program import Done, Fit, Program, Task
+from transfer.registry import uses_source
 
 
 def count_parameters(program: Program, done: Done) -> dict[str, int]:
@@ -37,6 +38,7 @@ def describe_program(config: Config, loaded: Loaded, task: Task, clock: Clock, r
         "task": config.task.name,
         "method": config.method.name,
         "model": config.model.name,
+        "uses_source": uses_source(config, loaded.world),
         "split_seed": config.split.seed,
         "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
         "protocol": {

@@ -187,7 +187,7 @@ def evaluate(
 
     means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
     count = range(len(replicas.keys))
-    index = task.index(world) if test else {}
+    index = task.rows(world) if test else {}
     tables = [pl.DataFrame({**index, **{k: np.asarray(values[i]) for k, values in rows.items()}}) for i in count if test]
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
 

@@ -38,7 +38,7 @@ class Task(NamedTuple):
     batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
     evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`;
     examine(scores, heldout) -> (the same with `full`, {name: float32 [rows]}): also what each row, a user or an example,
-    has of it, without padding; index(world) -> {column: int32 [rows]} says who the rows of the test part are.
+    has of it, without padding; rows(world) -> {column: int32 [rows]} says whose they are in the test part.
     `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
     outputs of the observed item followed by those of all items.
     """
@@ -49,7 +49,7 @@ class Task(NamedTuple):
     loss: Callable[[jax.Array, Batch], jax.Array]
     evaluate: Callable[..., dict[str, jax.Array]]
     examine: Callable[[Scores, Heldout], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
-    index: Callable[[World], dict[str, np.ndarray]]
+    rows: Callable[[World], dict[str, np.ndarray]]
     every_item: bool = False
 
 

@@ -89,6 +89,12 @@ def check_needs(config: Config, world: World, needs: Needs) -> None:
         )
 
 
+def uses_source(config: Config, world: World) -> bool:
+    """Whether this method sees a source here: it needs one, or is told to take both domains."""
+    needs = find("methods", config.method.name).NEEDS
+    return bool(world.sources) and (needs.source or config.method.model_dump().get("domains") == "both")
+
+
 def _shared(world: World) -> bool:
     in_target = np.diff(np.asarray(world.target.train.starts)) > 0
     return any(bool((in_target & (np.diff(np.asarray(s.train.starts)) > 0)).any()) for s in world.sources)

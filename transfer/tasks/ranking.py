@@ -65,7 +65,7 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         loss=LOSSES[settings.loss],
         evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
         examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled),
-        index=tested_users,
+        rows=tested_users,
         every_item=every,
     )
 

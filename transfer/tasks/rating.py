@@ -24,7 +24,7 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
         evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, scale),
         examine=lambda scores, heldout: examine(scores, heldout, scale),
-        index=tested_users,
+        rows=tested_users,
     )
 
 

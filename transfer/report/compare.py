@@ -1,0 +1,296 @@
+"""The comparison of a sweep: settings, the best of each method by validation, pairs of methods, gaps to target_only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from transfer.evaluate import significance
+from transfer.evaluate.significance import Paired, Summary
+from transfer.report.runs import MEASURE, REPEATS, Flat, Run, measured, setting, varying
+from transfer.report.values import GROUPS, Difference, Tested, difference, in_group, read_tested
+
+REFERENCE = "target_only"
+Tests = dict[tuple[str, int], Tested]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in nothing but seeds: `label` by swept key, finished runs, how many there were, and `best`, whether
+    validation prefers it to the other settings of its method."""
+
+    method: str
+    label: dict[str, str]
+    values: Flat
+    runs: list[Run]
+    planned: int
+    best: bool = False
+
+    @property
+    def uses_source(self) -> bool:
+        """Whether the method sees a source domain."""
+        return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
+
+    def summary(self, part: str, metric: str) -> Summary:
+        values = (run.metric(part, metric) for run in self.runs)
+        return significance.summary([value for value in values if value is not None])
+
+    @property
+    def name(self) -> str:
+        """The method and what else tells this setting from others."""
+        more = [f"{key}={value}" for key, value in self.label.items() if key != "method"]
+        return " ".join([self.method.partition(" ")[0], *more])
+
+    def mean(self, values: Iterable[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+
+class Gap(NamedTuple):
+    """A method against target_only on one group of users: the difference of the test metric, its interval, the verdict
+    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users or runs) and how many of them."""
+
+    method: str
+    group: str
+    paired: Paired
+    verdict: str
+    holm: float
+    basis: str
+    size: int
+
+
+class Pair(NamedTuple):
+    """Two methods, each at its best setting: difference a - b, p values corrected by Holm over all pairs, effects in the
+    direction of better, and the numbers of users × splits and of seeds × splits behind them."""
+
+    a: str
+    b: str
+    paired: Paired
+    holm: float
+    wilcoxon: float
+    bootstrap: float
+    bootstrap_low: float
+    bootstrap_high: float
+    runs: Summary
+    runs_wilcoxon: float
+    rank_biserial: float
+    cohen: float
+    users: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything measured alike: one domain, task, split and protocol."""
+
+    title: str
+    metric: str
+    sign: int
+    settings: list[Setting]
+    runs: list[Run]
+    gaps: list[Gap] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+
+    @property
+    def best(self) -> list[Setting]:
+        """The chosen setting of every method, the best test mean first."""
+        chosen = [one for one in self.settings if one.best]
+        return sorted(chosen, key=lambda one: -self.sign * one.summary("test", self.metric).mean)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """result.json of one finished run: what all of them share."""
+        return self.settings[0].runs[0].result
+
+    def gap(self, method: str, group: str = "all") -> Gap | None:
+        return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
+
+
+def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
+    """One comparison for everything that is measured alike; runs without a result are in none of their averages."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.config and run.status != "missing":
+            # a failed run has no protocol: its configuration says where it belongs
+            key = {name: value for name, value in measured(run).items() if not name.startswith("protocol.")}
+            groups.setdefault(json.dumps(key, sort_keys=True, default=str), []).append(run)
+    mixed: list[list[Run]] = []
+    for members in groups.values():
+        protocols: dict[str, list[Run]] = {}
+        for run in members:
+            protocols.setdefault(json.dumps(measured(run), sort_keys=True, default=str) if run.done else "", []).append(run)
+        lost = protocols.pop("", [])
+        mixed.extend([*own, *lost] if number == 0 else own for number, own in enumerate(protocols.values()))
+    named: dict[tuple[str, ...], list[Flat]] = {}
+    for rows in mixed:
+        named.setdefault(_name(measured(rows[0])), []).append(measured(rows[0]))
+    return [_compare(rows, varying(named[_name(measured(rows[0]))]), pairs) for rows in mixed]
+
+
+def _name(words: Flat) -> tuple[str, ...]:
+    """What every title says; only where two are equal in it does a title say more."""
+    return str(words["domain.name"]), str(words["task.name"]), str(words["split.name"])
+
+
+def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
+    facts = next(run.result for run in runs if run.done)
+    metric, sign = facts["select"]["metric"], facts["select"]["sign"]
+    words = measured(next(run for run in runs if run.done))
+    title = f"{facts['domain']}, {facts['task']}, split {words.get('split.name')}"
+    title += "".join(f", {key}={words[key]}" for key in differing if words.get(key) is not None)
+    settings = _settings(runs, metric, sign)
+    found = Comparison(title, metric, sign, settings, runs)
+    tests = {one.method: {run.pair: test for run in one.runs if (test := read_tested(run))} for one in found.best}
+    found.gaps.extend(_gaps(found, tests))
+    if pairs:
+        found.pairs.extend(_pairs(found, tests))
+    return found
+
+
+def _settings(runs: list[Run], metric: str, sign: int) -> list[Setting]:
+    """Settings in the order of their first runs, the best of every method by the mean of its validation metric marked."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps(setting(run), sort_keys=True, default=str), []).append(run)
+    kept = [rows for rows in groups.values() if any(run.done for run in rows)]
+    swept = [key for key in varying(run.overrides for run in runs) if key not in REPEATS and not _measures(key)]
+    categories = _categories([setting(rows[0]) for rows in kept])
+    made = []
+    for rows in kept:
+        values, given = setting(rows[0]), rows[0].overrides
+        name = str(values.get("method.name"))
+        variant = [f"{key.partition('.')[2]}={values[key]}" for key in categories if values.get(key) is not None]
+        label = {"method": name} | {key: given[key] for key in swept if key in given and key != "method"}
+        made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
+    return [_marked(one, made, metric, sign) for one in made]
+
+
+def _measures(key: str) -> bool:
+    return key.startswith(MEASURE) or key in ("domain", "split", "task")
+
+
+def _categories(rows: list[Flat]) -> list[str]:
+    """Settings of a method, or its model, that are words and vary: variants to compare, not numbers to tune."""
+    found: dict[str, None] = {}
+    for name in dict.fromkeys(row.get("method.name") for row in rows):
+        own = [row for row in rows if row.get("method.name") == name]
+        for key in varying(own):
+            words = [row.get(key) for row in own]
+            if key.startswith(("method.", "model.name")) and all(isinstance(word, str) for word in words):
+                found[key] = None
+    return list(found)
+
+
+def _marked(one: Setting, settings: list[Setting], metric: str, sign: int) -> Setting:
+    """With `best` where validation prefers it, among the settings of its method that finished most runs."""
+    rivals = [other for other in settings if other.method == one.method]
+    most = max(len(other.runs) for other in rivals)
+    full = [other for other in rivals if len(other.runs) == most]
+    scores = [sign * other.summary("valid", metric).mean for other in full]
+    chosen = full[int(np.nanargmax(scores))] if np.isfinite(scores).any() else full[0]
+    return Setting(one.method, one.label, one.values, one.runs, one.planned, best=chosen is one)
+
+
+def verdict(paired: Paired, sign: int) -> str:
+    """helps or hurts where the 95 % interval leaves zero out, no difference where it does not."""
+    if not np.isfinite(paired.low):
+        return "not known"
+    low, high = sorted((sign * paired.low, sign * paired.high))
+    return "helps" if low > 0 else "hurts" if high < 0 else "no difference"
+
+
+def reference(found: Comparison) -> Setting | None:
+    """The chosen setting of target_only."""
+    return next((one for one in found.best if one.method.partition(" ")[0] == REFERENCE), None)
+
+
+def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
+    base = reference(found)
+    gaps: list[Gap] = []
+    for group in GROUPS if base else ():
+        rows = []
+        for one in found.best:
+            if base is None or one is base:
+                continue
+            delta = difference(found.metric, tests[one.method], tests[base.method], group)
+            if delta:
+                rows.append((one.method, by_users(delta), "users", len(delta.linear)))
+            elif group == "all" and (values := by_runs(one, base, found.metric)):
+                rows.append((one.method, _of_summary(significance.summary(values)), "runs", len(values)))
+        corrected = significance.holm([paired.p for _, paired, _, _ in rows])
+        for (method, paired, basis, size), p in zip(rows, corrected, strict=True):
+            gaps.append(Gap(method, group, paired, verdict(paired, found.sign), p, basis, size))
+    return gaps
+
+
+def by_users(delta: Difference) -> Paired:
+    return significance.paired(delta.linear, delta.units, delta.by_run)
+
+
+def by_runs(ours: Setting, theirs: Setting, metric: str) -> list[float]:
+    """Differences of a test metric over the worlds and seeds that both settings have."""
+    other = {run.pair: run.metric("test", metric) for run in theirs.runs}
+    values = ((run.metric("test", metric), other.get(run.pair)) for run in ours.runs)
+    return [a - b for a, b in values if a is not None and b is not None]
+
+
+def _of_summary(of: Summary) -> Paired:
+    if of.n < 2:
+        return Paired(of.mean, *(np.nan,) * 5)
+    return significance.interval(of.mean, of.std**2 / of.n, of.n - 1.0)
+
+
+def _pairs(found: Comparison, tests: dict[str, Tests]) -> list[Pair]:
+    """All pairs of chosen settings that can be compared by user."""
+    rows: list[Pair] = []
+    columns: dict[bytes, tuple[Difference, list[np.ndarray], list[int]]] = {}
+    for one, other in combinations(found.best, 2):
+        delta = difference(found.metric, tests[one.method], tests[other.method])
+        if delta is None:
+            continue
+        key = delta.units.split.tobytes() + delta.units.user.tobytes()
+        columns.setdefault(key, (delta, [], []))[1].append(delta.linear)
+        columns[key][2].append(len(rows))
+        rows.append(_pair(found.sign, one, other, delta))
+    for delta, linear, places in columns.values():  # one draw of users serves all the pairs on them
+        draws = significance.bootstrap(np.column_stack(linear), delta.units)
+        for place, (p, low, high) in zip(places, draws, strict=True):
+            rows[place] = rows[place]._replace(bootstrap=p, bootstrap_low=low, bootstrap_high=high)
+    holm = significance.holm([row.paired.p for row in rows])
+    signed = significance.holm([row.wilcoxon for row in rows])
+    drawn = significance.holm([row.bootstrap for row in rows])
+    corrected = zip(rows, holm, signed, drawn, strict=True)
+    return [row._replace(holm=p, wilcoxon=w, bootstrap=b) for row, p, w, b in corrected]
+
+
+def _pair(sign: int, one: Setting, other: Setting, delta: Difference) -> Pair:
+    """A pair before its p values are corrected; its bootstrap is drawn for all pairs at once."""
+    p, effect = significance.wilcoxon(delta.plain)
+    unknown = float("nan")
+    return Pair(
+        one.method,
+        other.method,
+        by_users(delta),
+        holm=unknown,
+        wilcoxon=p,
+        bootstrap=unknown,
+        bootstrap_low=unknown,
+        bootstrap_high=unknown,
+        runs=significance.summary(delta.by_run),
+        runs_wilcoxon=significance.wilcoxon(delta.by_run)[0],
+        rank_biserial=sign * effect,
+        cohen=sign * significance.cohen(delta.plain),
+        users=len(delta.linear),
+    )
+
+
+def users_by_group(found: Comparison) -> dict[str, int]:
+    """Test users in each group, mean over the splits of the best setting's runs."""
+    worlds = {run.pair[0]: run for one in found.best[:1] for run in one.runs}
+    tests = [test for run in worlds.values() if (test := read_tested(run))]
+    counts = {group: [int(in_group(test.history, group).sum()) for test in tests] for group in GROUPS}
+    return {group: round(float(np.mean(values))) for group, values in counts.items() if values}

@@ -1,0 +1,135 @@
+"""The report of a sweep: results.parquet and .csv, table.md, table.tex, and index.html, from its folder alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from transfer.checkpoint import write
+from transfer.errors import TransferError
+from transfer.report import figures, words
+from transfer.report.compare import Comparison, compare, users_by_group
+from transfer.report.runs import Run, read_runs, results_table
+from transfer.report.tables import latex, leaderboard, markdown
+from transfer.track import sweep_name
+
+PAGE = "index.html"
+# A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
+DRAWN, FAILURES = 12, 100
+
+
+def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
+    """Write the report into the sweep's folder: the path of its page. Raises TransferError where there are no runs."""
+    runs = read_runs(folder) if runs is None else runs
+    if not runs:
+        raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
+    comparisons = compare(runs)
+    table = results_table(runs, folder)
+    table.write_parquet(folder / "results.parquet", compression="zstd")
+    table.write_csv(folder / "results.csv")
+    write(folder / "table.md", markdown(comparisons).encode())
+    write(folder / "table.tex", latex(comparisons).encode())
+    write(folder / PAGE, render(folder, runs, comparisons).encode())
+    return folder / PAGE
+
+
+def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
+    """The page: one file that needs no other and no network."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": words.number, "chance": words.chance}
+    lost = [run for run in runs if not run.done]
+    finished = next((run.result for run in runs if run.done), {})
+    return environment.get_template("page.html").render(
+        title=sweep_name(folder),
+        folder=str(folder),
+        outcome=words.outcome(runs),
+        seconds=figures.seconds(runs),
+        command=command(folder, runs),
+        sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
+        failures=[
+            (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
+        ],
+        more_failures=max(0, len(lost) - FAILURES),
+        versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
+        devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),
+    )
+
+
+def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
+    """What the page shows of one comparison."""
+    groups: list[tuple[str, list[Any]]] = []
+    if drawn:
+        groups = [
+            (
+                "Quality, gain from the source by group of users, and cost",
+                [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
+            ),
+            ("Learning curves", figures.learning_curves(found)),
+            ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
+        ]
+    return {
+        "found": found,
+        "lead": words.lead(found),
+        "board": leaderboard(found),
+        "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
+        "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
+        "groups": users_by_group(found),
+        "splits": len({run.pair[0] for one in found.best for run in one.runs}),
+        "figures": [(name, some) for name, some in groups if some],
+        "protocol": list(_protocol(found)),
+        "worlds": _worlds(found),
+    }
+
+
+def _protocol(found: Comparison) -> list[tuple[str, str]]:
+    facts = found.facts
+    split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
+    rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
+    rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
+    rows.append(("selection", f"{found.metric} on the validation part; the test part is scored once, after it"))
+    seeds = sorted({run.result["seed"] for run in found.runs if run.done})
+    splits = sorted({run.result["split_seed"] for run in found.runs if run.done})
+    return [*rows, ("seeds", _several(seeds)), ("split seeds", _several(splits))]
+
+
+def _several(values: list[int]) -> str:
+    return ", ".join(map(str, values[:12])) + (f", … ({len(values)})" if len(values) > 12 else "")
+
+
+def _worlds(found: Comparison) -> list[dict[str, Any]]:
+    """Parts, users, items and events of every world of this comparison (one for each split), the first few."""
+    worlds = {run.result["fingerprint"]: run.result for run in found.runs if run.done}
+    rows = []
+    for facts in list(worlds.values())[:5]:
+        world = facts["world"]
+        parts = [(f"{world['target']['name']}, {part}", world["target"].get(part)) for part in ("train", "valid", "test")]
+        parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
+        name = f"split seed {facts['split_seed']}"
+        shared = world.get("users_trained_in_both")
+        rows.append(
+            {"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]}
+        )
+    return rows
+
+
+def command(folder: Path, runs: list[Run]) -> str:
+    """The command of this sweep: Hydra's own record, or else what its jobs were given."""
+    record = folder / "multirun.yaml"
+    if record.exists():
+        given = (yaml.safe_load(record.read_text()).get("hydra") or {}).get("overrides", {})
+        return shlex.join(["transfer", "-m", *(given.get("task") or [])])
+    choices: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for key, value in run.overrides.items():
+            choices.setdefault(key, {})[value] = None
+    return shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())])
+
+
+def _words(run: Run) -> list[str]:
+    return [f"{key}={value}" for key, value in run.overrides.items()]

@@ -1,0 +1,199 @@
+"""Studies: a folder that names sweeps, what they should find and what they cost; run again and compared.
+
+A figure agrees where |mean - expected| ≤ 2 · std / √n + floor, with std and n those of the expected runs: two standard
+errors, and a floor for what another machine's arithmetic changes.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import yaml
+from pydantic import Field, ValidationError
+
+from transfer.checkpoint import write
+from transfer.config import Frozen, describe
+from transfer.errors import TransferError
+from transfer.report.compare import Comparison, compare
+from transfer.report.runs import Run, read_runs
+from transfer.report.tables import markdown
+
+EXPECTED, COMPARISON = "expected.csv", "comparison.md"
+SCHEMA = {"comparison": pl.String, "method": pl.String, "metric": pl.String, "runs": pl.Int64}
+SCHEMA |= {"mean": pl.Float64, "std": pl.Float64, "gap": pl.Float64, "verdict": pl.String}
+
+
+class Order(Frozen):
+    """`better` must beat `worse` on the test metric, in every comparison of this task."""
+
+    task: str
+    better: str
+    worse: str
+
+
+class Study(Frozen):
+    """What study.yaml holds: sweeps by name, each the overrides of one `transfer -m`; those that `quick` replaces in each
+    sweep, and the orderings that hold in both; what the whole study costs, in words; floor of the tolerance."""
+
+    title: str
+    cost: str
+    sweeps: dict[str, list[str]] = Field(min_length=1)
+    quick: dict[str, list[str]]
+    order: list[Order]
+    floor: float = Field(default=0.001, gt=0)
+
+
+class Line(NamedTuple):
+    """One line of a comparison: what was looked at, what came out, and whether it agrees."""
+
+    what: str
+    expected: str
+    found: str
+    tolerance: str
+    agrees: bool
+
+
+def read_study(folder: Path) -> Study:
+    """The study in a folder. Raises TransferError where there is none or it is wrong."""
+    path = folder / "study.yaml"
+    if not path.exists():
+        there = sorted(other.parent.name for other in folder.parent.glob("*/study.yaml"))
+        raise TransferError(f"{folder}: no study.yaml here; studies: {', '.join(there) or 'none'}")
+    try:
+        study = Study.model_validate(yaml.safe_load(path.read_text()))
+    except (ValidationError, yaml.YAMLError) as error:
+        line = describe(error) if isinstance(error, ValidationError) else str(error).splitlines()[0]
+        raise TransferError(f"{path}: {line}") from None
+    if strange := sorted(set(study.quick) - set(study.sweeps)):
+        raise TransferError(f"{path}: quick.{strange[0]}: no sweep of that name; sweeps: {', '.join(study.sweeps)}")
+    return study
+
+
+def commands(study: Study, out: Path, quick: bool, more: list[str]) -> dict[str, list[str]]:
+    """The arguments of `transfer` for every sweep; `more` overrides of the caller come last."""
+    replaced = {name: study.quick.get(name, []) if quick else [] for name in study.sweeps}
+    return {
+        name: ["-m", *merge(words, [*replaced[name], *more]), f"hydra.sweep.dir={out.resolve() / name}"]
+        for name, words in study.sweeps.items()
+    }
+
+
+def merge(words: list[str], later: list[str]) -> list[str]:
+    """Overrides with those of the same key replaced: a key given twice would be swept twice."""
+    pairs = {word.partition("=")[0]: word for word in words}
+    return list((pairs | {word.partition("=")[0]: word for word in later}).values())
+
+
+def run_study(study: Study, out: Path, quick: bool, more: list[str]) -> list[Run]:
+    """Run its sweeps one after another, as the command line would, and read what they left.
+
+    Raises TransferError where a sweep ends with an error of its own (runs that failed are only marked).
+    """
+    runs: list[Run] = []
+    for name, words in commands(study, out, quick, more).items():
+        _claim(out / name, words)
+        print(f"$ transfer {shlex.join(words)}", flush=True)
+        done = subprocess.run([sys.executable, "-m", "transfer", *words], check=False)
+        if done.returncode:
+            raise TransferError(
+                f"the sweep {name} ended with status {done.returncode}; the same command goes on from there"
+            )
+        runs.extend(read_runs(out / name))
+    return runs
+
+
+def _claim(sweep: Path, words: list[str]) -> None:
+    """Note what runs in a folder. Raises TransferError where another command has left its runs there."""
+    note, text = sweep / "command.txt", shlex.join(words) + "\n"
+    if note.exists() and note.read_text() != text:
+        raise TransferError(f"{sweep} holds the runs of another command; give --out another folder, or remove that one")
+    sweep.mkdir(parents=True, exist_ok=True)
+    write(note, text.encode())
+
+
+def figures(comparisons: list[Comparison]) -> pl.DataFrame:
+    """The test metric of every method at its chosen setting, with its gap to target_only."""
+    rows = []
+    for found in comparisons:
+        for one in found.best:
+            of, gap = one.summary("test", found.metric), found.gap(one.method)
+            rest = (gap.paired.difference, gap.verdict) if gap else (None, None)
+            std = None if np.isnan(of.std) else of.std
+            rows.append((found.title, one.method, found.metric, of.n, of.mean, std, *rest))
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+
+def against(expected: pl.DataFrame, got: pl.DataFrame, floor: float) -> list[Line]:
+    """A line for every expected figure."""
+    keys = ("comparison", "method", "metric")
+    found = {tuple(row[key] for key in keys): row for row in got.iter_rows(named=True)}
+    lines = []
+    for row in expected.iter_rows(named=True):
+        key = tuple(row[key] for key in keys)
+        other, tolerance = found.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
+        agrees = other is not None and other["runs"] >= row["runs"] and abs(other["mean"] - row["mean"]) <= tolerance
+        said = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
+        wanted = f"{row['mean']:.4f} ({row['runs']} runs)"
+        lines.append(Line(f"{key[0]}: {key[1]}, {key[2]}", wanted, said, f"{tolerance:.4f}", agrees))
+    return lines
+
+
+def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
+    """A line for every ordering in every comparison of its task; one that nothing speaks to does not agree."""
+    lines = []
+    for order in study.order:
+        said = f"{order.better} better than {order.worse}"
+        of_task = [found for found in comparisons if found.facts["task"] == order.task]
+        for found in of_task:
+            means = {one.method: one.summary("test", found.metric).mean for one in found.best}
+            a, b = means.get(order.better), means.get(order.worse)
+            agrees = a is not None and b is not None and found.sign * (a - b) > 0
+            pair = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
+            lines.append(Line(f"{found.title}: {found.metric}", said, pair, "", agrees))
+        if not of_task:
+            lines.append(Line(f"task {order.task}", said, "missing", "", False))
+    return lines
+
+
+def comparison(title: str, lines: list[Line], comparisons: list[Comparison], runs: list[Run]) -> str:
+    """comparison.md: the lines, whatever is outside first said in words, and the tables."""
+    outside = [line for line in lines if not line.agrees]
+    lost = [run for run in runs if not run.done]
+    verdict = f"All {len(lines)} checks agree." if not outside else f"{len(outside)} of {len(lines)} checks do not agree."
+    parts = [f"# {title}: run again\n", verdict + (f" {len(lost)} of {len(runs)} runs did not finish." if lost else "")]
+    heads = ["what", "expected", "found", "tolerance", "agrees"]
+    rows = [heads, ["---"] * len(heads), *([*line[:4], "yes" if line.agrees else "**no**"] for line in lines)]
+    parts.append("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
+    rule = "A figure agrees within 2 std / √n of the expected runs plus a floor."
+    return "\n".join([*parts, rule + "\n", markdown(comparisons)])
+
+
+def judge(study: Study, folder: Path, out: Path, runs: list[Run], quick: bool, accept: bool = False) -> tuple[str, bool]:
+    """Compare, write comparison.md into `out` (with `accept` expected.csv and table.md into the study): text, all agree.
+
+    Raises TransferError where there is nothing to compare with, and where runs that did not finish would be accepted.
+    """
+    comparisons = compare(runs)
+    lost = [run for run in runs if not run.done]
+    if accept and (quick or lost or not comparisons):
+        why = "a quick run" if quick else f"{len(lost)} of {len(runs)} runs did not finish"
+        raise TransferError(f"expected figures come from a whole study, and this is not one: {why}")
+    got = figures(comparisons)
+    if accept:
+        table = got.with_columns(pl.col("mean", "std", "gap").round(6))
+        write(folder / EXPECTED, table.write_csv().encode())
+        write(folder / "table.md", markdown(comparisons).encode())
+    lines = orderings(study, comparisons)
+    if not quick:
+        if not (folder / EXPECTED).exists():
+            raise TransferError(f"{folder}: no {EXPECTED} yet; give --accept to take this run's figures for it")
+        lines = [*against(pl.read_csv(folder / EXPECTED, schema=SCHEMA), got, study.floor), *lines]
+    text = comparison(study.title, lines, comparisons, runs)
+    write(out / COMPARISON, text.encode())
+    return text, all(line.agrees for line in lines) and not lost

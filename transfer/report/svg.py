@@ -1,0 +1,85 @@
+"""Matplotlib figures as inline SVG whose colours are the page's own, so that they follow light and dark mode."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+# Stand-ins for the page's variables: drawn as these, written as those.
+INK, LINE, MUTED, PAGE = "#000001", "#000002", "#000003", "#000004"
+SERIES = [f"#0001{number:02x}" for number in range(12)]
+NAMES = {INK: "currentColor", LINE: "var(--line)", MUTED: "var(--muted)", PAGE: "var(--page)"}
+NAMES |= {code: f"var(--c{number})" for number, code in enumerate(SERIES)}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+}
+_numbers = count()
+
+
+class Figure(NamedTuple):
+    """A figure of the page: SVG, what it shows for those who cannot see it, and the caption under it."""
+
+    svg: str
+    alt: str
+    caption: str
+
+
+def panel(width: float = 4.6, height: float = 3.1, columns: int = 1) -> tuple[Canvas, list[Axes]]:
+    """An empty figure in inches; at 72 to the inch one of the default width fits a phone."""
+    with mpl.rc_context(STYLE):
+        canvas = Canvas(figsize=(width, height), layout="constrained")
+        axes = canvas.subplots(1, columns, sharey=columns > 1, squeeze=False)[0]
+    return canvas, list(axes)
+
+
+def finish(canvas: Canvas, alt: str, caption: str) -> Figure:
+    """Write the SVG: colours to variables, ids made unique in the page, a title for screen readers."""
+    number = next(_numbers)
+    text = io.StringIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": f"figure {number}"}):
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', lambda found: f"{found[1]}g{number}-", svg)
+    svg = re.sub(r"#000[01][0-9a-f]{2}\b", lambda found: NAMES.get(found[0], found[0]), svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r'width="([\d.]+)pt" height="[\d.]+pt"', r'style="max-width: \1px"', svg, count=1)
+    label = html.escape(alt, quote=True)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return Figure(svg.strip(), alt, caption)
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """A colour of the page for every method, the same in all figures."""
+    return {method: SERIES[number % len(SERIES)] for number, method in enumerate(methods)}

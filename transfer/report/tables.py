@@ -1,0 +1,117 @@
+"""The leaderboard as rows of text, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from transfer.report.compare import REFERENCE, Comparison, Setting, reference
+from transfer.report.sweep import count, shown
+from transfer.report.values import GROUPS
+from transfer.report.words import between, number
+
+SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"}
+SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\ge$", "…": r"\ldots{}"}
+
+
+class Cell(NamedTuple):
+    """A cell: what stands there and, for a number, by what it sorts."""
+
+    text: str
+    value: float | None = None
+
+
+class Leaderboard(NamedTuple):
+    """Column heads and rows of cells, with a setting beside every row."""
+
+    heads: list[str]
+    rows: list[list[Cell]]
+    settings: list[Setting]
+
+
+def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
+    """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
+    metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"]["test"]]
+    others = [name for name in names if name != metric]
+    groups = [group for group in groups_of(found) if group != "all"]
+    heads = ["method", "source", f"test {metric}", "95 % interval"]
+    heads += ["setting"] if everything else [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups]
+    heads += ["runs", f"validation {metric}", *others, "s per run"]
+    ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary("test", metric).mean)
+    settings = ranked if everything else found.best
+    return Leaderboard(heads, [_row(one, found, others, groups, everything) for one in settings], settings)
+
+
+def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
+    valid, test = (one.summary(part, found.metric) for part in ("valid", "test"))
+    gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
+    name, sees = Cell(one.method), Cell("yes" if one.uses_source else "no")
+    row = [name, sees, Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
+    if everything:
+        more = ", ".join(f"{key}={value}" for key, value in one.label.items() if key != "method") or "as configured"
+        row.append(Cell(more + (" ★" if one.best else "")))
+    elif gap:
+        low, high = gap.paired.low, gap.paired.high
+        row += [Cell(number(gap.paired.difference, "+"), gap.paired.difference), Cell(between(low, high, "+"), low)]
+        row += [Cell(gap.verdict), *(Cell(of.verdict if (of := found.gap(one.method, group)) else "–") for group in groups)]
+    else:
+        row += [Cell("reference" if one is reference(found) else "–"), *[Cell("–")] * (2 + len(groups))]
+    return [
+        *row,
+        Cell(count(one), float(len(one.runs))),
+        Cell(number(valid.mean), valid.mean),
+        *(Cell(number(of.mean), of.mean) for of in (one.summary("test", name) for name in others)),
+        Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
+    ]
+
+
+def groups_of(found: Comparison) -> list[str]:
+    """All users, and the groups among them where there is more than one."""
+    present = {gap.group for gap in found.gaps}
+    return [group for group in GROUPS if group in present and (group == "all" or len(present) > 2)]
+
+
+def spread(mean: float, std: float) -> str:
+    return number(mean) if std != std else f"{number(mean)} ± {number(std)}"
+
+
+def markdown(comparisons: list[Comparison]) -> str:
+    """One table for every comparison."""
+    parts = []
+    for found in comparisons:
+        board = leaderboard(found)
+        lines = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
+        lines += [[cell.text for cell in row] for row in board.rows]
+        table = "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in lines)
+        parts.append(f"### {found.title}\n\n{table}\n")
+    return "\n".join(parts) + f"\n{NOTE}\n"
+
+
+NOTE = (
+    "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose. Gap: the "
+    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users within splits. Verdicts by "
+    "group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
+)
+
+
+def latex(comparisons: list[Comparison]) -> str:
+    """A booktabs table for every comparison, to be read with \\input."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    for found in comparisons:
+        board = leaderboard(found)
+        lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
+        lines += [" & ".join(tex(cell.text) for cell in row) + r" \\" for row in board.rows]
+        body = "\n".join(lines)
+        caption = tex(f"{found.title}. {NOTE}")
+        columns = "l" + "r" * (len(board.heads) - 1)
+        parts.append(
+            f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n"
+            "\\bottomrule\n\\end{tabular}\n\\end{table}"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def tex(text: str) -> str:
+    """Text with LaTeX's special characters escaped."""
+    return re.sub(r".", lambda found: SPECIAL.get(found[0]) or SIGNS.get(found[0]) or found[0], text)
