@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-Spaces = dict[str, dict[str, str]]  # method -> key -> interval(...), tag(log, interval(...)), choice(...) or range(...)
+Spaces = dict[str, list[str]]  # method -> KEY=interval(...), tag(log, interval(...)), choice(...) or range(...)
 
 
 class TransferSweeper(BasicSweeper):

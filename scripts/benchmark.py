@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,8 @@ def processes(arguments: argparse.Namespace) -> dict[str, Any]:
     _transfer(*REAL, data, f"hydra.run.dir={_temporary()}")  # so that nobody pays for the first compilation
     seconds = {"inprocess": sweep("engine=inprocess"), "joblib engine": sweep("engine=joblib")}
     seconds["Hydra's joblib launcher"] = sweep("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    began, waiting, running = time.perf_counter(), [(r, s) for r in RATES for s in range(seeds)], []
+    running: list[subprocess.Popen[bytes]] = []
+    began, waiting = time.perf_counter(), [(r, s) for r in RATES for s in range(seeds)]
     while waiting or running:
         while waiting and len(running) < 2:
             rate, seed = waiting.pop()
@@ -105,7 +105,7 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
         config = check_settings(compose(words))
         world = load_world(config).world
         task = build_task(config, world.scale)
-        (stage,) = build_program(config, world, task).stages
+        stage: Any = build_program(config, world, task).stages[0]
         length, total = plan(stage, world, config.train)
         block = make_block(stage, task, config.train.patience, total, length)
         for count in (1, 4, 16, 64):
@@ -114,13 +114,11 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
                 run = Compiler(mode, {}, {})
                 state = start(stage, world, {}, rows, run)
 
-                def once(run: Callable[..., Any] = run, state: Any = state, rows: Any = rows) -> None:
-                    jax.block_until_ready(run("block", block, world, (state, {}, rows)))
-
-                once()
+                each: Any = (state, {}, rows)
+                jax.block_until_ready(run("block", block, world, each))  # compiles
                 began, times = time.perf_counter(), 0
                 while time.perf_counter() - began < 0.5 or times < 3:
-                    once()
+                    jax.block_until_ready(run("block", block, world, each))
                     times += 1
                 micros = 1e6 * (time.perf_counter() - began) / (times * count * length)
                 table.setdefault(f"{name}, {count} replicas", {})[mode] = round(micros, 1)

@@ -248,9 +248,10 @@ def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs() -> None:
 
 def test_fair_gives_every_method_the_same_trials_and_tests_only_the_chosen(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("optuna")
-    spaces = "hydra.sweeper.spaces={target_only: {hp.l2: 'interval(1,20)'}, item_bias: {hp.damping: 'choice(1,5,20)'}}"
+    bias = '"hp.damping=choice(1,5,20)"'
+    spaces = ('hydra.sweeper.spaces.target_only=["hp.l2=interval(1,20)"]', "+hydra.sweeper.spaces.item_bias=[" + bias + "]")
     fair = ("hydra.sweeper.trials=4", "hydra.sweeper.batch=2", "hydra.sweeper.seeds=2")
-    words = ("-m", "sweep=fair", *SMALL, "method=target_only,item_bias,global_mean", spaces, *fair, "hydra.sweep.dir=S")
+    words = ("-m", "sweep=fair", *SMALL, "method=target_only,item_bias,global_mean", *spaces, *fair, "hydra.sweep.dir=S")
     said = command(*words)
     assert said.code == 0, said.err
     found = results(tmp_path / "S")

@@ -246,7 +246,7 @@ FILE_PATHS, SPLIT_PATHS = ("path", "items"), ("dir", "valid_users", "test_users"
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     """Turn a composed configuration into a `Config`. Raises TransferError, one line naming the key and the remedy."""
-    kept = [key for key in raw if key not in OF_SWEEPS]
+    kept = [str(key) for key in raw if key not in OF_SWEEPS]
     if isinstance(raw, DictConfig):
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(raw, kept), resolve=True, throw_on_missing=False)
     else:

@@ -96,15 +96,24 @@ class Comparison:
     pairs: list[Pair] = field(default_factory=list)
 
     @property
+    def part(self) -> str:
+        """What the figures are of: `test`, or `valid` where no run was scored on the test part (a search)."""
+        return "test" if any("test" in run.result["metrics"] for run in self.runs if run.done) else "valid"
+
+    @property
+    def part_name(self) -> str:
+        return "test" if self.part == "test" else "validation"
+
+    @property
     def best(self) -> list[Setting]:
-        """The chosen setting of every method, the best test mean first."""
+        """The chosen setting of every method, the best mean first."""
         chosen = [one for one in self.settings if one.best]
-        return sorted(chosen, key=lambda one: -self.sign * one.summary("test", self.metric).mean)
+        return sorted(chosen, key=lambda one: -self.sign * one.summary(self.part, self.metric).mean)
 
     @property
     def facts(self) -> dict[str, Any]:
         """result.json of one finished run: what all of them share."""
-        return self.settings[0].runs[0].result
+        return next(run.result for run in self.runs if run.done and self.part in run.result["metrics"])
 
     def gap(self, method: str, group: str = "all") -> Gap | None:
         return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)

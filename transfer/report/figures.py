@@ -36,15 +36,15 @@ def figures_of_test(found: Comparison) -> Figure:
     rows, palette = found.best[:30], shade(found)
     canvas, (axis,) = panel(height=0.9 + 0.27 * len(rows))
     for place, one in enumerate(rows):
-        of = one.summary("test", found.metric)
+        of = one.summary(found.part, found.metric)
         colour = palette[one.method]
         if np.isfinite(of.low):
             axis.plot([of.low, of.high], [place, place], color=colour, alpha=0.55, lw=2.4)
         axis.plot(of.mean, place, "o", color=colour, ms=6)
     _rows(axis, [one.method for one in rows])
-    axis.set_title("test figures", loc="left", fontsize=10)
-    axis.set_xlabel(f"test {found.metric} ({better(found)})")
-    said = ", ".join(f"{one.method} {one.summary('test', found.metric).mean:.4f}" for one in rows)
+    axis.set_title(f"{found.part_name} figures", loc="left", fontsize=10)
+    axis.set_xlabel(f"{found.part_name} {found.metric} ({better(found)})")
+    said = ", ".join(f"{one.method} {one.summary(found.part, found.metric).mean:.4f}" for one in rows)
     caption = "Mean over runs (splits × seeds); the bar is the 95 % interval of that mean. No bar: a single run."
     return finish(canvas, f"Test {found.metric} by method, best first: {said}", caption)
 
@@ -223,7 +223,7 @@ def cost(found: Comparison) -> list[Figure]:
 def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
     palette = shade(found)
     canvas, (axis,) = panel()
-    points = [(one.method, value, one.summary("test", found.metric).mean) for one, value in rows]
+    points = [(one.method, value, one.summary(found.part, found.metric).mean) for one, value in rows]
     wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
     for name, x, y in points:
         axis.plot(x, y, "o", color=palette[name], ms=7)
@@ -237,7 +237,7 @@ def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -
     axis.margins(x=0.3, y=0.12)
     _labels(axis, points)
     axis.grid(color=LINE)
-    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"test {found.metric}")
+    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"{found.part_name} {found.metric}")
     said = "; ".join(f"{one.method} {value:.3g}" for one, value in rows)
     seconds = "Training and evaluation, the run's share of its compiled program, without compilation."
     counted = "Numbers that gradient steps move; closed forms have none and are not shown."

@@ -18,7 +18,7 @@ REPEATS = ("seed", "split.seed")
 # Keys that decide what is measured and how: figures that differ in one of these are never put side by side.
 MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled")
 # Keys that change no figure.
-SILENT = ("data_dir", "resume", "track", "train.replicas", "train.progress", "train.checkpoint_seconds")
+SILENT = ("data_dir", "resume", "test", "track", "train.replicas", "train.progress", "train.checkpoint_seconds")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 

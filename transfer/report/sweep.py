@@ -87,7 +87,7 @@ def gap_of(run: Run, found: Comparison) -> dict[str, float]:
     other = next((other for other in base.runs if other.pair == run.pair), None) if base else None
     if other is None:
         return {}
-    mine, theirs = run.result["metrics"]["test"], other.result["metrics"]["test"]
+    mine, theirs = (each.result["metrics"].get("test", {}) for each in (run, other))
     return {name: mine[name] - theirs[name] for name in mine if name in theirs}
 
 
@@ -96,10 +96,10 @@ def sweep_table(found: Comparison) -> Table:
     select = found.metric
     keys = list(dict.fromkeys(key for one in found.settings for key in one.label))
     keys = [key for key in keys if key == "method" or len({one.label.get(key) for one in found.settings}) > 1]
-    names = [name for name in shown(select) if name in found.facts["metrics"]["test"]]
+    names = [name for name in shown(select) if name in found.facts["metrics"][found.part]]
     table = Table(
-        title=f"{found.title}: test figures of {len(found.runs)} runs, mean ± std; * best setting of its method on "
-        "validation; gap = difference to target_only, same world and seed",
+        title=f"{found.title}: {found.part_name} figures of {len(found.runs)} runs, mean ± std; * best setting of its "
+        "method on validation; gap = difference to target_only, same world and seed",
     )
     for key in keys:
         table.add_column(key)
@@ -107,7 +107,8 @@ def sweep_table(found: Comparison) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     alone = len(found.settings) == len(found.best)
     for one in found.settings:
-        cells = [spread(run.result["metrics"]["test"][name] for run in one.runs) for name in names]
+        values = [[run.metric(found.part, name) for run in one.runs] for name in names]
+        cells = [spread(value for value in of if value is not None) for of in values]
         gap = spread((g[select] for run in one.runs if (g := gap_of(run, found))), sign="+")
         label = [one.label.get(key) or str(one.values.get(key, "-")) for key in keys]
         label[0] += " *" if one.best and not alone else ""

@@ -32,19 +32,19 @@ class Leaderboard(NamedTuple):
 
 def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
     """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
-    metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"]["test"]]
+    metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"][found.part]]
     others = [name for name in names if name != metric]
     groups = [group for group in groups_of(found) if group != "all"]
-    heads = ["method", "source", f"test {metric}", "95 % interval"]
+    heads = ["method", "source", f"{found.part_name} {metric}", "95 % interval"]
     heads += ["setting"] if everything else [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups]
     heads += ["runs", f"validation {metric}", *others, "s per run"]
-    ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary("test", metric).mean)
+    ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary(found.part, metric).mean)
     settings = ranked if everything else found.best
     return Leaderboard(heads, [_row(one, found, others, groups, everything) for one in settings], settings)
 
 
 def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
-    valid, test = (one.summary(part, found.metric) for part in ("valid", "test"))
+    valid, test = (one.summary(part, found.metric) for part in ("valid", found.part))
     gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
     name, sees = Cell(one.method), Cell("yes" if one.uses_source else "no")
     row = [name, sees, Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
@@ -61,7 +61,7 @@ def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], 
         *row,
         Cell(count(one), float(len(one.runs))),
         Cell(number(valid.mean), valid.mean),
-        *(Cell(number(of.mean), of.mean) for of in (one.summary("test", name) for name in others)),
+        *(Cell(number(of.mean), of.mean) for of in (one.summary(found.part, name) for name in others)),
         Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
     ]
 

@@ -56,10 +56,10 @@ def lead(found: Comparison) -> list[str]:
     first = ranked[0]
     direction = "higher" if found.sign > 0 else "lower"
     place = f"best of {len(ranked)} methods" if len(ranked) > 1 else "the only method here"
-    of = first.summary("test", metric)
+    of = first.summary(found.part, metric)
     over = f"mean of {of.n} runs" if of.n > 1 else "one run"
     explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
-    said = [f"{first.method} is {place}: its test {metric} is {number(of.mean)} ({over}).{explained}"]
+    said = [f"{first.method} is {place}: its {found.part_name} {metric} is {number(of.mean)} ({over}).{explained}"]
     if len(ranked) > 1:
         said.append(_second(found, first.method, ranked[1].method))
     said.append(_source(found))

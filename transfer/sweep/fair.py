@@ -76,7 +76,7 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = dict(word.split("=", 1) for word in words)
     method = given.get("method", "target_only")
-    space = parser.parse_overrides([f"{k}={v}" for k, v in (sweeper.spaces.get(method) or {}).items() if k not in given])
+    space = parser.parse_overrides([w for w in sweeper.spaces.get(method) or [] if w.partition("=")[0] not in given])
     sampler = optuna.samplers.TPESampler(seed=sweeper.sampler_seed, n_startup_trials=sweeper.batch)
     return Cell(words, space, optuna.create_study(sampler=sampler, direction="maximize"))
 
@@ -90,7 +90,7 @@ def _suggest(trial: Any, space: list[Override]) -> list[str]:
             log = "log" in value.tags
             number: Any = trial.suggest_float(name, value.start, value.end, log=log)
         elif isinstance(value, RangeSweep):
-            number = trial.suggest_int(name, value.start, value.stop - 1, step=value.step)
+            number = trial.suggest_int(name, value.start, (value.stop or 0) - 1, step=value.step)
         elif override.is_choice_sweep():
             number = trial.suggest_categorical(name, list(override.sweep_string_iterator()))
         else:

@@ -53,7 +53,7 @@ class Reporter:
             self._callbacks.on_job_start(config=composed, task_function=self._function)
             self._callbacks.on_job_end(config=composed, job_return=result)
         finally:
-            HydraConfig.instance().cfg = before
+            HydraConfig.instance().cfg = before  # type: ignore[assignment]
         return result
 
     def _set(self, composed: DictConfig, job: Job) -> None:
