@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +20,69 @@ FINAL = ("done", "diverged", "failed")
 def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     """Numbers of the jobs that need no run: those that ended before, on the same data, and not as one of `retry`.
 
-    Runs keep their folders' numbers only where the command still gives them the same; otherwise they are moved. An ended
-    run in the way of another job gets a number after the last one.
+    Runs keep their folders' numbers only where the command still gives them the same; otherwise they are moved, and copied
+    where an earlier batch of this sweep or another of these jobs has them too. An ended run in the way of another job gets
+    a number after the last one.
     """
     if not jobs:
         return set()
-    known = _known(jobs[0].folder.parent)
-    wanted = {}
-    for job in jobs:
-        facts = known.get(job.config.identity()) if job.config else None
-        if facts and facts["status"] not in retry and _same_data(job.config, facts):
-            wanted[job.number] = Path(facts["folder"])
-    _move(jobs, wanted)
-    return set(wanted)
+    parent, first = jobs[0].folder.parent, jobs[0].number
+    places: dict[str, list[Path]] = {}
+    for facts in _ended_runs(parent):
+        places.setdefault(facts["identity"], []).append(facts["folder"])
+    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry)}
+    kept, free = set[int](), {identity: list(paths) for identity, paths in places.items()}
+    for number, job in found.items():
+        if job.folder in (mine := free[_identity(job)]):
+            mine.remove(job.folder)
+            kept.add(number)
+    aside: dict[int, Path] = {}
+    for number, job in found.items():
+        if number in kept:
+            continue
+        movable = [path for path in free[_identity(job)] if int(path.name) >= first]
+        aside[number] = parent / f"moving-{number}"
+        if movable:
+            free[_identity(job)].remove(movable[0])
+            movable[0].rename(aside[number])
+        else:
+            origin = next(path for path in [*places[_identity(job)], *aside.values()] if _holds(path, _identity(job)))
+            shutil.copytree(origin, aside[number])
+    _make_room(jobs, kept, parent)
+    for number, path in aside.items():
+        path.rename(parent / str(number))
+    return set(found)
 
 
-def _known(folder: Path) -> dict[str, dict[str, Any]]:
-    """Results of ended runs in a sweep's folder by identity, each with its `folder`."""
-    known = {}
-    for path in folder.glob(f"*/{track.RESULT}"):
+def _identity(job: Job) -> str:
+    assert job.config
+    return job.config.identity()
+
+
+def _ended_runs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Results of the ended runs in a sweep's folder, each with its `folder`; what a crash left aside is put back first."""
+    for left in folder.glob("moving-*"):
+        left.rename(folder / str(_next_number(folder)))
+    for path in sorted(folder.glob(f"[0-9]*/{track.RESULT}"), key=lambda path: int(path.parent.name)):
         facts = json.loads(path.read_text())
         if facts.get("status") in FINAL and "identity" in facts:
-            known[facts["identity"]] = {**facts, "folder": str(path.parent)}
-    return known
+            yield {**facts, "folder": path.parent}
 
 
-def _same_data(config: Config | None, facts: dict[str, Any]) -> bool:
+def _holds(folder: Path, identity: str) -> bool:
+    return folder.exists() and _ended(folder) == identity
+
+
+def _counts(config: Config, places: dict[str, list[Path]], retry: list[str]) -> bool:
+    """Whether what is there of a run will do: as it ended, and on the data of today."""
+    if config.identity() not in places:
+        return False
+    facts = json.loads((places[config.identity()][0] / track.RESULT).read_text())
+    return facts["status"] not in retry and _same_data(config, facts)
+
+
+def _same_data(config: Config, facts: dict[str, Any]) -> bool:
     """Whether the data that a run was trained on is what its configuration reads today (a failed run may have had none)."""
-    assert config
     if "fingerprint" not in facts:
         return True
     try:
@@ -54,20 +91,16 @@ def _same_data(config: Config | None, facts: dict[str, Any]) -> bool:
         return False
 
 
-def _move(jobs: list[Job], wanted: dict[int, Path]) -> None:
-    """Give every finished run the folder of its job. A crash between two renames loses no run: all are found again."""
-    parent = jobs[0].folder.parent
-    moving = {number: path for number, path in wanted.items() if path.name != str(number)}
-    aside = {number: path.rename(parent / f"moving-{path.name}") for number, path in moving.items()}
-    taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()] if parent.exists() else []
-    free = max([*taken, *(job.number for job in jobs)], default=-1) + 1
+def _make_room(jobs: list[Job], kept: set[int], parent: Path) -> None:
+    """Give the ended runs of other commands that stand in the way a number after the last one."""
     for job in jobs:
         own = job.config.identity() if job.config else None
-        if wanted.get(job.number) != job.folder and _ended(job.folder) not in (None, own):
-            job.folder.rename(parent / str(free))
-            free += 1
-    for number, path in aside.items():
-        path.rename(parent / str(number))
+        if job.number not in kept and job.folder.exists() and _ended(job.folder) not in (None, own):
+            job.folder.rename(parent / str(max(_next_number(parent), jobs[-1].number + 1)))
+
+
+def _next_number(folder: Path) -> int:
+    return max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=-1) + 1
 
 
 def _ended(folder: Path) -> str | None:

@@ -45,15 +45,14 @@ class Reporter:
             return result
         self._set(composed, job)
         self._write(job)
-        before = HydraConfig.instance().cfg
+        before: Any = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(composed)
         try:
-            result.hydra_cfg = HydraConfig.instance().cfg
-            result.cfg = composed
+            result.hydra_cfg = result.cfg = composed
             self._callbacks.on_job_start(config=composed, task_function=self._function)
             self._callbacks.on_job_end(config=composed, job_return=result)
         finally:
-            HydraConfig.instance().cfg = before  # type: ignore[assignment]
+            HydraConfig.instance().cfg = before
         return result
 
     def _set(self, composed: DictConfig, job: Job) -> None:
