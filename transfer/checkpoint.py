@@ -15,24 +15,28 @@ from safetensors.numpy import save
 from transfer.errors import TransferError
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a whole file atomically: a temporary file beside it, flushed to the disk, then renamed."""
+def write(path: Path, data: bytes, flush: bool = True) -> None:
+    """Write a whole file atomically: a temporary file beside it, flushed to the disk, then renamed.
+
+    Without `flush` the caller sees to it later, for many files at once: a file alone costs some milliseconds.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def save_tree(path: Path, tree: Any, facts: dict[str, Any]) -> None:
+def save_tree(path: Path, tree: Any, facts: dict[str, Any], flush: bool = True) -> None:
     """Save the leaves of a pytree under their paths, with JSON facts beside them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     arrays = {_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
-    write(path, save(arrays, metadata={"facts": json.dumps(facts)}))
+    write(path, save(arrays, metadata={"facts": json.dumps(facts)}), flush)
 
 
 def load_facts(path: Path) -> dict[str, Any]:

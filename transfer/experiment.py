@@ -82,7 +82,7 @@ def run_batch(
             of_part = [configs[i] for i in rows]
             places = [folders[i] for i in rows] if folders else None
             for config, folder in zip(of_part, places or [], strict=False):
-                track.open_run(folder, config)
+                track.open_run(folder, config, alone)
             try:
                 results.update(zip(rows, _run_program(of_part, places, reuse, memory, alone), strict=True))
             except (Exception, Interrupted) as error:
@@ -161,6 +161,7 @@ def _run_program(
             track.close_run(folder, each, facts, records[i], parameters, per_user, alone)
         predictor = Predictor(loaded, program, parameters, each.hp)
         results.append(Result(each, facts, parameters, predictor, folder, per_user))
+    track.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], alone)
     return results
 
 

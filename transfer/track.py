@@ -9,7 +9,7 @@ import math
 import os
 import statistics
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -41,11 +41,11 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path: Path, value: Any) -> None:
-    write(path, (json.dumps(plain(value), indent=2) + "\n").encode())
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    write(path, (json.dumps(plain(value), indent=2) + "\n").encode(), flush)
 
 
-def open_run(folder: Path, config: Config) -> None:
+def open_run(folder: Path, config: Config, alone: bool = True) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in (RESULT, PER_USER):
@@ -53,8 +53,9 @@ def open_run(folder: Path, config: Config) -> None:
     for left in folder.glob(".*.[0-9]*"):  # what a killed write left
         left.unlink()
     traced = yaml.dump({"seed": config.seed, "hp": config.hp}, Dumper=Dumper, sort_keys=False)
-    write(folder / "config.yaml", (_static_text(config.program_key(), config.resume, config.track) + traced).encode())
-    write_json(folder / "hp.json", {"seed": config.seed, **config.hp})
+    static = _static_text(config.program_key(), config.resume, config.track)
+    write(folder / "config.yaml", (static + traced).encode(), alone)
+    write_json(folder / "hp.json", {"seed": config.seed, **config.hp}, alone)
 
 
 @lru_cache(maxsize=8)
@@ -64,12 +65,6 @@ def _static_text(program: str, resume: bool, track: Track) -> str:
     return yaml.dump(static, Dumper=Dumper, sort_keys=False)
 
 
-def write_history(folder: Path, records: list[dict[str, Any]]) -> None:
-    """metrics.jsonl: one object per evaluation."""
-    lines = [json.dumps(plain(record)) for record in records]
-    write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode())
-
-
 def close_run(
     folder: Path,
     config: Config,
@@ -77,25 +72,33 @@ def close_run(
     records: list[dict[str, Any]],
     parameters: Any,
     per_user: pl.DataFrame | None = None,
-    figure: bool = True,
+    alone: bool = True,
 ) -> None:
-    """Write what a finished run leaves; result.json comes last, so where it says `done` all the rest is there.
+    """Write what a finished run leaves but its result: metrics.jsonl with one object per evaluation, the parameters.
 
     per_user: the test values of every user (or example), kept as zstd Parquet; None (a diverged run) leaves none.
-    figure: draw the learning curve (a sweep's page draws those of all its runs).
+    alone: not one of a sweep's, so it draws its learning curve (the page of a sweep draws those of all its runs).
     """
-    write_history(folder, records)
+    lines = [json.dumps(plain(record)) for record in records]
+    write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode(), alone)
     if per_user is not None:
         table = io.BytesIO()
         per_user.write_parquet(table, compression="zstd")
-        write(folder / PER_USER, table.getvalue())
-    save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]})
-    if records and figure:
+        write(folder / PER_USER, table.getvalue(), alone)
+    save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
+    if records and alone:
         from transfer.report.curve import learning_curve
 
         learning_curve(records, result, folder / "learning_curve.png")
-    write_json(folder / RESULT, result)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def finish_runs(folders: Sequence[Path], results: Sequence[dict[str, Any]], alone: bool = True) -> None:
+    """Write result.json of the runs of a program, last: where it says `done`, all the rest is on the disk."""
+    if not alone:
+        os.sync()
+    for folder, result in zip(folders, results, strict=True):
+        write_json(folder / RESULT, result, alone)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def fail_run(folder: Path, config: Config, error: BaseException) -> None:
@@ -122,10 +125,17 @@ def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
     write_json(folder / RESULT, {"status": "failed", "error": error, "metrics": {"valid": {}, "test": {}}, **known})
 
 
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json of a run; status `unfinished` where there is none, or where a crash of the machine left half of it."""
+    try:
+        return json.loads((folder / RESULT).read_bytes())
+    except (OSError, ValueError):
+        return {"status": "unfinished", "metrics": {"valid": {}, "test": {}}}
+
+
 def status(folder: Path) -> str:
     """How the run in a folder ended; `unfinished` where nothing says so."""
-    path = folder / RESULT
-    return json.loads(path.read_text())["status"] if path.exists() else "unfinished"
+    return read_result(folder)["status"]
 
 
 def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:

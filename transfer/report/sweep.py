@@ -76,7 +76,7 @@ def write_gaps(found: Comparison) -> None:
         gap = gap_of(run, found)
         if gap and run.result.get("gap") != {REFERENCE: gap}:
             run.result["gap"] = {REFERENCE: gap}
-            write_json(run.folder / RESULT, run.result)
+            write_json(run.folder / RESULT, run.result, flush=False)
 
 
 def gap_of(run: Run, found: Comparison) -> dict[str, float]:

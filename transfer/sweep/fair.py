@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,7 +107,7 @@ def _tell(study: Any, trial: Any, folder: Path) -> None:
     if value != value:
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
-    sign = json.loads((folder / track.RESULT).read_text())["select"]["sign"]
+    sign = track.read_result(folder)["select"]["sign"]
     study.tell(trial, sign * value)
 
 

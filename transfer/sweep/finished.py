@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +63,7 @@ def _ended_runs(folder: Path) -> Iterator[dict[str, Any]]:
     for left in folder.glob("moving-*"):
         left.rename(folder / str(_next_number(folder)))
     for path in sorted(folder.glob(f"[0-9]*/{track.RESULT}"), key=lambda path: int(path.parent.name)):
-        facts = json.loads(path.read_text())
+        facts = track.read_result(path.parent)
         if facts.get("status") in FINAL and "identity" in facts:
             yield {**facts, "folder": path.parent}
 
@@ -77,7 +76,7 @@ def _counts(config: Config, places: dict[str, list[Path]], retry: list[str]) -> 
     """Whether what is there of a run will do: as it ended, and on the data of today."""
     if config.identity() not in places:
         return False
-    facts = json.loads((places[config.identity()][0] / track.RESULT).read_text())
+    facts = track.read_result(places[config.identity()][0])
     return facts["status"] not in retry and _same_data(config, facts)
 
 
@@ -105,6 +104,5 @@ def _next_number(folder: Path) -> int:
 
 def _ended(folder: Path) -> str | None:
     """The identity of the ended run in a folder; None where there is none."""
-    path = folder / track.RESULT
-    facts = json.loads(path.read_text()) if path.exists() else {}
+    facts = track.read_result(folder)
     return facts.get("identity") if facts.get("status") in FINAL else None

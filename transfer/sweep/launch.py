@@ -55,7 +55,7 @@ def run_jobs(jobs: list[Job], folder: Path) -> None:
     done = finished.settle(jobs, _retry(settings))
     left = [job for job in jobs if job.config and job.number not in done]
     if done:
-        console.print(f"{len(done)} of {len(jobs)} runs are there already", highlight=False)
+        _say(f"{len(done)} of {len(jobs)} runs are there already")
     if left:
         _run(left, engine, folder)
     _fail_the_rest(jobs)
@@ -67,13 +67,13 @@ def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
     reuse = folder / STAGES if engine.reuse_stages else None
     works = [engines.work(chunk, engine, min(workers, len(programs)), reuse) for chunk in programs]
     runs, began = 0, time.perf_counter()
-    console.print(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}", highlight=False)
+    _say(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}")
     with interruptible():
         for i in engines.run_all(works, engine, workers, folder):
             runs += len(programs[i])
             label = _label(programs[i])
             seconds = time.perf_counter() - began
-            console.print(f"  {runs:>5} of {len(jobs)} runs, {seconds:7.1f} s: {label}", highlight=False, markup=False)
+            _say(f"  {runs:>5} of {len(jobs)} runs, {seconds:7.1f} s: {label}")
 
 
 def _label(chunk: list[Job]) -> str:
@@ -110,7 +110,11 @@ def _retry(settings: DictConfig) -> list[str]:
 def _say_how_to_go_on(jobs: list[Job], folder: Path, config: DictConfig) -> None:
     done = sum(track.status(job.folder) in finished.FINAL for job in jobs)
     again = command(config) + ("" if "hydra.sweep.dir" in command(config) else f" hydra.sweep.dir={folder}")
-    console.print(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}", soft_wrap=True, markup=False)
+    _say(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}")
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def command(config: DictConfig) -> str:

@@ -45,14 +45,14 @@ class Reporter:
             return result
         self._set(composed, job)
         self._write(job)
-        before: Any = HydraConfig.instance().cfg
-        HydraConfig.instance().set_config(composed)
+        state: Any = HydraConfig.instance()
+        before, state.cfg = state.cfg, composed  # its own set_config would copy it
         try:
             result.hydra_cfg = result.cfg = composed
             self._callbacks.on_job_start(config=composed, task_function=self._function)
             self._callbacks.on_job_end(config=composed, job_return=result)
         finally:
-            HydraConfig.instance().cfg = before
+            state.cfg = before
         return result
 
     def _set(self, composed: DictConfig, job: Job) -> None:
@@ -98,7 +98,7 @@ class Reporter:
 
 def objective(folder: Path) -> float:
     """The validation metric that a run was selected by; NaN for a run without one."""
-    facts = json.loads((folder / track.RESULT).read_text())
+    facts = track.read_result(folder)
     metric = facts.get("select", {}).get("metric", "")
     value = facts["metrics"]["valid"].get(metric)
     return float("nan") if value is None else float(value)
