@@ -108,5 +108,4 @@ def test_an_engine_that_is_not_installed_is_named(command: Command, monkeypatch:
     said = command("-m", *SWEEP, "engine=ray")
     assert said.code == 2
     assert "pip install 'transfer[ray]'" in said.err
-    monkeypatch.undo()
     assert "engine.workers" in command("-m", *SWEEP, "engine.workers=0").err

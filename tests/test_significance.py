@@ -136,3 +136,12 @@ def test_an_effect_is_found_and_covered() -> None:
         found += result.p < 0.05
     assert covered / 300 > 0.9
     assert found / 300 > 0.8
+
+
+def test_seeds_on_one_split_do_not_pass_for_splits() -> None:
+    """Three splits with three equal seeds each (a closed form) are three values, not nine."""
+    values, splits = np.repeat([0.1, 0.2, 0.4], 3), ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    clustered, alone = significance.summary(values, splits), significance.summary([0.1, 0.2, 0.4])
+    assert (clustered.n, clustered.mean) == (9, pytest.approx(alone.mean))
+    assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
+    assert significance.summary(values, ["a"] * 9) == significance.summary(values)

@@ -8,7 +8,7 @@ two-way clusters; tests over users alone (`wilcoxon`, `bootstrap`) speak of thes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,8 +52,12 @@ class Units(NamedTuple):
         return self.weight / len(np.unique(self.split))
 
 
-def summary(values: ArrayLike) -> Summary:
-    """Mean, standard deviation and the 95 % interval mean ± t(n - 1) · s / √n of independent values [n]."""
+def summary(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Summary:
+    """Mean, standard deviation and the 95 % interval mean ± t(n - 1) · s / √n of independent values [n].
+
+    clusters [n]: values of one cluster (the seeds on one split) are not independent: where there are several clusters, the
+    interval is that of their means, with their number as n.
+    """
     x = np.asarray(values, np.float64)
     if not len(x):
         return Summary(0, *(np.nan,) * 4)
@@ -61,7 +65,11 @@ def summary(values: ArrayLike) -> Summary:
     if len(x) < 2:
         return Summary(1, mean, *(np.nan,) * 3)
     std = float(x.std(ddof=1))
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(x) - 1)) * std / np.sqrt(len(x))
+    rows: dict[Hashable, list[float]] = {}
+    for value, cluster in zip(x, clusters or (), strict=clusters is not None):
+        rows.setdefault(cluster, []).append(float(value))
+    units = np.array([np.mean(row) for row in rows.values()]) if len(rows) > 1 else x
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(units) - 1)) * float(units.std(ddof=1)) / np.sqrt(len(units))
     return Summary(len(x), mean, std, mean - half, mean + half)
 
 

@@ -37,8 +37,9 @@ class Setting:
         return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
 
     def summary(self, part: str, metric: str) -> Summary:
-        values = (run.metric(part, metric) for run in self.runs)
-        return significance.summary([value for value in values if value is not None])
+        """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
+        known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
+        return significance.summary([value for value, _ in known], [split for _, split in known])
 
     @property
     def name(self) -> str:

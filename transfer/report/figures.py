@@ -45,7 +45,7 @@ def figures_of_test(found: Comparison) -> Figure:
     axis.set_title(f"{found.part_name} figures", loc="left", fontsize=10)
     axis.set_xlabel(f"{found.part_name} {found.metric} ({better(found)})")
     said = ", ".join(f"{one.method} {one.summary(found.part, found.metric).mean:.4f}" for one in rows)
-    caption = "Mean over runs (splits × seeds); the bar is the 95 % interval of that mean. No bar: a single run."
+    caption = "Mean over runs; the bar is its 95 % interval over splits (with one split: over seeds). No bar: a single run."
     return finish(canvas, f"Test {found.metric} by method, best first: {said}", caption)
 
 
