@@ -101,6 +101,7 @@ class Needs(NamedTuple):
     tasks: tuple[Literal["rating", "ranking"], ...] = ("rating", "ranking")
     source: bool = False
     shared_users: bool = False
+    texts: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:

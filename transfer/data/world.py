@@ -140,7 +140,7 @@ def build_world(
             ids.to_frame("item").join(d.items, on="item", how="left")
             for d, ids in zip([target, *sources], items, strict=True)
         ]
-        texts = vectors([table["text"].to_list() for table in told], text_dim)
+        texts: Any = vectors([table["text"].to_list() for table in told], text_dim)
         sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
     index = {"users": users, "items": items[0]}
     coded = {name: _coded(part, **index) for name, part in hidden.items()}
