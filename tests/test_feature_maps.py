@@ -53,7 +53,7 @@ def test_only_procrustes_is_a_rotation() -> None:
     assert np.linalg.norm(turned["ridge"].T @ turned["ridge"] - np.eye(5)) > 1
 
 
-FEW = ("train.epochs=24", "train.evaluate_every=4", "train.patience=3")
+FEW = ("train.epochs=12", "train.evaluate_every=6", "train.patience=3")
 
 
 @cache

@@ -114,6 +114,11 @@ def adam(hp: Hp) -> optax.GradientTransformation:
     return optax.adam(hp["learning_rate"])
 
 
+def adamw(rate: jax.Array, decay: jax.Array) -> optax.GradientTransformation:
+    """Adam whose weights also shrink by rate · decay per step (Loshchilov & Hutter 2019); both numbers may be traced."""
+    return optax.chain(optax.adam(rate), optax.add_decayed_weights(-rate * decay))
+
+
 def supervised(
     name: str,
     task: Task,

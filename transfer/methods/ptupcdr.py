@@ -13,14 +13,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from transfer import config
 from transfer.config import Config
 from transfer.data.world import World
 from transfer.methods import emcdr
 from transfer.models import histories, maps, perceptron
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, adamw, stream
 
 NEEDS = Needs(source=True, shared_users=True)
 
@@ -95,6 +94,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         size=lambda world: world.target.train.users.shape[0],
         scores=scores,
         heldout=lambda world: world.valid,
-        optimizer=lambda hp: optax.adamw(hp["map_rate"], weight_decay=hp["map_decay"]),
+        optimizer=lambda hp: adamw(hp["map_rate"], hp["map_decay"]),
     )
     return Program((*common, learn), scores)
