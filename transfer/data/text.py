@@ -82,7 +82,7 @@ def vectors(texts: Sequence[Sequence[str | None]], dim: int) -> list[NDArray[np.
         raise TransferError("no two items share a word in their titles and texts; set domain.text_dim=0 or give `texts`")
     x = x[:, kept]
     x.data = 1 + np.log(x.data)
-    x = _unit(x @ sparse.diags_array(np.log(len(frequency) / frequency[kept] + 1).astype(np.float32)))
+    x = _unit(x @ sparse.diags_array((np.log(x.shape[0] / frequency[kept]) + 1).astype(np.float32)))
     reduced = _project(x, dim)
     starts = np.cumsum([0, *map(len, texts)])
     result = []
