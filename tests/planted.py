@@ -52,6 +52,9 @@ NUMBERS = {
     "item_knn": ("hp.shrinkage=50", "hp.source_weight=1"),
     "user_knn": ("hp.shrinkage=1",),
     "ridge_map": ("hp.ridge=10", "hp.normalise=0.5"),
+    "kernel_map": ("train.epochs=12", "train.evaluate_every=6"),
+    "history_map": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.01"),
+    "ptupcdr": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.01", "hp.map_rate=0.01"),
     "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=0.1"),
     "gradient rating": ("hp.learning_rate=0.01", "hp.l2=5"),
 }

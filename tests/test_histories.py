@@ -102,9 +102,9 @@ def test_the_joint_matrix_has_the_target_first_and_weighted_sources(both: bool) 
     domains = [random_events(0), random_events(1, 7), random_events(2, 5)]
     world = world_of(*domains)
     blocks = [matrix(events, np.ones(events.users.shape, np.float32)) for events in domains]
-    expected = np.concatenate([blocks[0], 0.25 * blocks[1], 0.25 * blocks[2]], axis=1) if both else blocks[0]
+    expected = np.concatenate([blocks[0], 0.25 * blocks[1], 0.5 * blocks[2]], axis=1) if both else blocks[0]
     assert joint.joint_width(world, both) == expected.shape[1]
-    weight = jnp.asarray(0.25)
+    weight = joint.source_weights(world, {"source_weight": jnp.asarray(0.25), "source_weight_2": jnp.asarray(2.0)})
     np.testing.assert_array_equal(jax.jit(joint.joint_matrix, static_argnums=1)(world, both, weight), expected)
     users = np.array([10, 0, 3, 3], np.int32)
     rows = jax.jit(joint.joint_rows, static_argnums=1)(world, both, weight, jnp.asarray(users))

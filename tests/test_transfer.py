@@ -76,12 +76,12 @@ def test_emcdr_maps_by_ridge_regression_and_only_cold_users(task: str) -> None:
     result, world = outcome(0.9, task, "emcdr")[0], world_of(0.9, task)
     source, target = (flat(result.parameters[stage]["body"]) for stage in ("source", "target"))
     new, movies = cold(task), np.asarray(user_counts(world.world.sources[0].train)) > 0
-    x = np.hstack([source, np.ones((len(source), 1))])
     both = movies & ~new
+    x, y = source - source[both].mean(0), target - target[both].mean(0)
     gram = x[both].T @ x[both] + result.config.hp["ridge"] * np.eye(x.shape[1])
-    matrix = np.linalg.solve(gram, x[both].T @ target[both])
+    matrix = np.linalg.solve(gram, x[both].T @ y[both])
     np.testing.assert_allclose(result.parameters["map"]["matrix"], matrix, rtol=1e-3, atol=1e-4)
-    check_scores(result, np.where(new[:, None], x @ matrix, target))
+    check_scores(result, np.where(new[:, None], x @ matrix + target[both].mean(0), target))
 
 
 def check_scores(result: Any, z: Any) -> None:

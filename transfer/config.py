@@ -30,6 +30,22 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Texts(Frozen):
+    """A file with a text per item; `links` is a table from the domain's item ids to this file's, in its column `link`."""
+
+    path: str
+    item: str
+    columns: tuple[str, ...]
+    links: str | None = None
+    link: str | None = None
+
+    @model_validator(mode="after")
+    def _links_come_with_their_column(self) -> Texts:
+        if (self.links is None) != (self.link is None):
+            raise ValueError("give both `links` (a table of ids) and `link` (its column with this file's ids), or neither")
+        return self
+
+
 class Files(Frozen):
     """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
 
@@ -45,6 +61,7 @@ class Files(Frozen):
     encoding: str = "utf-8"
     scale: tuple[float, float] | None = None
     positive: float | None = None
+    texts: tuple[Texts, ...] = ()
 
 
 def _as_files(value: Any) -> Any:
@@ -74,6 +91,7 @@ class FileDomains(Frozen):
     jaccard: float = Field(gt=0, le=1)
     common_raters: int = Field(ge=2)
     core: int = Field(ge=0)
+    text_dim: int = Field(ge=0)
 
 
 class SimulatedDomains(Frozen):
@@ -97,6 +115,7 @@ class SimulatedDomains(Frozen):
     purchase_rate: float = Field(gt=0, lt=1)
     data_seed: int = Field(ge=0)
     core: int = Field(ge=0)
+    text_dim: int = Field(ge=0)
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -105,12 +124,13 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class Split(Frozen):
     """How events are hidden; `seed` draws the split and is independent of the run's seed."""
 
-    name: Literal["cold_start", "ratio", "leave_one_out", "global_time", "files"]
+    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "files"]
     seed: int = Field(ge=0)
     stop: Fraction
     beta: Fraction | None = None
     valid: Fraction | None = None
     test: Fraction | None = None
+    keep: int | None = Field(default=None, ge=0)
     dir: str | None = None
     valid_users: str | None = None
     test_users: str | None = None
@@ -241,7 +261,7 @@ def _hash(value: Any) -> str:
 
 # Keys of the composed configuration that say how a sweep runs, not what a run is.
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
-FILE_PATHS, SPLIT_PATHS = ("path", "items"), ("dir", "valid_users", "test_users")
+FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -292,9 +312,13 @@ def _anchored(config: Config) -> Config:
 
     update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
     if isinstance(config.domain, FileDomains):
-        target = absolute(config.domain.target, FILE_PATHS)
-        source = tuple(absolute(files, FILE_PATHS) for files in config.domain.source)
-        update["domain"] = config.domain.model_copy(update={"target": target, "source": source})
+
+        def of(files: Files) -> Files:
+            texts = tuple(absolute(texts, FILE_PATHS) for texts in files.texts)
+            return absolute(files, FILE_PATHS).model_copy(update={"texts": texts})
+
+        source = tuple(of(files) for files in config.domain.source)
+        update["domain"] = config.domain.model_copy(update={"target": of(config.domain.target), "source": source})
     return config.model_copy(update=update)
 
 

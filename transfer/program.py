@@ -106,6 +106,7 @@ class Needs(NamedTuple):
     tasks: tuple[Literal["rating", "ranking"], ...] = ("rating", "ranking")
     source: bool = False
     shared_users: bool = False
+    texts: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
@@ -116,6 +117,11 @@ def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
 def adam(hp: Hp) -> optax.GradientTransformation:
     """Adam with the traced `hp.learning_rate`."""
     return optax.adam(hp["learning_rate"])
+
+
+def adamw(rate: jax.Array, decay: jax.Array) -> optax.GradientTransformation:
+    """Adam whose weights also shrink by rate · decay per step (Loshchilov & Hutter 2019); both numbers may be traced."""
+    return optax.chain(optax.adam(rate), optax.add_decayed_weights(-rate * decay))
 
 
 def supervised(

@@ -87,6 +87,8 @@ def check_needs(config: Config, world: World, needs: Needs) -> None:
             f"method={name} needs users with training events in both domains, and {config.domain.name} has none; "
             "use a method without that need (transfer --help lists them)"
         )
+    if needs.texts and world.target.text is None:
+        raise TransferError(f"method={name} needs vectors of the items' texts; write domain.text_dim=128")
 
 
 def uses_source(config: Config, world: World) -> bool:

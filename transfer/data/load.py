@@ -14,7 +14,8 @@ from transfer.data.domain import Domain
 from transfer.data.read import read_domain
 from transfer.data.simulate import simulate
 from transfer.data.split import split
-from transfer.data.world import Loaded, build_world
+from transfer.data.text import with_texts
+from transfer.data.world import Loaded, build_world, liked
 
 
 def load_world(config: Config) -> Loaded:
@@ -25,11 +26,16 @@ def load_world(config: Config) -> Loaded:
 @lru_cache(maxsize=4)
 def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
+    if positives and how.name == "few_shot":  # it counts the events that the task will see
+        target = replace(target, events=liked(target.events, target))
     parts = split(target, sources, how, Path(data_dir))
     if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
         own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))
         parts = replace(parts, sources=tuple(own))
-    loaded = build_world(target, sources, parts, positives, domains.core)
+    if domains.text_dim and isinstance(domains, FileDomains):
+        target = with_texts(target, domains.target, Path(data_dir))
+        sources = [with_texts(s, files, Path(data_dir)) for s, files in zip(sources, domains.source, strict=True)]
+    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim)
     loaded.summary["cleaning"] = cleaning
     return loaded
 

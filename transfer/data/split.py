@@ -79,6 +79,22 @@ def _leave_one_out(target: Domain, sources: list[Domain], config: Split, data_di
     return _by_rank(ranked, hides, hides, target, sources, config)
 
 
+def _few_shot(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
+    """New readers: a share β of those with more than `keep` events trains on `keep` of them and is tested on the rest.
+
+    Users and order come from `seed` alone, so that readers and events of keep=1 are among those of keep=3.
+    """
+    if config.keep is None or config.beta is None:
+        raise TransferError("split=few_shot needs split.keep and split.beta; write split.keep=3 split.beta=0.2")
+    ranked = _shuffled(target.events, "few_shot", config.seed)
+    users = target.events["user"].unique().sort()
+    part = dict(zip(users, _random("few_shot users", config.seed).random(len(users)), strict=True))
+    hidden = (pl.col("count") > config.keep) & (pl.col("rank") >= config.keep)
+    draw = pl.col("user").replace_strict(part, return_dtype=pl.Float64)
+    in_test, in_valid = hidden & (draw < config.beta), hidden & (draw >= 1 - (config.valid or 0.0))
+    return _three(ranked, in_test, in_valid, target, sources, config)
+
+
 def _by_rank(
     ranked: pl.DataFrame, n_test: pl.Expr, n_valid: pl.Expr, target: Domain, sources: list[Domain], config: Split
 ) -> Parts:
@@ -86,6 +102,13 @@ def _by_rank(
     from_end = pl.col("count") - pl.col("rank")  # 1 is the last
     in_test = from_end <= n_test
     in_valid = ~in_test & (from_end <= n_test + n_valid)
+    return _three(ranked, in_test, in_valid, target, sources, config)
+
+
+def _three(
+    ranked: pl.DataFrame, in_test: pl.Expr, in_valid: pl.Expr, target: Domain, sources: list[Domain], config: Split
+) -> Parts:
+    """Test, validation and, the rest, training events; all of the sources stays visible."""
     columns = target.events.columns
     train = ranked.filter(~in_test & ~in_valid).select(columns)
     visible = tuple(_with_stop(s.events, s.name, config) for s in sources)
@@ -141,6 +164,7 @@ SPLITS: dict[str, Callable[[Domain, list[Domain], Split, Path], Parts]] = {
     "cold_start": _cold_start,
     "ratio": _ratio,
     "leave_one_out": _leave_one_out,
+    "few_shot": _few_shot,
     "global_time": _global_time,
     "files": _files,
 }

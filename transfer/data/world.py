@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import polars as pl
 
 from transfer.data.domain import Domain
 from transfer.data.split import Parts
+from transfer.data.text import vectors
 from transfer.errors import TransferError
 
 # A chunk of users is scored at once; this bounds its score matrix (users x items) to 16 MiB of float32.
@@ -59,11 +60,15 @@ class Heldout:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Side:
-    """One domain: `train` is all that is visible; `fit` and `stop` divide it for stages that learn this domain alone."""
+    """One domain: `train` is all that is visible; `fit` and `stop` divide it for stages that learn this domain alone.
+
+    `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains.
+    """
 
     train: Interactions
     fit: Interactions
     stop: Heldout
+    text: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -110,8 +115,10 @@ class Loaded:
     fingerprint: str
 
 
-def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: bool, core: int) -> Loaded:
-    """Filter and index the parts; filters and vocabularies come from training events only.
+def build_world(
+    target: Domain, sources: list[Domain], parts: Parts, positives: bool, core: int, text_dim: int = 0
+) -> Loaded:
+    """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
     positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
     smallest number of training events that a user and an item of a domain must keep.
@@ -140,6 +147,13 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
         raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
 
     sides = [_side(events, users, ids) for events, ids in zip([train, *visible], items, strict=True)]
+    if text_dim:
+        told = [
+            ids.to_frame("item").join(d.items, on="item", how="left")
+            for d, ids in zip([target, *sources], items, strict=True)
+        ]
+        texts: Any = vectors([table["text"].to_list() for table in told], text_dim)
+        sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
     index = {"users": users, "items": items[0]}
     coded = {name: _coded(part, **index) for name, part in hidden.items()}
     seen = _coded(train, **index)
@@ -157,13 +171,18 @@ def build_world(target: Domain, sources: list[Domain], parts: Parts, positives: 
     )
 
 
+def liked(events: pl.DataFrame, domain: Domain) -> pl.DataFrame:
+    """The events at or above the domain's `positive` rating; all of them where it or the ratings are unknown."""
+    if domain.positive is None or events.is_empty() or events["rating"].null_count():
+        return events
+    return events.filter(pl.col("rating") >= domain.positive)
+
+
 def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float] | None) -> pl.DataFrame:
     """Keep the positives (rating 1 each), or bring the ratings to the target's scale where both are declared."""
-    rated = part["rating"].null_count() == 0 and len(part) > 0
     if positives:
-        if rated and domain.positive is not None:
-            part = part.filter(pl.col("rating") >= domain.positive)
-        return part.with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
+        return liked(part, domain).with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
+    rated = part["rating"].null_count() == 0 and len(part) > 0
     if not rated and len(part):
         raise TransferError(f"task=rating needs ratings, and {domain.name} has events without one; use task=ranking")
     if domain.scale is None or scale is None or domain.scale == scale:

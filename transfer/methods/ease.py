@@ -1,7 +1,7 @@
 """A linear item-item model in closed form: B = I - P diag(1 / diag P), P = (XᵀX + hp.ridge I)⁻¹, scores = X_u B.
 
 X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
-scaled by hp.source_weight. EASE (Steck 2019).
+scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5. EASE (Steck 2019).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transfer import config
 from transfer.config import Config
 from transfer.data.world import World
 from transfer.models import histories
-from transfer.models.joint import joint_matrix, joint_rows, joint_width
+from transfer.models.joint import joint_matrix, joint_rows, joint_width, source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
 
 NEEDS = Needs(tasks=("ranking",))
@@ -31,13 +31,13 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     histories.check_dense(width, max(width, world.n_users), "method=ease")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        x = joint_matrix(world, both, hp["source_weight"])
+        x = joint_matrix(world, both, source_weights(world, hp))
         inverse = jnp.linalg.inv(x.T @ x + hp["ridge"] * jnp.eye(width))
         items = jnp.arange(world.n_items)
         weights = -inverse[:, : world.n_items] / jnp.diag(inverse)[None, : world.n_items]
         return {"weights": weights.at[items, items].set(0.0)}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        return lambda users: joint_rows(world, both, hp["source_weight"], users) @ done["weights"]["weights"]
+        return lambda users: joint_rows(world, both, source_weights(world, hp), users) @ done["weights"]["weights"]
 
     return Program((Solve("weights", solve),), scores)

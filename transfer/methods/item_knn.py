@@ -15,7 +15,7 @@ from transfer import config
 from transfer.config import Config
 from transfer.data.world import World
 from transfer.models import histories
-from transfer.models.joint import joint_matrix, joint_rows, joint_width
+from transfer.models.joint import joint_matrix, joint_rows, joint_width, source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
 
 NEEDS = Needs(tasks=("ranking",))
@@ -33,7 +33,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     histories.check_dense(max(width, world.n_users), width, "method=item_knn")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        x = joint_matrix(world, both, 1.0)
+        x = joint_matrix(world, both, [1.0] * len(world.sources))
         norm = jnp.sqrt(jnp.sum(x * x, axis=0))
         similarity = (x[:, : world.n_items].T @ x) / (norm[: world.n_items, None] * norm[None, :] + hp["shrinkage"] + 1e-9)
         items = jnp.arange(world.n_items)
@@ -42,6 +42,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return {"similarity": jnp.where(similarity >= least, similarity, 0.0).T}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        return lambda users: joint_rows(world, both, hp["source_weight"], users) @ done["items"]["similarity"]
+        return lambda users: joint_rows(world, both, source_weights(world, hp), users) @ done["items"]["similarity"]
 
     return Program((Solve("items", solve),), scores)
