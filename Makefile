@@ -17,7 +17,7 @@ demo: $(READY) ## set up, run the main job on the simulator, print the compariso
 	$(BIN)/transfer -m $(DEMO)
 
 test: $(READY) ## set up, run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY) ## style and formatting
 	$(BIN)/ruff check .
