@@ -72,7 +72,7 @@ DYING = {
 }
 
 
-@pytest.mark.parametrize("name", DYING)
+@pytest.mark.parametrize("name", ["joblib", "ray", pytest.param("submitit", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_program_whose_worker_dies_is_run_once_more(name: str, tmp_path: Path) -> None:

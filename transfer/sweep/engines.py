@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path, run: 
         return i
 
     left = set(range(len(works)))
+    # loky replaces a worker that has grown, as every compilation makes it do
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
     try:
         for i in Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(numbered)(i) for i in sorted(left)):
             left.discard(i)
