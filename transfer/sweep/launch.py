@@ -33,7 +33,6 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
     def compose(words: list[str]) -> DictConfig:
         return launcher.hydra_context.config_loader.load_sweep_config(launcher.config, words)
 
-    began = time.perf_counter()
     jobs = plan(compose, overrides, first, folder)
     try:
         run_jobs(jobs, folder)
@@ -41,9 +40,7 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
         _say_how_to_go_on(jobs, folder, launcher.config)
         sys.exit(130)
     reporter = Reporter(launcher)
-    returns = [reporter(job) for job in jobs]
-    track.write_json(folder / "sweep.json", {"command": command(launcher.config), "seconds": time.perf_counter() - began})
-    return returns
+    return [reporter(job) for job in jobs]
 
 
 def run_jobs(jobs: list[Job], folder: Path) -> None:
