@@ -99,7 +99,57 @@ class SimulatedDomains(Frozen):
     core: int = Field(ge=0)
 
 
+def _as_names(value: Any) -> Any:
+    """No, one or several names."""
+    if value is None:
+        return ()
+    return tuple(str(name) for name in (value if isinstance(value, list | tuple) else [value]))
+
+
+class ExampleDomains(Frozen):
+    """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts."""
+
+    kind: Literal["examples"]
+    name: str
+    reader: str
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+    target: str
+    features: str
+    words: int = Field(default=1, ge=1)
+    weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
+    standardise: Literal["none", "domain", "source"]
+    strength: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _sources_are_not_the_target(self) -> ExampleDomains:
+        if self.target in self.source or len(set(self.source)) < len(self.source):
+            raise ValueError(
+                f"domain.target={self.target} with domain.source={','.join(self.source)}: name each domain once"
+            )
+        return self
+
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ExampleSplit(Frozen):
+    """What is known of labelled examples; drawn by `seed`, which is independent of the run's seed."""
+
+    name: Literal["examples"]
+    seed: int = Field(ge=0)
+    stop: float = Field(ge=0, lt=1)
+    test: Fraction
+    transductive: bool
+    per_class: int | None = Field(default=None, ge=1)
+    target_labels: int | Literal["all"] = Field(union_mode="left_to_right")
+    valid: Fraction
+
+    @field_validator("target_labels")
+    @classmethod
+    def _one_label_cannot_be_split(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and (value < 0 or value == 1):
+            raise ValueError("give 0 (an unlabelled target), 2 or more per class (some of them select), or all")
+        return value
 
 
 class Split(Frozen):
@@ -127,7 +177,7 @@ class Task(Frozen):
     """What is predicted and how it is scored."""
 
     name: str
-    positives: bool
+    positives: bool = False
     k: tuple[int, ...] = ()
     select: str
     loss: str
@@ -140,8 +190,8 @@ class Model(Frozen):
     """The network or factorisation; `init` is the standard deviation of its initial weights."""
 
     name: str
-    dim: int = Field(ge=1)
-    init: float = Field(gt=0)
+    dim: int = Field(default=1, ge=1)
+    init: float = Field(default=0.1, gt=0)
 
 
 class Method(BaseModel):
@@ -170,8 +220,8 @@ class Train(Frozen):
 class Config(Frozen):
     """One run. Everything is static but `seed` and `hp`, which may differ between replicas of one program."""
 
-    domain: Annotated[FileDomains | SimulatedDomains, Field(discriminator="kind")]
-    split: Split
+    domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
+    split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
     model: Model
     method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
@@ -242,8 +292,8 @@ def _anchored(config: Config) -> Config:
 def describe(error: ValidationError, prefix: str = "") -> str:
     """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are."""
     first, count = error.errors()[0], error.error_count()
-    tags = {"files", "simulated"}
-    key = prefix + ".".join(str(part) for part in first["loc"] if part not in tags)
+    place = [part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] not in ("domain", "split")]  # no tag
+    key = prefix + ".".join(str(part) for part in place)
     message = first["msg"].removeprefix("Value error, ")
     if first["input"] == "???":
         message = f"must be given: write {key}=VALUE"

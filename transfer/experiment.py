@@ -20,13 +20,15 @@ import numpy as np
 from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas
 from transfer.config import Config
+from transfer.data.examples import ExamplesWorld, LoadedExamples
 from transfer.data.load import load_world
-from transfer.data.world import Loaded, World
+from transfer.data.world import Loaded
 from transfer.errors import TransferError
-from transfer.predictor import Predictor
-from transfer.program import Done, Program, Task
+from transfer.evaluate.distance import distances
+from transfer.predictor import LabelPredictor, Predictor, predictor_of
+from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
-from transfer.registry import build_program, build_task, check_settings
+from transfer.registry import build_program, build_task, check_settings, protocol
 from transfer.stages import diverged, parameter_shapes, run_stages, selected
 
 
@@ -37,7 +39,7 @@ class Result:
     config: Config
     facts: dict[str, Any]
     parameters: Done
-    predictor: Predictor
+    predictor: Predictor | LabelPredictor
     folder: Path | None
 
     @property
@@ -84,7 +86,7 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded = load_world(config)
-    task = build_task(config, loaded.world.scale)
+    task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint))
     clock["load"] = time.perf_counter() - began
@@ -101,6 +103,7 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
 
     began, compiling = time.perf_counter(), clock["compile"]
     metrics = evaluate(program, task, loaded.world, done, replicas, run)
+    apart = measure_distances(program, loaded.world, done, replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
@@ -111,12 +114,13 @@ def _run_program(configs: list[Config], folders: list[Path] | None) -> list[Resu
             "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
             **describe_run(each, ids[i], loaded, task, clock, len(configs)),
             "selected": selected(records[i], task),
+            **({"distance": apart[i]} if apart else {}),
         }
         parameters = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), done)
         folder = folders[i] if folders else None
         if folder:
             track.close_run(folder, each, facts, records[i], parameters)
-        results.append(Result(each, facts, parameters, Predictor(loaded, program, parameters, each.hp), folder))
+        results.append(Result(each, facts, parameters, predictor_of(loaded, program, parameters, each.hp), folder))
     return results
 
 
@@ -127,11 +131,11 @@ def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
 
 
 def evaluate(
-    program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler
+    program: Program, task: Task, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
 ) -> list[dict[str, dict[str, float]]]:
     """Metrics of the validation and the test part, from the selected parameters: one {part: {name: value}} per replica."""
 
-    def one(world: World, each: Any) -> dict[str, dict[str, jax.Array]]:
+    def one(world: AnyWorld, each: Any) -> dict[str, dict[str, jax.Array]]:
         done, (_, hp) = each
         parts = {"valid": world.valid, "test": world.test}
         scores = program.scores(world, done, hp)
@@ -141,7 +145,24 @@ def evaluate(
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
 
 
-def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
+def measure_distances(
+    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
+) -> list[dict[str, dict[str, float]]]:
+    """How far apart source and target are before and after the map, per replica; nothing for interactions or no source."""
+    if not isinstance(world, ExamplesWorld) or not world.sources:
+        return []
+
+    def one(world: ExamplesWorld, each: Any) -> dict[str, dict[str, jax.Array]]:
+        done, (_, hp) = each
+        return distances(world, program.features(world, done, hp) if program.features else None)
+
+    values = jax.device_get(run("distance", one, world, (done, replicas)))
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
+
+
+def describe_run(
+    config: Config, run_id: str, loaded: Loaded | LoadedExamples, task: Task, clock: Clock, replicas: int
+) -> dict[str, Any]:
     """What result.json says beside status and metrics: names, protocol, counts, seconds, versions, device, data."""
     device = jax.devices()[0]
     return {
@@ -155,12 +176,8 @@ def describe_run(config: Config, run_id: str, loaded: Loaded, task: Task, clock:
         "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
         "protocol": {
             "split": config.split.model_dump(mode="json", exclude_none=True),
-            "candidates": "all target items but the user's training (in test also validation) items"
-            if not config.task.sampled
-            else f"the hidden items and {config.task.sampled} sampled others per user",
-            "positives": config.task.positives,
-            "core": config.domain.core,
-            "ties": "expected value over a random order of tied items",
+            **protocol(config),
+            **({"core": core} if (core := getattr(config.domain, "core", None)) is not None else {}),
         },
         "world": loaded.summary,
         "fingerprint": loaded.fingerprint,
@@ -182,14 +199,14 @@ def load_run(folder: Path) -> Result:
         raise TransferError(
             f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)"
         )
-    task = build_task(config, loaded.world.scale)
+    task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     shapes: dict[str, Any] = {}
     for stage in program.stages:
         shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, replicas_of([config]))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
-    return Result(config, facts, parameters, Predictor(loaded, program, parameters, config.hp), folder)
+    return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
 
 
 def replicas_of(configs: list[Config]) -> Replicas:

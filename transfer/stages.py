@@ -13,9 +13,8 @@ import jax
 from transfer import checkpoint
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
-from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Done, Fit, Program, Solve, Task
+from transfer.program import AnyWorld, Done, Fit, Program, Solve, Task
 from transfer.progress import Interrupted, Progress, console, interrupted
 from transfer.train import State, fit, solve, start
 
@@ -25,7 +24,7 @@ Records = list[list[dict[str, Any]]]  # per replica, one object per evaluation
 def run_stages(
     program: Program,
     task: Task,
-    world: World,
+    world: AnyWorld,
     replicas: Replicas,
     train: Train,
     run: Compiler,
@@ -61,7 +60,7 @@ def _fit(
     number: int,
     stage: Fit,
     task: Task,
-    world: World,
+    world: AnyWorld,
     done: Done,
     replicas: Replicas,
     train: Train,
@@ -91,7 +90,7 @@ def _fit(
 
 
 def _restore(
-    path: Path, program: Program, world: World, replicas: Replicas, ids: list[str]
+    path: Path, program: Program, world: AnyWorld, replicas: Replicas, ids: list[str]
 ) -> tuple[int, Done, State, Records]:
     """The stage number, earlier parameters, state and records of a checkpoint. TransferError where it is another run's."""
     facts = checkpoint.load_facts(path)
@@ -108,14 +107,14 @@ def _restore(
     return number, tree["done"], tree["state"], facts["records"]
 
 
-def parameter_shapes(stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
+def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
     """Shapes of a stage's parameters with their leading replica axis, without computing them."""
     if isinstance(stage, Fit):
         return _shapes(start, stage, world, done, replicas).params
     return _shapes(solve, stage, world, done, replicas)
 
 
-def _shapes(function: Any, stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
+def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
     def trace(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
         return over_replicas(one, "map")(shared, each)
 
