@@ -44,14 +44,9 @@ class Compiler:
         key = (name, _count(each))
         if key not in self.programs:
             began = time.perf_counter()
-            self.programs[key] = jax.jit(function).lower(shared, each).compile(compiler_options=_options())
+            self.programs[key] = jax.jit(function).lower(shared, each).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
         return self.programs[key](shared, each)
-
-
-def _options() -> dict[str, bool]:
-    """On few CPU cores XLA's concurrent schedule can wait for ever beside factorisations (jaxlib 0.10): not used there."""
-    return {"xla_cpu_enable_concurrency_optimized_scheduler": False} if jax.default_backend() == "cpu" else {}
 
 
 def over_replicas(function: Callable[..., Any], mode: str) -> Callable[..., Any]:

@@ -118,8 +118,8 @@ class Program(NamedTuple):
 class Needs(NamedTuple):
     """What a method asks of the task and the world; checked before anything is compiled.
 
-    same_labels: the sources have the target's classes; target_labels: some target examples are labelled; one_label: an
-    example has one class.
+    same_labels: the sources have the target's classes; target_labels: some target examples are labelled;
+    representation: the model of examples has a body that learns.
     """
 
     tasks: tuple[Literal["rating", "ranking", "classification"], ...] = ("rating", "ranking")
@@ -127,7 +127,7 @@ class Needs(NamedTuple):
     shared_users: bool = False
     same_labels: bool = False
     target_labels: bool = False
-    one_label: bool = False
+    representation: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:

@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 from pydantic import ValidationError
 
@@ -20,7 +21,7 @@ from transfer.config import Config, Method, describe
 from transfer.data.examples import ExamplesWorld
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import AnyWorld, Fit, Needs, Program, Task
+from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, Task
 
 KINDS = ("methods", "models", "tasks")
 INTERACTIONS = ("rating", "ranking")
@@ -57,6 +58,8 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     method = find("methods", config.method.name)
     check_needs(config, world, method.NEEDS)
     model = check_model(config).build(config.model)
+    if method.NEEDS.representation and isinstance(model, Classifier):
+        _check_body(config, world, model)
     program = method.build(config, world, task, model)
     for stage in program.stages:
         if isinstance(stage, Fit) and not stage.heldout(world).n_events:
@@ -65,6 +68,16 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
                 "validation users or events beside the test ones"
             )
     return program
+
+
+def _check_body(config: Config, world: ExamplesWorld, model: Classifier) -> None:
+    """A method that works on the representation would silently do nothing where there is none to learn."""
+    body = jax.eval_shape(lambda key: model.body(key, world.unlabelled.shape[1:]), jax.random.key(0))
+    if not jax.tree.leaves(body):
+        raise TransferError(
+            f"method={config.method.name} works on a representation that learns, and model={config.model.name} has none; "
+            "choose model=mlp or, for images, model=cnn"
+        )
 
 
 def check_model(config: Config) -> ModuleType:
@@ -135,11 +148,6 @@ def _check_labels(config: Config, world: ExamplesWorld, needs: Needs) -> None:
         raise TransferError(
             f"method={name} needs the same classes in source and target, and those of {domain} differ; use "
             f"{_fitting(lambda other: not other.same_labels)}"
-        )
-    if needs.one_label and world.multi_label:
-        raise TransferError(
-            f"method={name} needs one class per example, and those of {domain} have several; use "
-            f"{_fitting(lambda other: not other.one_label)}"
         )
 
 

@@ -75,7 +75,7 @@ def proxy_a_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     strengths = jnp.array(STRENGTHS)
     errors = []
     for (a, b), (c, d) in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
-        inner = [jax.vmap(lambda l2, t=t, v=v: error(parts[t], parts[v], l2))(strengths) for t, v in ((a, b), (b, a))]
+        inner = [jax.lax.map(lambda l2, t=t, v=v: error(parts[t], parts[v], l2), strengths) for t, v in ((a, b), (b, a))]
         best = strengths[jnp.argmin(inner[0] + inner[1])]
         errors.append(error(half(a, b), half(c, d), best))
     return jnp.clip(2 * (1 - errors[0] - errors[1]), 0.0, 2.0)

@@ -30,7 +30,7 @@ def label_metrics(
         return jnp.sum(jnp.where(occurs > 0, values, 0.0)) / jnp.maximum(jnp.sum(occurs), 1.0)
 
     metrics = {
-        "accuracy": jnp.sum(weight * jnp.all(decided == y, axis=1)) / n,
+        "accuracy": jnp.sum(weight * jnp.all(decided == y, axis=1).astype(jnp.float32)) / n,
         "balanced_accuracy": macro(hits / jnp.maximum(true, 1.0)),
         "macro_f1": macro(2 * hits / jnp.maximum(said + true, 1.0)),
         "micro_f1": 2 * jnp.sum(hits) / jnp.maximum(jnp.sum(said + true), 1.0),

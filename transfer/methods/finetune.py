@@ -31,7 +31,9 @@ from transfer.program import (
     target,
 )
 
-NEEDS = Needs(tasks=("rating", "ranking", "classification"), source=True, shared_users=True, target_labels=True)
+NEEDS = Needs(
+    tasks=("rating", "ranking", "classification"), source=True, shared_users=True, target_labels=True, representation=True
+)
 
 
 class Settings(config.Method):

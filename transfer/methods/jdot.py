@@ -16,7 +16,7 @@ from transfer.models.classifiers import squared_distances
 from transfer.models.transport import sinkhorn
 from transfer.program import Classifier, Hp, Needs, Program, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -29,7 +29,7 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         assert few is not None
         mean_s, mean_t = jnp.mean(source.x, axis=0), jnp.mean(target, axis=0)
         count = jnp.sum(few.y, axis=0)
-        weight = jnp.sqrt(count * (jnp.sum(source.y, axis=0) > 0))[:, None]
+        weight = jnp.sqrt(jnp.where(jnp.sum(source.y, axis=0) > 0, count, 0.0))[:, None]
         a = weight * (_class_means(source) - mean_s[None, :])  # [classes, d]
         b = weight * (_class_means(few) - mean_t[None, :])
         # both maps differ from the identity, or are any map at all, in the span of the class means only

@@ -12,7 +12,7 @@ from transfer.data.examples import ExamplesWorld
 from transfer.evaluate.distance import mmd
 from transfer.program import Classifier, Needs, Program, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
