@@ -86,7 +86,7 @@ def mix(
     flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
     foreign = hidden.inputs.domain.ravel()[None, :] != jnp.arange(1, len(world.sources) + 1)[:, None]
     likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
-    return {"shares": mixture(likely * foreign, hidden.weight.ravel())}
+    return {"shares": mixture(jnp.where(foreign, likely, 0.0), hidden.weight.ravel())}
 
 
 def mixed(world: ExamplesWorld, done: Done, each: Each) -> Scores:

@@ -17,9 +17,7 @@ L2 = (0.1, 1.0, 10.0, 100.0)
 # method: its settings, and the numbers among which source validation chooses
 HONEST: dict[str, tuple[list[str], list[list[str]]]] = {
     "source_only": (["method.classifier=svm"], [[f"hp.l2={l2}"] for l2 in L2]),
-    "importance_weighting": (["method.classifier=svm"], [[f"hp.l2={l2}"] for l2 in L2]),
     "coral": ([], [[f"hp.l2={l2}", "hp.shrinkage=1"] for l2 in L2]),
-    "whitening": ([], [[f"hp.l2={l2}", f"hp.shrinkage={s}"] for l2 in L2 for s in (1, 10)]),
     "subspace_alignment": (["method.dim=20", "method.classifier=nn"], [[]]),
     "gfk": (["method.dim=20", "method.classifier=nn"], [[]]),
     "tca": (["method.dim=40", "method.classifier=nn"], [[]]),

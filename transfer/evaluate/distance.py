@@ -63,21 +63,21 @@ def proxy_a_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     both = (both - jnp.mean(both, axis=0)[None, :]) / (jnp.std(both, axis=0)[None, :] + 1e-6)
     both = both / jnp.sqrt(jnp.float32(x.shape[1]))
     is_target = jnp.repeat(jnp.array([0.0, 1.0]), n)[:, None]
-    parts = [(both[f::4], is_target[f::4]) for f in range(4)]
+    xs, ys = (part.reshape(n // 2, 4, -1).swapaxes(0, 1) for part in (both, is_target))  # four folds, rows alternating
 
-    def error(train: tuple[jax.Array, jax.Array], test: tuple[jax.Array, jax.Array], l2: jax.Array) -> jax.Array:
-        fitted = classifiers.fit("ridge", *train, jnp.ones(train[0].shape[0]), l2, multi_label=True)
-        return jnp.mean(jnp.abs((classifiers.logits(fitted, test[0]) > 0).astype(jnp.float32) - test[1]))
+    def error(train: jax.Array, test: jax.Array, l2: jax.Array) -> jax.Array:
+        """Error on the folds `test` after a fit on the folds `train`."""
+        (x, y), (x_test, y_test) = ((xs[f].reshape(-1, xs.shape[2]), ys[f].reshape(-1, 1)) for f in (train, test))
+        fitted = classifiers.fit("ridge", x, y, jnp.ones(x.shape[0]), l2, multi_label=True)
+        return jnp.mean(jnp.abs((classifiers.logits(fitted, x_test) > 0).astype(jnp.float32) - y_test))
 
-    def half(a: int, b: int) -> tuple[jax.Array, jax.Array]:
-        return jnp.concatenate([parts[a][0], parts[b][0]]), jnp.concatenate([parts[a][1], parts[b][1]])
-
-    strengths = jnp.array(STRENGTHS)
-    errors = []
-    for (a, b), (c, d) in (((0, 1), (2, 3)), ((2, 3), (0, 1))):
-        inner = [jax.lax.map(lambda l2, t=t, v=v: error(parts[t], parts[v], l2), strengths) for t, v in ((a, b), (b, a))]
-        best = strengths[jnp.argmin(inner[0] + inner[1])]
-        errors.append(error(half(a, b), half(c, d), best))
+    strengths, inner = jnp.array(STRENGTHS), jnp.array([[0, 1], [1, 0], [2, 3], [3, 2]])
+    tried = jax.lax.map(
+        lambda fold: jax.lax.map(lambda l2: error(fold[:1], fold[1:], l2), strengths), inner
+    )  # loops, for batches of factorisations can wait for ever on few CPU cores (jaxlib 0.10)
+    best = strengths[jnp.argmin(tried[0::2] + tried[1::2], axis=1)]
+    halves = jnp.array([[0, 1], [2, 3]])
+    errors = jax.lax.map(lambda row: error(*row), (halves, halves[::-1], best))
     return jnp.clip(2 * (1 - errors[0] - errors[1]), 0.0, 2.0)
 
 
