@@ -20,11 +20,11 @@ import numpy as np
 from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas
 from transfer.config import Config
-from transfer.data.examples import ExamplesWorld, LoadedExamples
+from transfer.data.examples import ExamplesWorld, Inputs, LoadedExamples
 from transfer.data.load import load_world
 from transfer.data.world import Loaded
 from transfer.errors import TransferError
-from transfer.evaluate.distance import distances
+from transfer.evaluate.distance import distances, samples
 from transfer.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
@@ -148,16 +148,22 @@ def evaluate(
 def measure_distances(
     program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
 ) -> list[dict[str, dict[str, float]]]:
-    """How far apart source and target are before and after the map, per replica; nothing for interactions or no source."""
+    """How far apart source and target are `before` and `after` the map, per replica; none for interactions or no source."""
     if not isinstance(world, ExamplesWorld) or not world.sources:
         return []
+    raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
+    before = distances(*raw)
+    if program.features is None:
+        return [{"before": before}] * len(replicas.keys)
 
-    def one(world: ExamplesWorld, each: Any) -> dict[str, dict[str, jax.Array]]:
+    def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
         done, (_, hp) = each
-        return distances(world, program.features(world, done, hp) if program.features else None)
+        of = program.features(world, done, hp)  # type: ignore[misc]
+        pairs = zip(samples(world), (1, 0), strict=True)
+        return [of(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
 
-    values = jax.device_get(run("distance", one, world, (done, replicas)))
-    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), values) for i in range(len(replicas.keys))]
+    spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
+    return [{"before": before, "after": distances(*(z[i] for z in spaces))} for i in range(len(replicas.keys))]
 
 
 def describe_run(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from transfer.data.examples import ExamplesWorld, Inputs
+from transfer.data.examples import ExamplesWorld
 from transfer.models import classifiers
-from transfer.models.softmax import flat
 
 MOST = 500  # examples of each domain that are compared
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -52,48 +50,47 @@ def coral_distance(x: jax.Array, y: jax.Array) -> jax.Array:
     return total / (4 * x.shape[1] ** 2)
 
 
-def proxy_a_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+def proxy_a_distance(x: np.ndarray, y: np.ndarray) -> float:
     """2 (1 - 2 ε), ε the held-out error of a linear classifier of the domain (Ben-David et al. 2007), within 0 ... 2.
 
     Fixed protocol: rows alternate between two halves; in each half a ridge classifier's strength is chosen among five by
     its error between quarters, fitted on the half and scored on the other. Columns are scaled by both domains' std.
     """
-    n = min(x.shape[0], y.shape[0]) // 4 * 4
-    both = jnp.concatenate([x[:n], y[:n]])
-    both = (both - jnp.mean(both, axis=0)[None, :]) / (jnp.std(both, axis=0)[None, :] + 1e-6)
-    both = both / jnp.sqrt(jnp.float32(x.shape[1]))
-    is_target = jnp.repeat(jnp.array([0.0, 1.0]), n)[:, None]
-    xs, ys = (part.reshape(n // 2, 4, -1).swapaxes(0, 1) for part in (both, is_target))  # four folds, rows alternating
+    n = min(len(x), len(y)) // 4 * 4
+    both = np.concatenate([x[:n], y[:n]]).astype(np.float64)
+    both = (both - both.mean(0)) / (both.std(0) + 1e-6) / np.sqrt(x.shape[1])
+    sign = np.repeat([-1.0, 1.0], n)
+    fold = np.arange(2 * n) % 4
 
-    def error(train: jax.Array, test: jax.Array, l2: jax.Array) -> jax.Array:
-        """Error on the folds `test` after a fit on the folds `train`."""
-        (x, y), (x_test, y_test) = ((xs[f].reshape(-1, xs.shape[2]), ys[f].reshape(-1, 1)) for f in (train, test))
-        fitted = classifiers.fit("ridge", x, y, jnp.ones(x.shape[0]), l2, multi_label=True)
-        return jnp.mean(jnp.abs((classifiers.logits(fitted, x_test) > 0).astype(jnp.float32) - y_test))
+    def error(train: list[int], test: list[int], strength: float) -> float:
+        here, there = np.isin(fold, train), np.isin(fold, test)
+        mean = both[here].mean(0)
+        a = both[here] - mean
+        dual = np.linalg.solve(a @ a.T + strength * len(a) * np.eye(len(a)), sign[here])
+        return float(np.mean(np.sign((both[there] - mean) @ (a.T @ dual)) != sign[there]))
 
-    strengths, inner = jnp.array(STRENGTHS), jnp.array([[0, 1], [1, 0], [2, 3], [3, 2]])
-    tried = jax.lax.map(
-        lambda fold: jax.lax.map(lambda l2: error(fold[:1], fold[1:], l2), strengths), inner
-    )  # loops, for batches of factorisations can wait for ever on few CPU cores (jaxlib 0.10)
-    best = strengths[jnp.argmin(tried[0::2] + tried[1::2], axis=1)]
-    halves = jnp.array([[0, 1], [2, 3]])
-    errors = jax.lax.map(lambda row: error(*row), (halves, halves[::-1], best))
-    return jnp.clip(2 * (1 - errors[0] - errors[1]), 0.0, 2.0)
+    errors = []
+    for half, other in (([0, 1], [2, 3]), ([2, 3], [0, 1])):
+        inner = [error(half[:1], half[1:], s) + error(half[1:], half[:1], s) for s in STRENGTHS]
+        errors.append(error(half, other, STRENGTHS[int(np.argmin(inner))]))
+    return float(np.clip(2 * (1 - sum(errors)), 0, 2))
 
 
-def distances(world: ExamplesWorld, features: Callable[[Inputs], jax.Array] | None) -> dict[str, dict[str, jax.Array]]:
-    """Distance of the first source and the target before and (in the method's features) after the map.
+def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """MMD, CORAL distance and proxy A-distance of two samples [n, d] and [m, d]."""
+    return {
+        "mmd": float(_mmd(source, target)),
+        "coral": float(_coral_distance(source, target)),
+        "proxy_a": proxy_a_distance(source, target),
+    }
 
-    {"before": {"mmd", "coral", "proxy_a"}, "after": {...}}, scalars; at most 500 examples of each, evenly spaced.
-    """
-    source, target = _some(world.sources[0].train.x, MOST), _some(world.unlabelled, MOST)
-    spaces = {"before": (flat(source), flat(target))}
-    if features is not None:
-        spaces["after"] = tuple(  # type: ignore[assignment]
-            features(Inputs(x, jnp.full(x.shape[0], domain))) for x, domain in ((source, 1), (target, 0))
-        )
-    measures = {"mmd": mmd, "coral": coral_distance, "proxy_a": proxy_a_distance}
-    return {space: {name: measure(*pair) for name, measure in measures.items()} for space, pair in spaces.items()}
+
+def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:
+    """At most 500 examples of the first source and of the target, evenly spaced: what distances are measured on."""
+    return _some(world.sources[0].train.x, MOST), _some(world.unlabelled, MOST)
+
+
+_mmd, _coral_distance = jax.jit(mmd), jax.jit(coral_distance)
 
 
 def _some(x: jax.Array, most: int) -> jax.Array:
