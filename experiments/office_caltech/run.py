@@ -18,9 +18,6 @@ L2 = (0.1, 1.0, 10.0, 100.0)
 HONEST: dict[str, tuple[list[str], list[list[str]]]] = {
     "source_only": (["method.classifier=svm"], [[f"hp.l2={l2}"] for l2 in L2]),
     "coral": ([], [[f"hp.l2={l2}", "hp.shrinkage=1"] for l2 in L2]),
-    "subspace_alignment": (["method.dim=20", "method.classifier=nn"], [[]]),
-    "gfk": (["method.dim=20", "method.classifier=nn"], [[]]),
-    "tca": (["method.dim=40", "method.classifier=nn"], [[]]),
     "ot_map": (["method.classifier=svm"], [[f"hp.l2={l2}"] for l2 in L2]),
 }
 # the literature's settings on the whole source, nothing selected

@@ -1,7 +1,9 @@
 """Adaptive batch normalisation: z ↦ (z - μ_d) / σ_d with the moments of each domain d, one network for all.
 
 In training the moments are those of the batch, in prediction those of the domain's unlabelled examples.
-Li, Wang, Shi, Hou, Liu (2018), here on the representation under the head.
+Here on the representation under the head.
+
+Paper: Li, Wang, Shi, Hou, Liu (2018), adaptive batch normalisation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Correlation alignment: recolour the source with the target's covariance, x ↦ (x - μ_s) (C_s + λI)^-½ (C_t + λI)^½ + μ_t.
 
-λ is hp.shrinkage. Sun, Feng, Saenko (2016), "Return of frustratingly easy domain adaptation".
+λ is hp.shrinkage.
+
+Paper: Sun, Feng, Saenko (2016), return of frustratingly easy domain adaptation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Match the covariances of the representations: loss(source) + hp.weight · |C_s - C_t|²_F / 4d².
 
-Sun, Saenko (2016), "Deep CORAL: correlation alignment for deep domain adaptation".
+Paper: Sun, Saenko (2016), Deep CORAL.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
 scaled by hp.source_weight. EASE (Steck 2019).
+
+Paper: Steck (2019).
 """
 
 from __future__ import annotations

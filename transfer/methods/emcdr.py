@@ -1,7 +1,9 @@
 """Factorise each domain, then learn a map f of user factors on the shared users: min Σ_u |f(z_u^source) - z_u^target|².
 
 f is linear (ridge, hp.ridge, closed form) or a perceptron (method.map=mlp). Users without target events are scored with
-f(z^source), the others with their own z^target. EMCDR (Man, Shen, Jin, Cheng 2017), here with biases mapped too.
+f(z^source), the others with their own z^target. Here biases are mapped too.
+
+Paper: Man, Shen, Jin, Cheng (2017).
 """
 
 from __future__ import annotations

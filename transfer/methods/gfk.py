@@ -1,7 +1,9 @@
 """Geodesic flow kernel: ⟨x, x'⟩ averaged over all subspaces between the source's and the target's, xᵀ G x', G = R Rᵀ.
 
 With P_sᵀ P_t = U cos(Θ) Vᵀ the path from P_s to P_t is Φ(t) = P_s U cos(tΘ) - Q sin(tΘ), and G = ∫₀¹ Φ(t) Φ(t)ᵀ dt has a
-closed form in the angles Θ; z = (x - μ_d) R. Gong, Shi, Sha, Grauman (2012).
+closed form in the angles Θ; z = (x - μ_d) R.
+
+Paper: Gong, Shi, Sha, Grauman (2012), geodesic flow kernel.
 """
 
 from __future__ import annotations

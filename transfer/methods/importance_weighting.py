@@ -2,7 +2,9 @@
 
 method.ratio=discriminator: w = n_s/n_t · P(target | x) / P(source | x) of a logistic regression (hp.ratio_l2).
 kliep: w(x) = Σ_j α_j k(x, x_j) ≥ 0 on at most 200 target examples, max Σ_targets log w(x) with mean w = 1 on the source.
-w is clipped at hp.clip and has mean 1. Shimodaira (2000); Bickel et al. (2009); KLIEP by Sugiyama et al. (2008).
+w is clipped at hp.clip and has mean 1.
+
+Paper: Shimodaira (2000); Bickel, Brückner, Scheffer (2009); KLIEP: Sugiyama et al. (2008).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Transport labels too: min_f Σ_ij γ_ij [hp.distance |z_i - z_j|² / d + loss(y_i, f(x_j))] + loss(source).
 
 γ is the transport plan between the batches for that same cost, found by Sinkhorn with hp.entropy and held fixed in the
-gradient. Courty, Flamary, Habrard, Rakotomamonjy (2017); with networks Damodaran et al. (2018).
+gradient.
+
+Paper: Courty, Flamary, Habrard, Rakotomamonjy (2017); with networks Damodaran et al. (2018).
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Match representation and prediction jointly: loss(source) + hp.weight · MMD² with the kernel k(z, z') · k(p, p').
 
-p = softmax of the logits. Joint adaptation network (Long, Zhu, Wang, Jordan 2017).
+p = softmax of the logits.
+
+Paper: Long, Zhu, Wang, Jordan (2017), joint adaptation networks.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """A linear map A from source to target between the means of each class: min_A Σ_c n_c |A m_c^s - m_c^t|² + λ |A - I|²_F.
 
 method.map=ridge keeps A near the identity (λ = hp.ridge; 0 is least squares), procrustes makes it orthogonal:
-A = V Uᵀ from the SVD of Σ_c n_c m_c^s m_c^tᵀ = U S Vᵀ (Schönemann 1966). Needs labelled target examples: n_c counts them.
+A = V Uᵀ from the SVD of Σ_c n_c m_c^s m_c^tᵀ = U S Vᵀ. Needs labelled target examples: n_c counts them.
+
+Paper: Schönemann (1966), orthogonal Procrustes.
 """
 
 from __future__ import annotations

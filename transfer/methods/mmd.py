@@ -1,7 +1,8 @@
 """Match the representations' distributions: loss(source) + hp.weight · MMD²(z_s, z_t), a sum of Gaussian kernels.
 
 MMD² = mean k(z_s, z_s') + mean k(z_t, z_t') - 2 mean k(z_s, z_t); bandwidths are ¼ ... 4 times the median squared distance.
-Deep adaptation network (Long, Cao, Wang, Jordan 2015); multi-kernel MMD of Gretton et al. (2012).
+
+Paper: Long, Cao, Wang, Jordan (2015), deep adaptation networks; Gretton et al. (2012).
 """
 
 from __future__ import annotations

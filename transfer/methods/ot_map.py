@@ -2,7 +2,8 @@
 
 γ = argmin ⟨γ, M⟩ + hp.entropy Σ γ log γ + hp.group Σ_j Σ_c |γ_{c,j}|^½: each target example takes from one class of the
 source, where labels exist, by majorisation. Unseen source examples move as their nearest neighbour does.
-Courty, Flamary, Tuia, Rakotomamonjy (2017); out of sample as in Ferradans et al. (2014).
+
+Paper: Courty, Flamary, Tuia, Rakotomamonjy (2017); out of sample Ferradans et al. (2014).
 """
 
 from __future__ import annotations

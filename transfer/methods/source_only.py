@@ -1,7 +1,9 @@
 """No adaptation: the classifier learnt on the labelled source, W = argmin Σ_s loss(W x, y), applied to the target as it is.
 
 Labelled target examples, where there are some, join with weight hp.target_weight ("ALL" and "WEIGHTED" of Daumé III 2007).
-method.classifier=model trains the model by gradient, the others are convex. Daumé III (2007), baselines.
+method.classifier=model trains the model by gradient, the others are convex.
+
+Paper: Daumé III (2007), baselines.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Align the source's principal directions with the target's: z_s = (x - μ_s) P_s (P_sᵀ P_t), z_t = (x - μ_t) P_t.
 
-M = P_sᵀ P_t minimises |P_s M - P_t|²; method.dim directions. Fernando, Habrard, Sebban, Tuytelaars (2013).
+M = P_sᵀ P_t minimises |P_s M - P_t|²; method.dim directions.
+
+Paper: Fernando, Habrard, Sebban, Tuytelaars (2013).
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """Transfer component analysis: directions W in a kernel space that keep variance and lose the difference of the means.
 
 max tr(Wᵀ K H K W) subject to Wᵀ (K L K + μ I) W = I; L = e eᵀ, e = 1/n_s on the source and -1/n_t on the target, so that
-tr(Wᵀ K L K W) is the MMD; z = k(x, X) W / |k(x, X) W|. μ is hp.mu. Pan, Tsang, Kwok, Yang (2011).
+tr(Wᵀ K L K W) is the MMD; z = k(x, X) W / |k(x, X) W|. μ is hp.mu.
+
+Paper: Pan, Tsang, Kwok, Yang (2011), transfer component analysis.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Both domains to the same first two moments: x ↦ (x - μ_d) (C_d + λI)^-½ with each domain's own μ_d and C_d.
 
-λ is hp.shrinkage: 0 whitens, large values only centre and scale. The normalising half of Sun, Feng, Saenko (2016).
+λ is hp.shrinkage: 0 whitens, large values only centre and scale.
+
+Paper: Sun, Feng, Saenko (2016), the normalising half.
 """
 
 from __future__ import annotations
