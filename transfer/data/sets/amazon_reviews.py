@@ -33,4 +33,5 @@ def read(name: str, features: str, data_dir: Path) -> Raw:
         parts.append(load_svmlight_file(str(path), n_features=WORDS, zero_based=True))
     counts = sparse.vstack([x for x, _ in parts]).tocsr()
     hidden = np.repeat([False, True], [x.shape[0] for x, _ in parts])
-    return Raw(name, one_hot(np.concatenate([y for _, y in parts]), 2), CLASSES, hidden, counts=counts)
+    y = np.concatenate([y for _, y in parts])
+    return Raw(name, one_hot(np.where(y == -1, 0, y), 2), CLASSES, hidden, counts=counts)  # negative is -1 in the files

@@ -23,6 +23,6 @@ def read(name: str, features: str, data_dir: Path) -> Raw:
             x, y = np.asarray(file[f"X{part}"], np.float32), np.asarray(file[f"Y{part}"]).ravel()
     except (OSError, KeyError) as error:
         raise TransferError(f"{path}: not a MATLAB 7.3 file with X{part} and Y{part} ({error})") from None
-    images = x.reshape(-1, 16, 16, 1).swapaxes(1, 2)  # MATLAB stores columns first
+    images = x.reshape(-1, 16, 16, 1)
     # the file's labels run from 1 (the digit 0) to 10
     return Raw(name, one_hot(y - 1, 10), tuple("0123456789"), np.zeros(len(y), bool), arrays=images)
