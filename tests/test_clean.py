@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transfer.config import FileDomains, Files
 from transfer.data import near_duplicates
 from transfer.data.clean import clean
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.near_duplicates import editions, mirrors
 from transfer.data.read import read_domain
+from transfer.domains import FileDomains, Files
 from transfer.errors import TransferError
 
 Row = tuple[str, str, float | None, int | None]
