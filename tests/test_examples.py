@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
+from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,8 @@ from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
 from transfer.experiment import load_run, replicas_of, run_batch
 from transfer.registry import build_program, build_task, check_settings, find, names
+from transfer.report.compare import compare
+from transfer.report.runs import read_runs
 from transfer.stages import Job, run_stages
 
 METHODS = [name for name in names("methods") if "classification" in find("methods", name).NEEDS.tasks]
@@ -252,6 +256,31 @@ def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path:
     assert set(again.classify(x)) <= {"negative", "positive"}
     with pytest.raises(TransferError, match="inputs of shape"):
         again.probabilities(x[:, :3])
+
+
+def test_a_sweep_compares_methods_example_by_example(command: Command, tmp_path: Path) -> None:
+    """Rows name the test examples of every split; the page counts examples, not users; stages are shared as elsewhere."""
+    quick = ["train.epochs=2", "train.evaluate_every=1", "train.batch_size=32"]
+    words = ["domain=digits_shift", "split=few_labels", "method=target_only,finetune", "model=mlp", "model.dim=4", *quick]
+    said = command("-m", *words, "split.seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert said.code == 0, said.err
+    folders = [tmp_path / "sweep" / str(number) for number in range(4)]
+    tables = [pl.read_parquet(place / "per_user.parquet") for place in folders]
+    for place, table in zip(folders, tables, strict=True):
+        facts = json.loads((place / "result.json").read_text())
+        assert facts["world"]["target"]["test"] == len(table) == table["user"].n_unique()
+        assert table["accuracy"].mean() == pytest.approx(facts["metrics"]["test"]["accuracy"], abs=1e-6)
+        assert table["log_loss"].mean() == pytest.approx(facts["metrics"]["test"]["log_loss"], rel=1e-4)
+    assert tables[0]["user"].equals(tables[2]["user"]), "both methods are tested on the same examples"
+    assert not tables[0]["user"].equals(tables[1]["user"]), "another split tests others"
+    found = compare(read_runs(tmp_path / "sweep"))[0]
+    gap = found.gap("finetune")
+    assert gap
+    assert (gap.basis, gap.size, gap.group) == ("examples", len(tables[0]) + len(tables[1]), "all")
+    page = (tmp_path / "sweep" / "index.html").read_text()
+    assert "examples × splits" in page
+    assert "seen unlabelled" in page
+    assert "cold users" not in page
 
 
 def test_planted_digits_differ_by_the_shift_alone() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
+from transfer.data.examples import Examples, hidden
 from transfer.evaluate.labels import auc, label_metrics
+from transfer.tasks import classification
 
 
 def case(multi: bool, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,3 +83,22 @@ def test_a_sure_and_wrong_classifier_is_told_from_a_modest_one() -> None:
     assert float(wrong["calibration_error"]) == pytest.approx(1.0, abs=1e-3)
     modest = label_metrics(jnp.zeros((4, 2)), y, jnp.ones(4), False)
     assert float(modest["calibration_error"]) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_values_by_example_are_those_behind_the_metrics(multi: bool) -> None:
+    """1,501 examples lie in two chunks with a padded row, which has no value of its own and moves no mean."""
+    rng = np.random.default_rng(1)
+    n, classes = 1501, 3
+    logits = rng.normal(size=(n, classes)).astype(np.float32)
+    y = (rng.random((n, classes)) < 0.4).astype(np.float32) if multi else np.eye(3, dtype=np.float32)[np.arange(n) % 3]
+    part = hidden([(0, Examples(logits, y, multi))], multi)  # type: ignore[arg-type]
+    assert part.weight.size == n + 1
+    means, rows = jax.jit(lambda part: classification.examine(lambda inputs: inputs.x, part))(part)
+    whole = jax.jit(lambda part: classification.evaluate(lambda inputs: inputs.x, part, full=True))(part)
+    assert means == whole
+    said = logits > 0 if multi else np.eye(3)[logits.argmax(1)]
+    np.testing.assert_array_equal(rows["accuracy"], (said == y).all(1))
+    p = 1 / (1 + np.exp(-logits)) if multi else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    right = np.where(y == 1, p, 1 - p) if multi else p[y == 1][:, None]
+    np.testing.assert_allclose(rows["log_loss"], -np.log(right).mean(1), rtol=1e-4)
