@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.api import compose
+from transfer.compiler import Compiler
 from transfer.data.examples import ExamplesWorld, Rows, build_examples
 from transfer.experiment import replicas_of
 from transfer.program import Done, Program, Solve, stream
 from transfer.registry import build_program, build_task, check_settings
+from transfer.stages import Job, run_stages
 
 NONE = np.zeros(0, np.int64)
 
@@ -51,3 +53,17 @@ def solved(method: str, world: ExamplesWorld, *overrides: str) -> tuple[Program,
         assert isinstance(stage, Solve)
         done[stage.name] = jax.jit(stage.solve)(world, done, hp, stream(key, stage.name))
     return program, jax.tree.map(jnp.asarray, done)
+
+
+def fitted(method: str, world: ExamplesWorld, replicas: list[tuple[str, ...]]) -> tuple[Program, list[Done]]:
+    """A method's network (mlp) on a world, for replicas that differ in numbers: the program and parameters of each."""
+    budget = ("train.epochs=60", "train.evaluate_every=60", "train.batch_size=64", "train.progress=false", "model.dim=8")
+    words = ("domain=digits_shift", f"method={method}", "model=mlp", "hp.learning_rate=0.01", *budget)
+    configs = [check_settings(compose([*words, *numbers])) for numbers in replicas]
+    task = build_task(configs[0], world)
+    program = build_program(configs[0], world, task)
+    run = Compiler("map", {}, {})
+    ids = [str(i) for i in range(len(configs))]
+    seeds = [each.seed for each in configs]
+    done, _ = run_stages(program, Job(task, world, "", replicas_of(configs), ids, seeds, configs[0].train, run))
+    return program, [jax.tree.map(lambda leaf, i=i: leaf[i], done) for i in range(len(configs))]

@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from labelled import shifted_world, solved
+from labelled import fitted, shifted_world, solved
 from scipy import linalg, optimize
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from transfer.adapt import mixture
+from transfer.data.examples import Inputs
 from transfer.evaluate import distance
 from transfer.methods import gfk, importance_weighting
 from transfer.models import classifiers
@@ -214,6 +215,41 @@ def accuracy(world: Any, program: Any, done: Any) -> float:
 
 
 def _inputs(x: jax.Array, domain: int) -> Any:
-    from transfer.data.examples import Inputs
-
     return Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))
+
+
+def trained(method: str, *overrides: str, shift: float = 3.0) -> tuple[Any, Any, list[Any]]:
+    """A network on the shifted world, with hp.weight=0 and with what is given: world, program, parameters of both."""
+    world = shifted_world(shift=shift)
+    return world, *fitted(method, world, [("hp.weight=0",), overrides])
+
+
+@pytest.mark.parametrize(
+    ("method", "weight", "measure"),
+    [("deep_coral", "30", "coral"), ("mmd", "5", "mmd"), ("jmmd", "5", "mmd"), ("jdot", "3", "mmd")],
+)
+def test_a_penalty_brings_the_representations_together_and_weight_zero_does_not(
+    method: str, weight: str, measure: str
+) -> None:
+    world, program, (free, held) = trained(method, f"hp.weight={weight}")
+    apart = []
+    for done in (free, held):
+        of = program.features(world, done, {})
+        z = [of(_inputs(x, domain)) for x, domain in ((world.sources[0].train.x, 1), (world.unlabelled, 0))]
+        spread = np.std(np.concatenate(z), axis=0).mean() + 1e-6  # not by shrinking everything
+        apart.append(distance.distances(*(np.asarray(part) / spread for part in z))[measure])
+    assert apart[1] < 0.6 * apart[0], (method, apart)
+    assert accuracy(world, program, held) > accuracy(world, program, free) - 0.05
+
+
+def test_adaptive_normalisation_gives_each_domain_its_own_moments() -> None:
+    world, program, (done, _) = trained("adabn")
+    of = program.features(world, done, {})
+    for x, domain in ((world.sources[0].train.x, 1), (world.unlabelled, 0)):
+        z = np.asarray(of(_inputs(x, domain)))
+        alive = z.std(0) > 0.1
+        assert alive.any()
+        np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)
+        np.testing.assert_allclose(z[:, alive].std(0), 1, atol=1e-2)
+    plain_world, plain, (alone, _) = trained("source_only", "hp.weight=0")
+    assert accuracy(world, program, done) > accuracy(plain_world, plain, alone) + 0.1

@@ -11,7 +11,7 @@ import polars as pl
 from transfer.api import compose
 from transfer.experiment import run_batch
 
-L2 = (1e-4, 1e-3)
+L2 = (1e-6, 1e-5, 1e-4)
 
 
 def main(data_dir: str, seeds: int = 3) -> None:

@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from sklearn.svm import LinearSVC
 
 from transfer.api import compose
+from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.data.load import load_world
 from transfer.experiment import run_batch
@@ -29,21 +31,27 @@ def main(data_dir: str) -> None:
         ["domain=office_caltech", f"data_dir={data_dir}", f"domain.source={s}", f"domain.target={t}", "split.stop=0"]
         for s, t in permutations(DOMAINS, 2)
     ]
-    batches = [[compose([*pair, "method=coral", f"hp.shrinkage={v}", f"hp.l2={L2}"]) for v in VALUES] for pair in pairs]
-    worlds = [load_world(batch[0]).world for batch in batches]
     seconds: dict[str, float] = {}
-    found = {}
-    for label, run in (
-        ("ours, with compilation and distances", lambda i: [r.metrics["test"]["accuracy"] for r in run_batch(batches[i])]),
-        ("ours, compiled before", lambda i: [r.metrics["test"]["accuracy"] for r in run_batch(batches[i])]),
-        ("NumPy and scikit-learn", lambda i: peer(worlds[i], keep=False)),
-        ("the same, eigenvectors kept", lambda i: peer(worlds[i], keep=True)),
-    ):
-        began = time.perf_counter()
-        found[label] = [run(i) for i in range(len(pairs))]
-        seconds[label] = time.perf_counter() - began
-        accuracy = 100 * float(np.mean(found[label]))
-        print(f"{label:40} {seconds[label]:7.1f} s   mean accuracy over pairs and values {accuracy:.2f}", flush=True)
+    found: dict[str, list[list[float]]] = {}
+    for pair in pairs:
+        batch = [compose([*pair, "method=coral", f"hp.shrinkage={v}", f"hp.l2={L2}"]) for v in VALUES]
+        world: Any = load_world(batch[0]).world
+        for label, run in (
+            ("ours, compilation and distances included", lambda batch=batch: ours(batch)),
+            ("ours, compiled before", lambda batch=batch: ours(batch)),
+            ("NumPy and scikit-learn", lambda world=world: peer(world, keep=False)),
+            ("the same, eigenvectors kept", lambda world=world: peer(world, keep=True)),
+        ):
+            began = time.perf_counter()
+            found.setdefault(label, []).append(run())
+            seconds[label] = seconds.get(label, 0.0) + time.perf_counter() - began
+        print(pair[2:4], {label: round(value, 1) for label, value in seconds.items()}, flush=True)
+    for label, value in seconds.items():
+        print(f"{label:42} {value:7.1f} s   mean accuracy over pairs and values {100 * np.mean(found[label]):.2f}")
+
+
+def ours(batch: list[Config]) -> list[float]:
+    return [result.metrics["test"]["accuracy"] for result in run_batch(batch)]
 
 
 def peer(world: ExamplesWorld, keep: bool) -> list[float]:
