@@ -72,7 +72,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
     if drawn:
         groups = [
             (
-                "Quality, gain from the source by group of users, and cost",
+                "Quality, gain from the source" + (" by group of users" if found.unit == "users" else "") + ", and cost",
                 [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
             ),
             ("Learning curves", figures.learning_curves(found)),
