@@ -104,5 +104,5 @@ def method_lines() -> str:
         needs = module.NEEDS
         wants = "shared users" if needs.shared_users else "texts" if needs.texts else "a source" if needs.source else "-"
         summary = (module.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<12} {'/'.join(needs.tasks):<15} needs {wants:<13} {summary}")
+        lines.append(f"  {name:<20} {'/'.join(needs.tasks):<29} needs {wants:<13} {summary}")
     return "\n".join(lines)
