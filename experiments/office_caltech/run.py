@@ -32,8 +32,12 @@ PUBLISHED: dict[str, list[str]] = {
 
 
 def main(data_dir: str, seeds: int = 3) -> None:
-    rows = []
+    place = Path(__file__).with_name("results.csv")
+    rows = pl.read_csv(place).to_dicts() if place.exists() else []  # pairs that are there are not run again
+    have = {(row["source"], row["target"]) for row in rows}
     for source, target in permutations(DOMAINS, 2):
+        if (source, target) in have:
+            continue
         base = ["domain=office_caltech", f"data_dir={data_dir}", f"domain.source={source}", f"domain.target={target}"]
         base.append("train.progress=false")
         pair = {"source": source, "target": target}
@@ -47,7 +51,7 @@ def main(data_dir: str, seeds: int = 3) -> None:
                 best = max(results, key=lambda result: result.objective)
                 rows.append({**pair, "protocol": "honest", "method": name, "seed": seed, **figures(best.metrics["test"])})
         print(source, target, flush=True)
-        pl.DataFrame(rows).write_csv(Path(__file__).with_name("results.csv"))
+        pl.DataFrame(rows).write_csv(place)
     table = pl.DataFrame(rows).group_by("protocol", "method", "seed").agg(pl.col("accuracy").mean())
     for (protocol, method), part in sorted(table.group_by("protocol", "method")):
         values = 100 * part["accuracy"].to_numpy()
