@@ -85,3 +85,10 @@ def test_constraints_pin_every_direct_dependency_once(python: str) -> None:
         wanted = Requirement(line)
         version = pins[canonicalize_name(wanted.name)].removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), f"{line} is pinned to {version}"
+
+
+def test_xla_gets_enough_threads_not_to_wait_for_itself() -> None:
+    code = "import os, transfer; print(os.environ['NPROC'])"
+    environment = {key: value for key, value in os.environ.items() if key != "NPROC"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert int(done.stdout) >= 8
