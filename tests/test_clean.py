@@ -32,6 +32,7 @@ def config(**changes: Any) -> FileDomains:
         "jaccard": 0.6,
         "common_raters": 2,
         "core": 0,
+        "text_dim": 0,
         "same_users": True,
     }
     return FileDomains.model_validate(values | changes)
