@@ -104,7 +104,7 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
     for name, words in {"tiny": TINY, "amazon_movies_books": [*REAL, f"data_dir={arguments.data_dir}"]}.items():
         config = check_settings(compose(words))
         world = load_world(config).world
-        task = build_task(config, world.scale)
+        task = build_task(config, world)
         stage: Any = build_program(config, world, task).stages[0]
         length, total = plan(stage, world, config.train)
         block = make_block(stage, task, config.train.patience, total, length)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from transfer.errors import TransferError
 from transfer.experiment import load_run
-from transfer.predictor import Recommendation
+from transfer.predictor import Predictor, Recommendation
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
 
@@ -35,6 +35,8 @@ def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) 
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise TransferError(f"--out {out}: give a name that ends in .csv or .parquet")
     predictor = load_run(run_dir).predictor
+    if not isinstance(predictor, Predictor):
+        raise TransferError(f"{run_dir} classifies examples and has no readers to recommend to")
     lists = predictor.recommend(users or predictor.loaded.users, k)
     if out is None:
         _print(lists)

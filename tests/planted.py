@@ -13,10 +13,11 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from transfer.api import compose
-from transfer.config import Config, SimulatedDomains
+from transfer.config import Config
 from transfer.data.load import load_world
 from transfer.data.simulate import simulate
 from transfer.data.world import Loaded
+from transfer.domains import SimulatedDomains
 from transfer.experiment import Result, run_batch
 
 DEFAULTS = Path(__file__).parents[1] / "conf" / "domain" / "simulated.yaml"

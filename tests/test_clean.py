@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transfer.config import FileDomains, Files
 from transfer.data import near_duplicates
 from transfer.data.clean import clean
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.near_duplicates import editions, mirrors
 from transfer.data.read import read_domain
+from transfer.domains import FileDomains, Files
 from transfer.errors import TransferError
 
 Row = tuple[str, str, float | None, int | None]
@@ -32,6 +32,7 @@ def config(**changes: Any) -> FileDomains:
         "jaccard": 0.6,
         "common_raters": 2,
         "core": 0,
+        "text_dim": 0,
         "same_users": True,
     }
     return FileDomains.model_validate(values | changes)

@@ -129,7 +129,7 @@ def test_kernel_map_learns_which_source_speaks_of_the_target() -> None:
     shuffled = np.random.default_rng(0).permutation(np.asarray(noise.train.items))
     noise = replace(noise, train=replace(noise.train, items=jnp.asarray(shuffled)))
     world = replace(loaded.world, sources=(told, noise))
-    stage: Any = build_program(config, world, build_task(config, world.scale)).stages[0]
+    stage: Any = build_program(config, world, build_task(config, world)).stages[0]
     params = stage.init(world, {}, stream(jax.random.key(0), "init"))
     hp = {name: jnp.float32(value) for name, value in config.hp.items()}
     data = stage.batch(world, {}, jax.random.key(0))

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from transfer.config import FileDomains, Files
 from transfer.data.domain import EVENTS
 from transfer.data.read import read_domain
+from transfer.domains import FileDomains, Files
 from transfer.errors import TransferError
 
 CONF = Path(__file__).parents[1] / "conf"

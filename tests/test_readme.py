@@ -54,6 +54,14 @@ def test_the_notebook_example_runs() -> None:
     assert len(lists[space["user"]]) == 5
 
 
+def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:
+    from transfer.help import method_table
+
+    opening, closing = "<!-- methods: made by transfer.help.method_table -->\n", "\n<!-- /methods -->"
+    table = README.partition(opening)[2].partition(closing)[0]
+    assert table == method_table(), "write what `python -c 'from transfer.help import *; print(method_table())'` prints"
+
+
 def test_the_readme_names_every_method_domain_task_and_split() -> None:
     from transfer.api import config_folder
 

@@ -13,9 +13,9 @@ from omegaconf import OmegaConf
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from transfer.config import SimulatedDomains
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.simulate import Truth, membership, simulate, traits
+from transfer.domains import SimulatedDomains
 from transfer.errors import TransferError
 
 DEFAULTS = Path(__file__).parents[1] / "conf" / "domain" / "simulated.yaml"

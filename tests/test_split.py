@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from transfer.config import Split
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.split import Parts, split
+from transfer.domains import Split
 from transfer.errors import TransferError
 
 Event = tuple[str, str]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache, partial
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -43,11 +44,11 @@ def settings_of(name: str) -> Settings:
 
 def ranking_task(**changes: Any) -> Task:
     values = {"k": KS, "select": "ndcg@10", "loss": "bpr", "negatives": 3, **changes}
-    return ranking.build(settings_of("ranking").model_copy(update=values), SCALE)
+    return ranking.build(settings_of("ranking").model_copy(update=values), SimpleNamespace(scale=SCALE))
 
 
 def rating_task(**changes: Any) -> Task:
-    return rating.build(settings_of("rating").model_copy(update=changes), SCALE)
+    return rating.build(settings_of("rating").model_copy(update=changes), SimpleNamespace(scale=SCALE))
 
 
 def histories(random: Random) -> list[set[int]]:

@@ -12,11 +12,11 @@ from planted import RANKING
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from transfer.api import compose
-from transfer.config import Files, Split, Texts
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.load import load_world
 from transfer.data.split import split
 from transfer.data.text import vectors, with_texts
+from transfer.domains import Files, Split, Texts
 from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
 

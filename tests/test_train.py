@@ -23,7 +23,7 @@ from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
 from transfer.program import Fit, Program, Solve, Task, stream
 from transfer.registry import check_settings
-from transfer.stages import run_stages
+from transfer.stages import Job, run_stages
 
 MODES = ("map", "vmap", "loop")
 GOAL, PER_EPOCH = 10.0, 3  # of the toy: where its loss leads, and how many steps make an epoch
@@ -85,7 +85,9 @@ def fit_toys(
     program = Program(stages or (toy_stage(),), scores=lambda world, done, hp: None)  # type: ignore[arg-type,return-value]
     run = Compiler(mode, {}, {})
     ids = [str(i) for i in range(len(toys))]
-    done, records = run_stages(program, TOY_TASK, jnp.float32(1), Replicas(keys, hp), train, run, ids=ids)  # type: ignore[arg-type]
+    seeds = [toy.seed for toy in toys]
+    job = Job(TOY_TASK, jnp.float32(1), "", Replicas(keys, hp), ids, seeds, train, run)
+    done, records = run_stages(program, job)
     return jax.device_get(done), records
 
 

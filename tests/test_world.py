@@ -14,10 +14,10 @@ import pytest
 from conftest import small_world
 
 import transfer.data.world as world_module
-from transfer.config import Split
 from transfer.data.domain import EVENTS, Domain
 from transfer.data.split import Parts, split
 from transfer.data.world import Heldout, Interactions, Loaded, build_world
+from transfer.domains import Split
 from transfer.errors import TransferError
 
 Triple = tuple[str, str, float]

@@ -18,136 +18,17 @@ from pydantic import (
     SerializeAsAny,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
+from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
 from transfer.errors import TransferError
-
-
-class Frozen(BaseModel):
-    """Base of every schema: unknown keys are errors, values never change after validation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Texts(Frozen):
-    """A file with a text per item; `links` is a table from the domain's item ids to this file's, in its column `link`."""
-
-    path: str
-    item: str
-    columns: tuple[str, ...]
-    links: str | None = None
-    link: str | None = None
-
-    @model_validator(mode="after")
-    def _links_come_with_their_column(self) -> Texts:
-        if (self.links is None) != (self.link is None):
-            raise ValueError("give both `links` (a table of ids) and `link` (its column with this file's ids), or neither")
-        return self
-
-
-class Files(Frozen):
-    """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
-
-    path: str
-    name: str = ""
-    items: str | None = None
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    time: str | None = None
-    title: str | None = None
-    separator: str | None = None
-    encoding: str = "utf-8"
-    scale: tuple[float, float] | None = None
-    positive: float | None = None
-    texts: tuple[Texts, ...] = ()
-
-
-def _as_files(value: Any) -> Any:
-    if value == "???":
-        raise ValueError("must be given: a file, such as books.inter, or {path: books.csv, user: reader, item: isbn}")
-    return {"path": value} if isinstance(value, str) else value
-
-
-def _as_list(value: Any) -> Any:
-    if value is None:
-        return ()
-    return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
-
-
-class FileDomains(Frozen):
-    """A world read from files: one target, any number of sources, and how the faults of real data are handled."""
-
-    kind: Literal["files"]
-    name: str
-    target: Annotated[Files, BeforeValidator(_as_files)]
-    source: Annotated[tuple[Files, ...], BeforeValidator(_as_list)]
-    global_ids: bool
-    same_users: bool
-    duplicates: Literal["last", "mean", "max", "error"]
-    mirrored: Literal["keep", "drop", "error"]
-    near_duplicates: Literal["merge", "report"]
-    jaccard: float = Field(gt=0, le=1)
-    common_raters: int = Field(ge=2)
-    core: int = Field(ge=0)
-    text_dim: int = Field(ge=0)
-
-
-class SimulatedDomains(Frozen):
-    """A world drawn from a model with planted shared taste (see `transfer.data.simulate`)."""
-
-    kind: Literal["simulated"]
-    name: str
-    users: int = Field(ge=10)
-    source_items: int = Field(ge=2)
-    target_items: int = Field(ge=2)
-    correlation: float = Field(ge=-1, le=1)
-    shared: float = Field(ge=0, le=1)
-    source_events: float = Field(gt=0)
-    target_events: float = Field(gt=0)
-    popularity_skew: float = Field(ge=0)
-    noise: float = Field(ge=0)
-    topics: int = Field(ge=1)
-    price: float = Field(gt=0)
-    price_spread: float = Field(ge=0)
-    click_rate: float = Field(gt=0, lt=1)
-    purchase_rate: float = Field(gt=0, lt=1)
-    data_seed: int = Field(ge=0)
-    core: int = Field(ge=0)
-    text_dim: int = Field(ge=0)
-
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Split(Frozen):
-    """How events are hidden; `seed` draws the split and is independent of the run's seed."""
-
-    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "files"]
-    seed: int = Field(ge=0)
-    stop: Fraction
-    beta: Fraction | None = None
-    valid: Fraction | None = None
-    test: Fraction | None = None
-    keep: int | None = Field(default=None, ge=0)
-    dir: str | None = None
-    valid_users: str | None = None
-    test_users: str | None = None
-
-    @model_validator(mode="after")
-    def _parts_leave_something_to_train_on(self) -> Split:
-        hidden = (self.beta or self.test or 0) + (self.valid or 0)
-        if hidden >= 1:
-            raise ValueError(f"hides {hidden:.2f} of the data; beta/test plus valid must be below 1")
-        return self
 
 
 class Task(Frozen):
     """What is predicted and how it is scored."""
 
     name: str
-    positives: bool
+    positives: bool = False
     k: tuple[int, ...] = ()
     select: str
     loss: str
@@ -160,8 +41,8 @@ class Model(Frozen):
     """The network or factorisation; `init` is the standard deviation of its initial weights."""
 
     name: str
-    dim: int = Field(ge=1)
-    init: float = Field(gt=0)
+    dim: int = Field(default=1, ge=1)
+    init: float = Field(default=0.1, gt=0)
 
 
 class Method(BaseModel):
@@ -226,8 +107,8 @@ class Traced(Frozen):
 class Config(Traced):
     """One run. Everything is static but `seed` and `hp`."""
 
-    domain: Annotated[FileDomains | SimulatedDomains, Field(discriminator="kind")]
-    split: Split
+    domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
+    split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
     model: Model
     method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
@@ -325,8 +206,8 @@ def _anchored(config: Config) -> Config:
 def describe(error: ValidationError, prefix: str = "") -> str:
     """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are."""
     first, count = error.errors()[0], error.error_count()
-    tags = {"files", "simulated"}
-    key = prefix + ".".join(str(part) for part in first["loc"] if part not in tags)
+    place = [part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] not in ("domain", "split")]  # no tag
+    key = prefix + ".".join(str(part) for part in place)
     message = first["msg"].removeprefix("Value error, ")
     if first["input"] == "???":
         message = f"must be given: write {key}=VALUE"

@@ -13,9 +13,10 @@ import numpy as np
 
 from transfer.compiler import Clock
 from transfer.config import Config
+from transfer.data.examples import LoadedExamples
 from transfer.data.world import Loaded
 from transfer.program import Done, Fit, Program, Task
-from transfer.registry import uses_source
+from transfer.registry import protocol, uses_source
 
 
 def count_parameters(program: Program, done: Done) -> dict[str, int]:
@@ -30,7 +31,9 @@ def count_parameters(program: Program, done: Done) -> dict[str, int]:
     return {"parameters": sum(jax.tree.leaves(sizes)), "trainable_parameters": trained}
 
 
-def describe_program(config: Config, loaded: Loaded, task: Task, clock: Clock, replicas: int) -> dict[str, Any]:
+def describe_program(
+    config: Config, loaded: Loaded | LoadedExamples, task: Task, clock: Clock, replicas: int
+) -> dict[str, Any]:
     """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data."""
     device = jax.devices()[0]
     return {
@@ -43,12 +46,8 @@ def describe_program(config: Config, loaded: Loaded, task: Task, clock: Clock, r
         "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
         "protocol": {
             "split": config.split.model_dump(mode="json", exclude_none=True),
-            "candidates": "all target items but the user's training (in test also validation) items"
-            if not config.task.sampled
-            else f"the hidden items and {config.task.sampled} sampled others per user",
-            "positives": config.task.positives,
-            "core": config.domain.core,
-            "ties": "expected value over a random order of tied items",
+            **protocol(config),
+            **({"core": core} if (core := getattr(config.domain, "core", None)) is not None else {}),
         },
         "world": loaded.summary,
         "fingerprint": loaded.fingerprint,

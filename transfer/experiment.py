@@ -19,11 +19,11 @@ from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data.load import load_world
-from transfer.data.world import World
 from transfer.describe import count_parameters, describe_program
 from transfer.errors import TransferError
-from transfer.predictor import Predictor
-from transfer.program import Done, Program, Task
+from transfer.evaluate.distance import measure_distances
+from transfer.predictor import LabelPredictor, Predictor, predictor_of
+from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
 from transfer.registry import build_program, build_task, check_settings
 from transfer.stages import Job, diverged, parameter_shapes, run_stages, selected
@@ -36,7 +36,7 @@ class Result:
     config: Config
     facts: dict[str, Any]
     parameters: Done
-    predictor: Predictor
+    predictor: Predictor | LabelPredictor
     folder: Path | None
     per_user: pl.DataFrame | None = None  # test values by user (or example); None for a run that diverged
 
@@ -114,7 +114,7 @@ def _run_program(
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded = load_world(config)
-    task = build_task(config, loaded.world.scale)
+    task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint), memory)
     clock["load"] = time.perf_counter() - began
@@ -138,6 +138,7 @@ def _run_program(
 
     began, compiling = time.perf_counter(), clock["compile"]
     metrics, rows = evaluate(program, task, loaded.world, done, job.replicas, run, config.test)
+    apart = measure_distances(program, loaded.world, done, job.replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
@@ -153,13 +154,14 @@ def _run_program(
             "seed": each.seed,
             **common,
             "selected": selected(records[i], task),
+            **({"distance": apart[i]} if apart else {}),
         }
         per_user = None if lost or not rows else rows[i]
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
         folder = folders[i] if folders else None
         if folder:
             track.close_run(folder, each, facts, records[i], parameters, per_user, alone)
-        predictor = Predictor(loaded, program, parameters, each.hp)
+        predictor = predictor_of(loaded, program, parameters, each.hp)
         results.append(Result(each, facts, parameters, predictor, folder, per_user))
     track.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], alone)
     return results
@@ -172,12 +174,12 @@ def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
 
 
 def evaluate(
-    program: Program, task: Task, world: World, done: Done, replicas: Replicas, run: Compiler, test: bool
+    program: Program, task: Task, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, test: bool
 ) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
     """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
     the test values of every user (or example), one table per replica; without `test` that part stays closed."""
 
-    def one(world: World, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
+    def one(world: AnyWorld, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
         scores = program.scores(world, done, hp)
         means = {"valid": task.evaluate(scores, world.valid, full=True)} if world.valid.n_events else {}
@@ -202,14 +204,14 @@ def load_run(folder: Path) -> Result:
         raise TransferError(
             f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)"
         )
-    task = build_task(config, loaded.world.scale)
+    task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     shapes: dict[str, Any] = {}
     for stage in program.stages:
         shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, replicas_of([config]))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
-    return Result(config, facts, parameters, Predictor(loaded, program, parameters, config.hp), folder)
+    return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
 
 
 def replicas_of(configs: list[Config]) -> Replicas:

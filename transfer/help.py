@@ -6,14 +6,20 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from transfer.program import Needs
 
 EXAMPLES = """\
   transfer                                                     the embedded default, seconds
   transfer domain=amazon_movies_books data_dir=DATA task=ranking split=cold_start split.beta=0.2 method=user_knn
   transfer domain=files domain.source=A/movies.inter domain.target=A/books.inter task=rating method=source_bias
   transfer domain=simulated domain.correlation=0.9 method=emcdr method.map=mlp seed=3 hp.learning_rate=1e-3
+  transfer domain=digits_shift domain.target=rotated method=coral
+  transfer domain=office_caltech domain.source=amazon domain.target=webcam data_dir=DATA method=coral
   transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2"""
 
 
@@ -55,6 +61,39 @@ table. `transfer ... --cfg job` shows the whole configuration of a command witho
 """
 
 
+def paper(doc: str) -> str:
+    """What follows "Paper: " in a method's docstring, or a dash."""
+    return " ".join(doc.partition("Paper: ")[2].split()).rstrip(".") or "–"
+
+
+def method_table() -> str:
+    """The README's table of methods, from their docstrings and NEEDS: name, tasks, needs, what it does, paper."""
+    from transfer.registry import find, names
+
+    rows = ["| `method=` | tasks | needs | what it does | paper |", "|---|---|---|---|---|"]
+    for name in names("methods"):
+        module = find("methods", name)
+        doc = (module.__doc__ or "").strip()
+        first, _, equation = doc.splitlines()[0].partition(": ")
+        summary = (first if len(first) > 15 else f"{first}: {equation}").rstrip(".:;,").replace("|", r"\|")
+        cells = [f"`{name}`", ", ".join(module.NEEDS.tasks), ", ".join(needed(module.NEEDS)) or "–", summary, paper(doc)]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def needed(needs: Needs) -> list[str]:
+    """What a method asks of a world, in words."""
+    words = {
+        "source": "a source",
+        "shared_users": "shared users",
+        "texts": "texts of the items",
+        "same_labels": "the same classes",
+        "target_labels": "labelled target examples (classification)",
+        "representation": "a model with a body",
+    }
+    return [said for key, said in words.items() if getattr(needs, key)]
+
+
 def method_lines() -> str:
     """One line per method: name, tasks, needs, what it does."""
     from transfer.registry import find, names
@@ -65,5 +104,5 @@ def method_lines() -> str:
         needs = module.NEEDS
         wants = "shared users" if needs.shared_users else "texts" if needs.texts else "a source" if needs.source else "-"
         summary = (module.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<12} {'/'.join(needs.tasks):<15} needs {wants:<13} {summary}")
+        lines.append(f"  {name:<20} {'/'.join(needs.tasks):<29} needs {wants:<13} {summary}")
     return "\n".join(lines)

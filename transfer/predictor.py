@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from transfer.data.examples import Inputs, LoadedExamples
 from transfer.data.world import Loaded
 from transfer.errors import TransferError
 from transfer.program import Done, Program
@@ -69,6 +70,42 @@ class Predictor:
                 for rank, (name, i) in enumerate(zip(names, best, strict=True), start=1)
             ]
         return result
+
+
+class LabelPredictor:
+    """Classes of one replica: parameters by stage, and the world they were trained on."""
+
+    def __init__(self, loaded: LoadedExamples, program: Program, parameters: Done, hp: dict[str, float]):
+        self.loaded, self.parameters = loaded, parameters
+        numbers = {name: jnp.float32(value) for name, value in hp.items()}
+        squash = jax.nn.sigmoid if loaded.world.multi_label else jax.nn.softmax
+        compiled = jax.jit(lambda world, done, inputs: squash(program.scores(world, done, numbers)(inputs)))
+        self._probabilities = lambda inputs: compiled(loaded.world, parameters, inputs)
+
+    def probabilities(self, x: np.ndarray) -> np.ndarray:
+        """P of every class for target examples with features x float32 [n, ...], as in `loaded.world`: [n, classes]."""
+        wanted = self.loaded.world.unlabelled.shape[1:]
+        if x.shape[1:] != wanted:
+            raise TransferError(f"examples of shape {list(x.shape[1:])}: this run has inputs of shape {list(wanted)}")
+        padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(np.float32).reshape(-1, CHUNK, *wanted)
+        target = jnp.zeros(CHUNK, jnp.int32)
+        return np.concatenate([np.asarray(self._probabilities(Inputs(chunk, target))) for chunk in padded])[: len(x)]
+
+    def classify(self, x: np.ndarray) -> list[Any]:
+        """The likeliest class of each example by name, or the list of those with P > 1/2 where it may have several."""
+        p, classes = self.probabilities(x), self.loaded.classes
+        if self.loaded.world.multi_label:
+            return [[classes[c] for c in np.flatnonzero(row > 0.5)] for row in p]
+        return [classes[c] for c in p.argmax(1)]
+
+
+def predictor_of(
+    loaded: Loaded | LoadedExamples, program: Program, parameters: Done, hp: dict[str, float]
+) -> Predictor | LabelPredictor:
+    """The predictor for what the world holds: interactions, or labelled examples."""
+    if isinstance(loaded, LoadedExamples):
+        return LabelPredictor(loaded, program, parameters, hp)
+    return Predictor(loaded, program, parameters, hp)
 
 
 def _known(name: Any, index: dict[str, int], what: str) -> int:

@@ -16,7 +16,9 @@ from transfer.data.world import Heldout, Interactions, Side, World
 Params = Any  # a pytree of float32 arrays: nested dicts
 Hp = Mapping[str, jax.Array]
 Done = Mapping[str, Params]  # parameters of earlier stages, by stage name
-Scores = Callable[[jax.Array], jax.Array]  # users int32 [B] -> scores float32 [B, items]
+AnyWorld = Any  # a World, or for classification an ExamplesWorld
+# users int32 [B] -> scores float32 [B, items]; for classification Inputs of B examples -> logits float32 [B, classes]
+Scores = Callable[[Any], jax.Array]
 
 
 class Batch(NamedTuple):
@@ -45,11 +47,11 @@ class Task(NamedTuple):
 
     select: str
     sign: int
-    batch: Callable[[Interactions, jax.Array, int], Batch]
-    loss: Callable[[jax.Array, Batch], jax.Array]
+    batch: Callable[[Any, jax.Array, int], Any]
+    loss: Callable[[jax.Array, Any], jax.Array]
     evaluate: Callable[..., dict[str, jax.Array]]
-    examine: Callable[[Scores, Heldout], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
-    rows: Callable[[World], dict[str, np.ndarray]]
+    examine: Callable[[Scores, Any], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
+    rows: Callable[[AnyWorld], dict[str, np.ndarray]]
     every_item: bool = False
 
 
@@ -68,6 +70,19 @@ class Model(NamedTuple):
     penalty: Callable[[Params, Batch], jax.Array]
 
 
+class Classifier(NamedTuple):
+    """A representation of examples that can travel (the body) and a linear head of one domain's classes on it.
+
+    body(key, shape of x) -> params;  head(key, width, classes) -> params;  features(body, x [B, ...]) -> z [B, width];
+    logits(head, z) -> [B, classes].
+    """
+
+    body: Callable[[jax.Array, tuple[int, ...]], Params]
+    head: Callable[[jax.Array, int, int], Params]
+    features: Callable[[Params, jax.Array], jax.Array]
+    logits: Callable[[Params, jax.Array], jax.Array]
+
+
 class Fit(NamedTuple):
     """One gradient fit. Selection is by `task.evaluate(scores(world, done with these parameters, hp), heldout(world))`.
 
@@ -76,12 +91,12 @@ class Fit(NamedTuple):
     """
 
     name: str
-    init: Callable[[World, Done, jax.Array], Params]
-    batch: Callable[[World, Done, jax.Array], Any]
+    init: Callable[[AnyWorld, Done, jax.Array], Params]
+    batch: Callable[[AnyWorld, Done, jax.Array], Any]
     loss: Callable[[Params, Any, jax.Array, Hp, jax.Array], jax.Array]
-    size: Callable[[World], int]
-    scores: Callable[[World, Done, Hp], Scores]
-    heldout: Callable[[World], Heldout]
+    size: Callable[[AnyWorld], int]
+    scores: Callable[[AnyWorld, Done, Hp], Scores]
+    heldout: Callable[[AnyWorld], Any]
     optimizer: Callable[[Hp], optax.GradientTransformation]
     frozen: Callable[[Params], Any] | None = None
 
@@ -90,23 +105,35 @@ class Solve(NamedTuple):
     """One closed-form solution: solve(world, done, hp, key) -> params."""
 
     name: str
-    solve: Callable[[World, Done, Hp, jax.Array], Params]
+    solve: Callable[[AnyWorld, Done, Hp, jax.Array], Params]
 
 
 class Program(NamedTuple):
-    """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items])."""
+    """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items]).
+
+    For classification scores take Inputs and give logits, and features(world, done, hp) -> (Inputs -> z [B, d]) is the
+    space where the method has brought the domains together.
+    """
 
     stages: tuple[Fit | Solve, ...]
-    scores: Callable[[World, Done, Hp], Scores]
+    scores: Callable[[AnyWorld, Done, Hp], Scores]
+    features: Callable[[AnyWorld, Done, Hp], Callable[[Any], jax.Array]] | None = None
 
 
 class Needs(NamedTuple):
-    """What a method asks of the task and the world; checked before anything is compiled."""
+    """What a method asks of the task and the world; checked before anything is compiled.
 
-    tasks: tuple[Literal["rating", "ranking"], ...] = ("rating", "ranking")
+    same_labels: the sources have the target's classes; target_labels: some target examples are labelled;
+    representation: the model of examples has a body that learns.
+    """
+
+    tasks: tuple[Literal["rating", "ranking", "classification"], ...] = ("rating", "ranking")
     source: bool = False
     shared_users: bool = False
     texts: bool = False
+    same_labels: bool = False
+    target_labels: bool = False
+    representation: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any
 
+import jax
 import numpy as np
 from pydantic import ValidationError
 
 from transfer.config import Config, Method, describe
+from transfer.data.examples import ExamplesWorld
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Fit, Needs, Program, Task
+from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, Task
 
 KINDS = ("methods", "models", "tasks")
+INTERACTIONS = ("rating", "ranking")
 
 
 def names(kind: str) -> list[str]:
@@ -39,15 +44,22 @@ def find(kind: str, name: str) -> ModuleType:
     return importlib.import_module(f"transfer.{kind}.{name}")
 
 
-def build_task(config: Config, scale: tuple[float, float]) -> Task:
-    return find("tasks", config.task.name).build(config.task, scale)
+def build_task(config: Config, world: AnyWorld) -> Task:
+    return find("tasks", config.task.name).build(config.task, world)
 
 
-def build_program(config: Config, world: World, task: Task) -> Program:
+def protocol(config: Config) -> dict[str, Any]:
+    """How the task's figures come to be, for result.json."""
+    return getattr(find("tasks", config.task.name), "protocol", lambda config: {})(config)
+
+
+def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     """The method's program on this world. Raises TransferError where task, world and method do not fit."""
     method = find("methods", config.method.name)
     check_needs(config, world, method.NEEDS)
-    model = find("models", config.model.name).build(config.model)
+    model = check_model(config).build(config.model)
+    if method.NEEDS.representation and isinstance(model, Classifier):
+        _check_body(config, world, model)
     program = method.build(config, world, task, model)
     for stage in program.stages:
         if isinstance(stage, Fit) and not stage.heldout(world).n_events:
@@ -58,8 +70,42 @@ def build_program(config: Config, world: World, task: Task) -> Program:
     return program
 
 
+def _check_body(config: Config, world: ExamplesWorld, model: Classifier) -> None:
+    """A method that works on the representation would silently do nothing where there is none to learn."""
+    body = jax.eval_shape(lambda key: model.body(key, world.unlabelled.shape[1:]), jax.random.key(0))
+    if not jax.tree.leaves(body):
+        raise TransferError(
+            f"method={config.method.name} works on a representation that learns, and model={config.model.name} has none; "
+            "choose model=mlp or, for images, model=cnn"
+        )
+
+
+def check_model(config: Config) -> ModuleType:
+    """The model's module. Raises TransferError where it does not do the task: its TASKS, rating and ranking unless said."""
+    module, task = find("models", config.model.name), config.task.name
+    if task in ("classification", *INTERACTIONS) and task not in getattr(module, "TASKS", INTERACTIONS):
+        modules = {name: find("models", name) for name in names("models")}
+        models = {name: getattr(other, "TASKS", INTERACTIONS) for name, other in modules.items() if hasattr(other, "build")}
+        fitting = [name for name, tasks in models.items() if task in tasks]
+        raise TransferError(f"model={config.model.name} does not do task={task}; models that do: {', '.join(fitting)}")
+    return module
+
+
 def check_settings(config: Config) -> Config:
-    """Validate the method's own settings by its `Settings` class; unknown keys and wrong types are TransferErrors."""
+    """Validate the method's own settings by its `Settings` class; unknown keys and wrong types are TransferErrors.
+
+    A task and a split must be for what the domain has: interactions, or labelled examples.
+    """
+    examples, domain = config.domain.kind == "examples", config.domain.name
+    if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
+        has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating or ranking")
+        raise TransferError(
+            f"task={config.task.name} does not go with domain={domain}, which has {has}: its task is {fit}; "
+            + ("leave task= out" if examples else "domains for classification are digits_shift, amazon_reviews and others")
+        )
+    if examples != (config.split.name == "examples"):
+        fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
+        raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
     settings = getattr(find("methods", config.method.name), "Settings", Method)
     given = config.method.model_dump()
     if unknown := sorted(set(given) - set(settings.model_fields)):
@@ -74,7 +120,7 @@ def _keys(settings: type[Method]) -> str:
     return ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
 
 
-def check_needs(config: Config, world: World, needs: Needs) -> None:
+def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
     """Raise TransferError, one line with a remedy, where the method asks for what the task or the world lacks."""
     name, task = config.method.name, config.task.name
     if task not in needs.tasks:
@@ -82,7 +128,9 @@ def check_needs(config: Config, world: World, needs: Needs) -> None:
         raise TransferError(f"method={name} does not do task={task}; methods that do: {', '.join(fitting)}")
     if needs.source and not world.sources:
         raise TransferError(f"method={name} needs a source domain; name one with domain.source=FILE or use target_only")
-    if needs.shared_users and not _shared(world):
+    if isinstance(world, ExamplesWorld):
+        _check_labels(config, world, needs)
+    elif needs.shared_users and not _shared(world):
         raise TransferError(
             f"method={name} needs users with training events in both domains, and {config.domain.name} has none; "
             "use a method without that need (transfer --help lists them)"
@@ -91,10 +139,30 @@ def check_needs(config: Config, world: World, needs: Needs) -> None:
         raise TransferError(f"method={name} needs vectors of the items' texts; write domain.text_dim=128")
 
 
-def uses_source(config: Config, world: World) -> bool:
+def uses_source(config: Config, world: AnyWorld) -> bool:
     """Whether this method sees a source here: it needs one, or is told to take both domains."""
     needs = find("methods", config.method.name).NEEDS
     return bool(world.sources) and (needs.source or config.method.model_dump().get("domains") == "both")
+
+
+def _check_labels(config: Config, world: ExamplesWorld, needs: Needs) -> None:
+    name, domain = config.method.name, config.domain.name
+    if needs.target_labels and world.labelled is None:
+        raise TransferError(
+            f"method={name} needs labelled target examples; set split.target_labels=5 (per class) or all, or use "
+            f"{_fitting(lambda other: not other.target_labels)}"
+        )
+    if needs.same_labels and any(side.train.y.shape[1] != world.n_classes for side in world.sources):
+        raise TransferError(
+            f"method={name} needs the same classes in source and target, and those of {domain} differ; use "
+            f"{_fitting(lambda other: not other.same_labels)}"
+        )
+
+
+def _fitting(accept: Callable[[Needs], bool]) -> str:
+    """The classification methods whose needs are accepted, for an error's remedy."""
+    all_needs = {other: find("methods", other).NEEDS for other in names("methods")}
+    return ", ".join(other for other, needs in all_needs.items() if "classification" in needs.tasks and accept(needs))
 
 
 def _shared(world: World) -> bool:

@@ -21,8 +21,7 @@ import numpy as np
 
 from transfer import checkpoint
 from transfer.compiler import Replicas
-from transfer.data.world import World
-from transfer.program import Done, Fit, Params
+from transfer.program import AnyWorld, Done, Fit, Params, Task
 from transfer.progress import Interrupted, interrupted
 
 WAIT = 0.2  # seconds between two looks at an entry that another process is working on
@@ -45,20 +44,20 @@ class _Read(Mapping[str, Any]):
         return len(self._values)
 
 
-def reads(stage: Fit, world: World, done: Done, replicas: Replicas) -> tuple[list[str], list[str]]:
+def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas) -> tuple[list[str], list[str]]:
     """The names of the earlier stages and of the hp that a stage reads, found by tracing its functions."""
     stages, numbers = set[str](), set[str]()
 
-    def trace(world: World, done: Done, key: jax.Array, hp: Mapping[str, jax.Array]) -> Any:
+    def trace(world: AnyWorld, done: Done, key: jax.Array, hp: Mapping[str, jax.Array]) -> Any:
         before, hp = _Read(done), _Read(hp)
         params = stage.init(world, before, key)
         stage.optimizer(hp).init(params)
         loss = stage.loss(params, stage.batch(world, before, key), key, hp, jnp.float32(0))
         after = _Read({**done, stage.name: params})
-        scores = stage.scores(world, after, hp)(jnp.zeros(1, jnp.int32))
+        metrics = task.evaluate(stage.scores(world, after, hp), stage.heldout(world), full=False)
         stages.update(before.names | after.names - {stage.name})
         numbers.update(hp.names)
-        return loss, scores
+        return loss, metrics
 
     done, (key, hp) = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), (done, replicas))
     jax.eval_shape(trace, world, done, key, hp)

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 from transfer import checkpoint, reuse
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
-from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import Done, Fit, Params, Program, Solve, Task
+from transfer.program import AnyWorld, Done, Fit, Params, Program, Solve, Task
 from transfer.progress import Interrupted, Progress, console, interrupted
 from transfer.train import State, fit, identity, solve, start
 
@@ -34,7 +33,7 @@ class Job:
     """
 
     task: Task
-    world: World
+    world: AnyWorld
     fingerprint: str
     replicas: Replicas
     ids: list[str]
@@ -87,7 +86,7 @@ def _shared(
 
     rows, state: the replicas that a checkpoint had, and how far they were.
     """
-    stages, names = reuse.reads(stage, job.world, done, job.replicas)
+    stages, names = reuse.reads(stage, job.task, job.world, done, job.replicas)
     read = {name: done[name] for name in stages}
     hp = {name: job.replicas.hp[name] for name in names}
     text = identity(stage, job.task, job.world, read, Replicas(job.replicas.keys, hp), job.train)
@@ -162,14 +161,14 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 
 
-def parameter_shapes(stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
+def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
     """Shapes of a stage's parameters with their leading replica axis, without computing them."""
     if isinstance(stage, Fit):
         return _shapes(start, stage, world, done, replicas).params
     return _shapes(solve, stage, world, done, replicas)
 
 
-def _shapes(function: Any, stage: Fit | Solve, world: World, done: Done, replicas: Replicas) -> Any:
+def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
     def trace(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
         return over_replicas(one, "map")(shared, each)
 

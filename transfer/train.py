@@ -13,8 +13,7 @@ import optax
 
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
-from transfer.data.world import World
-from transfer.program import Done, Fit, Hp, Params, Solve, Task, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Solve, Task, stream
 
 # (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
 Run = Callable[..., Any]
@@ -40,20 +39,20 @@ class Block(NamedTuple):
     metrics: dict[str, jax.Array]
 
 
-def solve(stage: Solve, world: World, done: Done, replicas: Replicas, run: Run) -> Params:
+def solve(stage: Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> Params:
     """The closed form of a stage for every replica: done with a leading axis R -> params [R]."""
 
-    def one(world: World, each: Any) -> Params:
+    def one(world: AnyWorld, each: Any) -> Params:
         done, (key, hp) = each
         return stage.solve(world, done, hp, stream(key, stage.name))
 
     return run(f"{stage.name}/solve", one, world, (done, replicas))
 
 
-def start(stage: Fit, world: World, done: Done, replicas: Replicas, run: Run) -> State:
+def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:
     """The state before the first step, for every replica."""
 
-    def one(world: World, each: Any) -> State:
+    def one(world: AnyWorld, each: Any) -> State:
         done, (key, hp) = each
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
@@ -73,7 +72,7 @@ def start(stage: Fit, world: World, done: Done, replicas: Replicas, run: Run) ->
 def fit(
     stage: Fit,
     task: Task,
-    world: World,
+    world: AnyWorld,
     done: Done,
     replicas: Replicas,
     train: Train,
@@ -101,7 +100,7 @@ def fit(
         on_block(state, _records(stage, report, active, step + length), step + length, total)
 
 
-def identity(stage: Fit, task: Task, world: World, done: Done, replicas: Replicas, train: Train) -> str:
+def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas, train: Train) -> str:
     """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
     length, total = plan(stage, world, train)
     block = make_block(stage, task, train.patience, total, length)
@@ -117,7 +116,7 @@ def identity(stage: Fit, task: Task, world: World, done: Done, replicas: Replica
     return "\n".join(texts)
 
 
-def plan(stage: Fit, world: World, train: Train) -> tuple[int, int]:
+def plan(stage: Fit, world: AnyWorld, train: Train) -> tuple[int, int]:
     """Steps of a block, and of the whole budget."""
     length = train.evaluate_every * max(1, -(-stage.size(world) // train.batch_size))
     return length, -(-train.epochs // train.evaluate_every) * length
@@ -126,7 +125,7 @@ def plan(stage: Fit, world: World, train: Train) -> tuple[int, int]:
 def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:
     """A block of `length` steps and one evaluation, per replica: (world, (state, done, (key, hp))) -> (state, Block)."""
 
-    def steps(world: World, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
+    def steps(world: AnyWorld, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
         optimizer = _optimizer(stage, hp)
 
         def one(carry: tuple[Params, Any], step: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
@@ -158,7 +157,7 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
             diverged=diverged,
         ), Block(loss, metrics)
 
-    def block(world: World, each: Any) -> tuple[State, Block]:
+    def block(world: AnyWorld, each: Any) -> tuple[State, Block]:
         state, done, (key, hp) = each
         empty = jax.eval_shape(steps, world, state, done, key, hp)[1]
 

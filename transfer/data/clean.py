@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import polars as pl
 
-from transfer.config import FileDomains
 from transfer.data import near_duplicates
 from transfer.data.domain import Domain
+from transfer.domains import FileDomains
 from transfer.errors import TransferError
 
 PAIR = ["user", "item"]

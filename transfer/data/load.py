@@ -8,19 +8,31 @@ from pathlib import Path
 
 import polars as pl
 
-from transfer.config import Config, FileDomains, SimulatedDomains, Split
+from transfer.config import Config
 from transfer.data.clean import clean
 from transfer.data.domain import Domain
+from transfer.data.examples import LoadedExamples
+from transfer.data.load_examples import load_examples
 from transfer.data.read import read_domain
 from transfer.data.simulate import simulate
 from transfer.data.split import split
 from transfer.data.text import with_texts
 from transfer.data.world import Loaded, build_world, liked
+from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
 
 
-def load_world(config: Config) -> Loaded:
+def load_world(config: Config) -> Loaded | LoadedExamples:
     """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree."""
+    if isinstance(config.domain, ExampleDomains):
+        assert isinstance(config.split, ExampleSplit)
+        return _load_examples(config.domain, config.split, config.data_dir)
+    assert isinstance(config.split, Split)
     return _load(config.domain, config.split, config.data_dir, config.task.positives)
+
+
+@lru_cache(maxsize=2)
+def _load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: str) -> LoadedExamples:
+    return load_examples(domains, how, Path(data_dir))
 
 
 @lru_cache(maxsize=4)

@@ -13,8 +13,8 @@ from typing import Literal, NoReturn
 import polars as pl
 from polars.exceptions import PolarsError
 
-from transfer.config import Files
 from transfer.data.domain import EVENTS, Domain
+from transfer.domains import Files
 from transfer.errors import TransferError
 
 SEPARATORS = {".inter": "\t", ".item": "\t", ".tsv": "\t", ".txt": "\t", ".csv": ","}

@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from transfer.config import SimulatedDomains
 from transfer.data.domain import EVENTS, Domain
+from transfer.domains import SimulatedDomains
 from transfer.errors import TransferError
 
 Floats = NDArray[np.float32]

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from transfer.config import Files, Split
 from transfer.data.domain import Domain
 from transfer.data.read import locate, read_domain
+from transfer.domains import Files, Split
 from transfer.errors import TransferError
 
 

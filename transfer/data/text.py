@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from polars.exceptions import PolarsError
 from scipy import sparse
 
-from transfer.config import Files, Texts
 from transfer.data.domain import Domain
 from transfer.data.read import locate
+from transfer.domains import Files, Texts
 from transfer.errors import TransferError
 
 BUCKETS = 2**17

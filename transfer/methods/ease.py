@@ -1,7 +1,9 @@
 """A linear item-item model in closed form: B = I - P diag(1 / diag P), P = (XᵀX + hp.ridge I)⁻¹, scores = X_u B.
 
 X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
-scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5. EASE (Steck 2019).
+scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5.
+
+Paper: Steck (2019), EASE.
 """
 
 from __future__ import annotations

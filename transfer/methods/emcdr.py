@@ -1,8 +1,9 @@
 """Factorise each domain, then learn a map f of user factors on the shared users: min Σ_u |f(z_u^source) - z_u^target|².
 
 f is a closed form (method.map=linear, ridge with hp.ridge, or procrustes) or a perceptron (mlp): `transfer.models.maps`.
-Users without target events are scored with f(z^source), the others with their own z^target.
-EMCDR (Man, Shen, Jin, Cheng 2017), here with biases mapped too.
+Users without target events are scored with f(z^source), the others with their own z^target. Here biases are mapped too.
+
+Paper: Man, Shen, Jin, Cheng (2017), EMCDR.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ items; n_i counts the training events of item i, which hp.decay, the weight deca
 With method.target=true the reader's target history is one more input, hidden in training at a rate drawn per reader: the
 loss counts what is hidden, so that readers with no, some and much target history are all served. With
 method.variational=true z ~ N(z_u, exp(g)) in training, g learnt, with hp.kl times its divergence from N(0, 1).
-Mult-DAE, Mult-VAE (Liang, Krishnan, Hoffman, Jebara 2018), here from one domain's history to another's items.
+Here from one domain's history to another's items.
+
+Paper: Liang, Krishnan, Hoffman, Jebara (2018), Mult-DAE, Mult-VAE.
 """
 
 from __future__ import annotations

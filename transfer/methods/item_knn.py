@@ -2,6 +2,8 @@
 
 sim is the cosine over users, x_i · x_j / (|x_i| |x_j| + hp.shrinkage); the items j are the target's and, unless
 method.domains=target, the sources'. (Sarwar et al. 2001)
+
+Paper: Sarwar et al. (2001).
 """
 
 from __future__ import annotations

@@ -4,8 +4,10 @@ k(u, v) = Σ_d a_d (n_u n_v)^c exp(γ (cos(w∘x_u, w∘x_v) - 1)) over the sour
 p the items' popularity. The weights a of the domains, w of their items, and γ, c, λ are learnt by the multinomial
 likelihood of every training reader's items under the scores that the other readers give her, in closed form:
 s_u = x_u - ((K + λI)⁻¹ (X_t - p))_u / ((K + λI)⁻¹)_uu. They start at hp.bandwidth (γ), hp.power (c) and hp.ridge (λ); hp.l2
-holds w to 1. A kernel (Wilson et al. 2016) learnt through a ridge regression (Bertinetto et al. 2019), leave-one-out as in
-Allen (1974).
+holds w to 1.
+
+Paper: Wilson et al. (2016), deep kernels; Bertinetto et al. (2019), learning through ridge regression; Allen (1974),
+leave-one-out.
 """
 
 from __future__ import annotations

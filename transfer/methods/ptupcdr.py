@@ -4,7 +4,9 @@ p_u = Σ_j a_j v_j over the liked source items j, with a_j ∝ exp(attention(v_j
 whose outputs are the entries of a matrix. W is EMCDR's common map in closed form (ridge, hp.ridge) and M starts at zero, so
 that a user's map departs from the common one as far as the data says. method.loss=task fits the target's events, mean
 ℓ(ŝ(ẑ_u, i)), with all factors held; =mapping fits |ẑ_u - z_u^target|². hp.map_decay is the decay of the meta-network.
-PTUPCDR (Zhu, Tang, Liu, Zhuang, Xie, Zhang, Lin, He 2022); biases are mapped too.
+Biases are mapped too.
+
+Paper: Zhu, Tang, Liu, Zhuang, Xie, Zhang, Lin, He (2022), PTUPCDR.
 """
 
 from __future__ import annotations

@@ -1,22 +1,55 @@
-"""No transfer: the model trained on the target alone. Every transfer method is measured against it."""
+"""No transfer: the model trained on the target alone, min Σ_t loss(f(x_t), y_t). Every method is measured against it.
+
+For classification it learns from the labelled target examples; method.classifier chooses
+a convex one in place of the model.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from transfer import config
+from transfer.adapt import labelled, supervised_examples
 from transfer.config import Config
-from transfer.data.world import World
-from transfer.program import Model, Needs, Program, Task, supervised, target
+from transfer.data.examples import ExamplesWorld
+from transfer.models import classifiers
+from transfer.models.softmax import flat
+from transfer.program import AnyWorld, Classifier, Done, Hp, Model, Needs, Params, Program, Solve, Task, supervised, target
 
-NEEDS = Needs()
+NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True)
 
 
-def build(config: Config, world: World, task: Task, model: Model) -> Program:
-    fit = supervised(
-        "target",
-        task,
-        model,
-        config.train.batch_size,
-        side=target,
-        events=lambda world: world.target.train,
-        heldout=lambda world: world.valid,
+class Settings(config.Method):
+    classifier: Literal["model", "ridge", "softmax", "svm", "nn"]
+
+
+def build(config: Config, world: AnyWorld, task: Task, model: Model | Classifier) -> Program:
+    if isinstance(model, Model):
+        fit = supervised(
+            "target",
+            task,
+            model,
+            config.train.batch_size,
+            side=target,
+            events=lambda world: world.target.train,
+            heldout=lambda world: world.valid,
+        )
+        return Program((fit,), fit.scores)
+    if config.method.classifier == "model":
+        fit = supervised_examples(
+            "target", task, model, config.train.batch_size, examples=labelled, heldout=lambda world: world.valid
+        )
+        return Program((fit,), fit.scores)
+
+    def solve(world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
+        few = labelled(world)
+        weight = jnp.ones(few.y.shape[0])
+        return classifiers.fit(config.method.classifier, flat(few.x), few.y, weight, hp["l2"], few.multi_label)
+
+    return Program(
+        (Solve("target", solve),),
+        lambda world, done, hp: lambda inputs: classifiers.logits(done["target"], flat(inputs.x)),
     )
-    return Program((fit,), fit.scores)

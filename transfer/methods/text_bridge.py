@@ -3,8 +3,10 @@
 q_u = Σ_j (A t_j + δ_j) / n_u^hp.normalise over the history; t are the vectors of the items' texts (`transfer.data.text`).
 A and B belong to all domains, the offsets δ, γ and the biases b to one each: what the source teaches about texts holds for
 the target, with no user or item in common. Trained on the target and, weighted by hp.source_weight, on every source: hide
-a part of a history (hp.dropout) and tell it from the rest, multinomial likelihood (Liang et al. 2018). hp.l2 holds the
+a part of a history (hp.dropout) and tell it from the rest, multinomial likelihood. hp.l2 holds the
 offsets to zero, so that an item of which little is known is its text.
+
+Paper: Liang, Krishnan, Hoffman, Jebara (2018), the likelihood.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     histories.check_dense(rows, widest, "method=text_bridge")
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
-        dim = config.domain.text_dim
+        assert world.target.text is not None  # NEEDS says so
+        dim = world.target.text.shape[1]
 
         def own(side: Side) -> Params:
             zero = jnp.zeros((side.train.n_items, dim))

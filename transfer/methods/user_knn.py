@@ -3,6 +3,8 @@
 sim is the cosine of source histories, a · b / (|a| |b| + hp.shrinkage), among users with target events. For ratings the
 histories hold deviations from μ + b_i + s·d_u and the sum is the weighted mean of the neighbours' deviations, damped by
 hp.damping. (Herlocker et al. 1999)
+
+Paper: Herlocker et al. (1999).
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class Setting:
 
 class Gap(NamedTuple):
     """A method against target_only on one group of users: the difference of the test metric, its interval, the verdict
-    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users or runs) and how many of them."""
+    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users, examples or runs) and its
+    size."""
 
     method: str
     group: str
@@ -104,6 +105,11 @@ class Comparison:
     @property
     def part_name(self) -> str:
         return "test" if self.part == "test" else "validation"
+
+    @property
+    def unit(self) -> str:
+        """What has a row in the tables of test values."""
+        return "examples" if self.facts["task"] == "classification" else "users"
 
     @property
     def best(self) -> list[Setting]:
@@ -228,7 +234,7 @@ def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
                 continue
             delta = difference(found.metric, tests[one.method], tests[base.method], group)
             if delta:
-                rows.append((one.method, by_users(delta), "users", len(delta.linear)))
+                rows.append((one.method, by_users(delta), found.unit, len(delta.linear)))
             elif group == "all" and (values := by_runs(one, base, found.metric)):
                 rows.append((one.method, _of_summary(significance.summary(values)), "runs", len(values)))
         corrected = significance.holm([paired.p for _, paired, _, _ in rows])

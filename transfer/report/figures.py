@@ -17,7 +17,7 @@ from transfer.report.tables import groups_of
 
 # A page of a thousand runs stays light: at most so many panels of a kind, and so many thin lines in each.
 PANELS, LINES = 12, 12
-WARMTH = {"all": "all users", "cold": "cold (0 events)", "sparse": "sparse (1–4)", "warm": "warm (5 and more)"}
+WARMTH = {"cold": "cold (0 events)", "sparse": "sparse (1–4)", "warm": "warm (5 and more)"}
 HEAT = LinearSegmentedColormap.from_list("heat", ["#e8edf3", "#9db9d3", "#4c7fae", "#1f4e79"])
 
 
@@ -69,17 +69,18 @@ def gains(found: Comparison) -> list[Figure]:
                 gap.paired.difference, place, "o", color=colour, ms=6, mfc=colour if sure else PAGE, mec=colour, mew=1.6
             )
         _rows(axis, [gap.method for gap in rows])
-        axis.set_title(WARMTH[group], loc="left", fontsize=10)
+        who = WARMTH.get(group, f"all {found.unit}")
+        axis.set_title(who, loc="left", fontsize=10)
         side = "right of zero: the source helps" if found.sign > 0 else "left of zero: the source helps"
         axis.set_xlabel(f"difference in {found.metric} ({side})")
         said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
-        caption = f"{WARMTH[group].capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
-        made.append(finish(canvas, f"Gain over {REFERENCE}, {WARMTH[group]}: {said}", caption))
+        caption = f"{who.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
+        made.append(finish(canvas, f"Gain over {REFERENCE}, {who}: {said}", caption))
     return made
 
 
 def _basis(basis: str) -> str:
-    return "users × splits" if basis == "users" else "runs"
+    return basis if basis == "runs" else f"{basis} × splits"
 
 
 def learning_curves(found: Comparison) -> list[Figure]:

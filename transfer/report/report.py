@@ -20,6 +20,11 @@ from transfer.track import sweep_name
 PAGE = "index.html"
 # A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
 DRAWN, FAILURES = 12, 100
+# What is counted of the parts of a world of interactions, and of the domains of labelled examples: key and head.
+COLUMNS = {
+    "users": {"users": "users", "items": "items", "events": "events"},
+    "examples": {"train": "learnt from", "stop": "selecting", "unlabelled": "seen unlabelled", "test": "test"},
+}
 
 
 def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
@@ -67,7 +72,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
     if drawn:
         groups = [
             (
-                "Quality, gain from the source by group of users, and cost",
+                "Quality, gain from the source" + (" by group of users" if found.unit == "users" else "") + ", and cost",
                 [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
             ),
             ("Learning curves", figures.learning_curves(found)),
@@ -79,11 +84,12 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
         "board": leaderboard(found),
         "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
         "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
-        "groups": users_by_group(found),
+        "groups": users_by_group(found) if found.unit == "users" else {},
         "splits": len({run.pair[0] for one in found.best for run in one.runs}),
         "figures": [(name, some) for name, some in groups if some],
         "protocol": list(_protocol(found)),
         "worlds": _worlds(found),
+        "columns": COLUMNS[found.unit],
     }
 
 
@@ -103,13 +109,18 @@ def _several(values: list[int]) -> str:
 
 
 def _worlds(found: Comparison) -> list[dict[str, Any]]:
-    """Parts, users, items and events of every world of this comparison (one for each split), the first few."""
+    """Parts and their counts of every world of this comparison (one for each split), the first few."""
     worlds = {run.result["fingerprint"]: run.result for run in found.runs if run.done}
     rows = []
     for facts in list(worlds.values())[:5]:
         world = facts["world"]
-        parts = [(f"{world['target']['name']}, {part}", world["target"].get(part)) for part in ("train", "valid", "test")]
-        parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
+        target, sources = world["target"], world["sources"]
+        if found.unit == "examples":
+            parts = [(f"{target['name']} (target)", target)]
+            parts += [(f"{source['name']} (source)", source) for source in sources]
+        else:
+            parts = [(f"{target['name']}, {part}", target.get(part)) for part in ("train", "valid", "test")]
+            parts += [(f"{source['name']} (source)", source["train"]) for source in sources]
         name = f"split seed {facts['split_seed']}"
         shared = world.get("users_trained_in_both")
         rows.append(

@@ -18,7 +18,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from transfer.checkpoint import write
-from transfer.config import Frozen, describe
+from transfer.config import describe
+from transfer.domains import Frozen
 from transfer.errors import TransferError
 from transfer.report.compare import Comparison, compare
 from transfer.report.runs import Run, read_runs

@@ -132,7 +132,7 @@ def _verdict(one: Setting, found: Comparison) -> tuple[str, str]:
 def shown(select: str) -> list[str]:
     """The selected metric and those that people read beside it."""
     if "@" not in select:
-        return list(dict.fromkeys([select, "rmse", "mae"]))
+        return list(dict.fromkeys([select, "rmse", "mae", "accuracy", "macro_f1"]))
     k = select.rpartition("@")[2]
     prefix = f"{select.partition('_')[0]}_" if select.startswith("sampled") else ""
     return list(dict.fromkeys([select, *(f"{prefix}{name}@{k}" for name in ("ndcg", "recall", "hit"))]))

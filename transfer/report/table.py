@@ -34,6 +34,8 @@ def print_run(result: Result, short: bool = False) -> None:
 def world_table(facts: dict[str, Any]) -> Table:
     """Users, items and events of every part of a world, and what was lost on the way."""
     world = facts["world"]
+    if "classes" in world:
+        return _examples_table(facts)
     table = Table(
         title=f"world {facts['domain']}: {world['users']:,} users, {world['users_trained_in_both']:,} trained in both"
     )
@@ -49,6 +51,21 @@ def world_table(facts: dict[str, Any]) -> Table:
         said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
         notes.append(f"{domain}: " + ", ".join(said))
     table.caption = "\n".join(notes) or None
+    return table
+
+
+def _examples_table(facts: dict[str, Any]) -> Table:
+    """Examples of every domain by use, and how far apart source and target are."""
+    world = facts["world"]
+    table = Table(title=f"world {facts['domain']}: {len(world['classes'])} classes, inputs of shape {world['inputs']}")
+    columns = ("train", "stop", "unlabelled", "test")
+    for title in ("domain", "learnt from", "selecting", "seen unlabelled", "test"):
+        table.add_column(title, justify="left" if title == "domain" else "right")
+    for role, domain in (("target", world["target"]), *(("source", source) for source in world["sources"])):
+        table.add_row(f"{domain['name']} ({role})", *(f"{domain[column]:,}" for column in columns))
+    apart = facts.get("distance", {})
+    said = [f"{space} {name} {value:.3g}" for space, values in apart.items() for name, value in values.items()]
+    table.caption = "distance: " + ", ".join(said) if said else None
     return table
 
 

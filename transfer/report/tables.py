@@ -90,8 +90,8 @@ def markdown(comparisons: list[Comparison]) -> str:
 
 NOTE = (
     "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose. Gap: the "
-    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users within splits. Verdicts by "
-    "group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
+    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users (or examples) within splits. "
+    "Verdicts by group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
 )
 
 

@@ -16,6 +16,8 @@ MEANING = {
     "map": "the precision at every hidden item among the first {k}, on average",
     "precision": "the share of hidden items among the first {k}",
     "rmse": "the root of the mean squared error of predicted ratings, in points of the rating scale",
+    "accuracy": "the share of examples whose class is right",
+    "f1": "the harmonic mean of precision and recall of each class, on average",
     "mae": "the mean absolute error of predicted ratings, in points of the rating scale",
 }
 
@@ -69,12 +71,12 @@ def lead(found: Comparison) -> list[str]:
 def _second(found: Comparison, first: str, second: str) -> str:
     pair = pair_of(found, first, second)
     if pair is None:
-        return f"Next is {second}; there are no values by user to test the difference with."
+        return f"Next is {second}; there are no values by {found.unit.removesuffix('s')} to test the difference with."
     of, way = pair
     margin = abs(of.paired.difference)
-    who = f"{of.users:,} users" + ("" if of.runs.n < 2 else f" and {of.runs.n} runs of each")
+    who = f"{of.users:,} {found.unit}" + ("" if of.runs.n < 2 else f" and {of.runs.n} runs of each")
     if not np.isfinite(of.holm):
-        return f"Next is {second}, {number(margin)} behind; there are too few users to say whether that is chance."
+        return f"Next is {second}, {number(margin)} behind; there are too few {found.unit} to say whether that is chance."
     p = chance(of.holm)
     basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(found.pairs)} comparisons, {who}"
     if of.holm < 0.05 and way * of.paired.difference * found.sign > 0:
@@ -134,7 +136,7 @@ def _gain(paired: Paired, found: Comparison) -> str:
 
 
 def _behind(gap: Gap) -> str:
-    return f"paired over {gap.size:,} {'users × splits' if gap.basis == 'users' else 'runs'}"
+    return f"paired over {gap.size:,} {'runs' if gap.basis == 'runs' else f'{gap.basis} × splits'}"
 
 
 def outcome(runs: list[Run]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions, tested_users
+from transfer.data.world import Heldout, Interactions, World, tested_users
 from transfer.errors import TransferError
 from transfer.evaluate.ranks import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task
@@ -45,7 +46,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
 LOSSES = {f.__name__: f for f in (bpr, softmax, full_softmax, binary_cross_entropy, squared_error)}
 
 
-def build(settings: config.Task, scale: tuple[float, float]) -> Task:
+def build(settings: config.Task, world: World) -> Task:
     """The ranking task. Raises TransferError for an unknown loss or metric."""
     if settings.loss not in LOSSES:
         raise TransferError(f"task.loss={settings.loss}: task=ranking knows {', '.join(LOSSES)}")
@@ -68,6 +69,17 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         rows=tested_users,
         every_item=every,
     )
+
+
+def protocol(settings: config.Config) -> dict[str, Any]:
+    """What result.json says about how figures came to be."""
+    return {
+        "candidates": "all target items but the user's training (in test also validation) items"
+        if not settings.task.sampled
+        else f"the hidden items and {settings.task.sampled} sampled others per user",
+        "positives": settings.task.positives,
+        "ties": "expected value over a random order of tied items",
+    }
 
 
 def batch(events: Interactions, key: jax.Array, size: int, negatives: int) -> Batch:

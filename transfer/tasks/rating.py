@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions, tested_users
+from transfer.data.world import Heldout, Interactions, World, tested_users
 from transfer.errors import TransferError
 from transfer.program import Batch, Scores, Task
 
 
-def build(settings: config.Task, scale: tuple[float, float]) -> Task:
+def build(settings: config.Task, world: World) -> Task:
     """The rating task with squared error. Raises TransferError for another loss."""
     if settings.loss != "squared_error":
         raise TransferError(f"task.loss={settings.loss}: task=rating knows squared_error")
@@ -22,10 +24,15 @@ def build(settings: config.Task, scale: tuple[float, float]) -> Task:
         sign=-1,
         batch=batch,
         loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
-        evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, scale),
-        examine=lambda scores, heldout: examine(scores, heldout, scale),
+        evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, world.scale),
+        examine=lambda scores, heldout: examine(scores, heldout, world.scale),
         rows=tested_users,
     )
+
+
+def protocol(settings: config.Config) -> dict[str, Any]:
+    """What result.json says about how figures came to be."""
+    return {"predictions": "clipped to the scale of ratings", "positives": settings.task.positives}
 
 
 def batch(events: Interactions, key: jax.Array, size: int) -> Batch:

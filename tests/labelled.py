@@ -1,0 +1,69 @@
+"""Planted worlds of labelled examples for tests, made of arrays without files."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer.api import compose
+from transfer.compiler import Compiler
+from transfer.data.examples import ExamplesWorld, Rows, build_examples
+from transfer.experiment import replicas_of
+from transfer.program import Done, Program, Solve, stream
+from transfer.registry import build_program, build_task, check_settings
+from transfer.stages import Job, run_stages
+
+NONE = np.zeros(0, np.int64)
+
+
+@lru_cache(maxsize=16)
+def shifted_world(
+    scale: float = 1.0, shift: float = 0.0, same: bool = False, few: bool = False, n: int = 150
+) -> ExamplesWorld:
+    """Three classes in five dimensions; the target is moved by `shift` and its first column scaled. `same`: one sample."""
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 3, n) for _ in range(2)]
+    centres = 3 * np.eye(3, 5)
+    xs = [(rng.normal(size=(n, 5)) + centres[of]).astype(np.float32) for of in labels]
+    if same:
+        xs, labels = [xs[1], xs[1]], [labels[1], labels[1]]
+    # between the classes, so that a classifier of the source mistakes one class for another
+    xs[0] = (xs[0] * np.array([scale, 1, 1, 1, 1]) + shift * np.array([1, -1, 0, 0.5, 0])).astype(np.float32)
+    ys = [np.eye(3, dtype=np.float32)[of] for of in labels]
+    rows = np.arange(n)
+    known = rows[:30] if few else NONE
+    seen = rows[: n - 20] if same else rows  # the rows of the source
+    target = Rows(known[:24], known[24:], seen, rows[len(known) :])
+    source = Rows(rows[: n - 20], rows[n - 20 :], NONE, NONE)
+    return build_examples(["target", "source"], xs, ys, [target, source], ("a", "b", "c"), False).world
+
+
+def solved(method: str, world: ExamplesWorld, *overrides: str) -> tuple[Program, Done]:
+    """The closed forms of a method on a world, for one replica."""
+    config = check_settings(compose(["domain=digits_shift", f"method={method}", "hp.l2=0.01", *overrides]))
+    program = build_program(config, world, build_task(config, world))
+    replicas = replicas_of([config])
+    key, hp = replicas.keys[0], {name: value[0] for name, value in replicas.hp.items()}
+    done: dict[str, Any] = {}
+    for stage in program.stages:
+        assert isinstance(stage, Solve)
+        done[stage.name] = jax.jit(stage.solve)(world, done, hp, stream(key, stage.name))
+    return program, jax.tree.map(jnp.asarray, done)
+
+
+def fitted(method: str, world: ExamplesWorld, replicas: list[tuple[str, ...]]) -> tuple[Program, list[Done]]:
+    """A method's network (mlp) on a world, for replicas that differ in numbers: the program and parameters of each."""
+    budget = ("train.epochs=60", "train.evaluate_every=60", "train.batch_size=64", "train.progress=false", "model.dim=8")
+    words = ("domain=digits_shift", f"method={method}", "model=mlp", "hp.learning_rate=0.01", *budget)
+    configs = [check_settings(compose([*words, *numbers])) for numbers in replicas]
+    task = build_task(configs[0], world)
+    program = build_program(configs[0], world, task)
+    run = Compiler("map", {}, {})
+    ids = [str(i) for i in range(len(configs))]
+    seeds = [each.seed for each in configs]
+    done, _ = run_stages(program, Job(task, world, "", replicas_of(configs), ids, seeds, configs[0].train, run))
+    return program, [jax.tree.map(lambda leaf, i=i: leaf[i], done) for i in range(len(configs))]

@@ -1,0 +1,295 @@
+"""Worlds of labelled examples: splits, readers and features keep hidden what is hidden; every method runs where it may."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Command
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transfer.api import compose
+from transfer.compiler import Compiler
+from transfer.config import Config
+from transfer.data import load_examples
+from transfer.data.examples import Inputs, LoadedExamples
+from transfer.data.featurise import featurise
+from transfer.data.label_split import few, share, source_rows, target_rows
+from transfer.data.load import load_world
+from transfer.data.sets.raw import Raw
+from transfer.domains import ExampleDomains, ExampleSplit
+from transfer.errors import TransferError
+from transfer.experiment import load_run, replicas_of, run_batch
+from transfer.registry import build_program, build_task, check_settings, find, names
+from transfer.report.compare import compare
+from transfer.report.runs import read_runs
+from transfer.stages import Job, run_stages
+
+METHODS = [name for name in names("methods") if "classification" in find("methods", name).NEEDS.tasks]
+QUICK = ("train.epochs=1", "train.evaluate_every=1", "train.batch_size=32", "train.progress=false")
+WORDS = ["ship", "star", "robot", "sword", "ghost", "love", "war", "king", "clue", "laugh", "child", "gun"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny files in the formats of movie_to_book_genres, news_to_books and amazon_reviews."""
+    place = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(0)
+    for name in ("movie-overviews", "cmu-book-summaries", "ag-news", "amazon-reviews"):
+        (place / name).mkdir()
+
+    def text(topics: list[int]) -> str:
+        return " ".join(rng.choice(WORDS, 6)) + " " + " ".join(WORDS[t] for t in topics for _ in range(3))
+
+    pairs = [(i % 4, (i // 4) % 4) for i in range(80)]
+    movie, book = ("Science Fiction", "Fantasy", "Family", "Mystery"), ("Science Fiction", "Fantasy", "Novel", "Mystery")
+    films = {"title": ["t"] * 80, "genres": ["|".join(movie[t] for t in pair) for pair in pairs]}
+    pl.DataFrame({**films, "overview": [text(list(pair)) for pair in pairs]}).write_csv(
+        place / "movie-overviews" / "tmdb_movies.csv"
+    )
+    books = {"title": ["b"] * 80, "genres": [[book[t] for t in pair] for pair in pairs]}
+    pl.DataFrame({**books, "summary": [text(list(pair)) for pair in pairs]}).write_parquet(
+        place / "cmu-book-summaries" / "booksummaries.parquet"
+    )
+    for part in ("dev", "test"):
+        news = {"label": [1 + i % 4 for i in range(40)], "content": [text([i % 4]) for i in range(40)]}
+        pl.DataFrame(news).write_csv(place / "ag-news" / f"{part}.csv")
+    for name in ("books", "dvd", "kitchen"):
+        for part in ("train", "test"):
+            lines = [f"{i % 2} " + " ".join(f"{k}:{1 + k % 3}" for k in range(i % 2, 9, 2 + i % 3)) for i in range(40)]
+            (place / "amazon-reviews" / f"{name}_{part}.svmlight").write_text("\n".join(lines) + "\n")
+    return place
+
+
+labels = st.integers(2, 5).flatmap(lambda c: st.lists(st.integers(0, c - 1), min_size=12, max_size=60))
+
+
+@given(labels, st.integers(0, 3), st.floats(0, 0.9), st.integers(0, 4), st.booleans(), st.booleans())
+def test_every_row_has_one_use_and_test_rows_are_never_labelled(
+    of: list[int], seed: int, stop: float, known: int, transductive: bool, own_test: bool
+) -> None:
+    y = np.eye(max(of) + 1, dtype=np.float32)[of]
+    facts = {"name": "examples", "seed": 0, "stop": stop, "test": 0.5, "transductive": transductive, "valid": 0.2}
+    how = ExampleSplit.model_validate({**facts, "target_labels": 0 if known < 2 else known})
+    raw = Raw("d", y, tuple("abcde"), np.arange(len(y)) % 3 == 0 if own_test else np.zeros(len(y), bool))
+    source = source_rows(raw, how, np.random.default_rng(seed))
+    assert sorted([*source.train, *source.stop]) == sorted(np.flatnonzero(~raw.hidden))
+    target = target_rows(raw, how, np.random.default_rng(seed))
+    parts = [set(part) for part in (target.train, target.stop, target.test)]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+    assert parts[0] <= set(target.unlabelled)
+    assert not parts[1] & set(target.unlabelled), "what selects is not learnt from, not even without its labels"
+    assert bool(parts[2] & set(target.unlabelled)) == (transductive and bool(parts[2]))
+    if own_test:
+        assert parts[2] == set(np.flatnonzero(raw.hidden))
+    if known >= 2:
+        assert all(y[target.train][:, c].sum() + y[target.stop][:, c].sum() <= known for c in range(y.shape[1]))
+
+
+def test_few_takes_a_union_of_classes_and_share_the_same_part_of_each() -> None:
+    y = np.array([[1, 1], [1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
+    assert list(few(y, np.array([4, 3, 2, 1, 0]), 1)) == [4, 3]
+    assert list(few(y, np.arange(5), 1)) == [0]
+    y = np.eye(2, dtype=np.float32)[[0] * 10 + [1] * 20]
+    taken = share(y, np.arange(30), 0.3)
+    assert [int(y[taken][:, c].sum()) for c in (0, 1)] == [3, 6]
+
+
+def test_features_are_fitted_on_training_rows_only() -> None:
+    config = compose(["domain=movie_to_book_genres", "domain.words=3"]).domain
+    assert isinstance(config, ExampleDomains)
+    y, hidden = np.ones((4, 1), np.float32), np.zeros(4, bool)
+    texts = ["apple apple", "pear", "apple plum", "quince quince quince quince"]
+    raws = [Raw(name, y, ("c",), hidden, texts=texts) for name in "ts"]
+    rows = np.arange(3)
+    xs = featurise(raws, [rows, rows], config)
+    assert xs[0].shape == (4, 3)
+    assert np.all(xs[0][3] == 0), "a word of hidden rows alone is unknown"
+    np.testing.assert_allclose(np.linalg.norm(xs[0][:3], axis=1), 1, rtol=1e-5)
+    arrays = np.random.default_rng(0).normal(3, 2, (4, 5)).astype(np.float32)
+    arrays[3] = 1e6
+    raws = [Raw(name, y, ("c",), hidden, arrays=arrays) for name in "ts"]
+    xs = featurise(raws, [rows, rows], config.model_copy(update={"standardise": "domain"}))
+    np.testing.assert_allclose([xs[0][:3].mean(), xs[0][:3].std()], [0, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("split", ["examples", "transductive", "few_labels"])
+def test_labels_that_count_as_hidden_do_not_reach_the_fit(monkeypatch: pytest.MonkeyPatch, split: str) -> None:
+    """Target labels are corrupted once the split is drawn: all that a fit sees is bit-identical, the test figure is not."""
+    config = check_settings(compose(["domain=digits_shift", f"split={split}", "method=coral", *QUICK]))
+    original, programs = load_examples.build_examples, {}  # type: ignore[var-annotated]
+
+    def corrupted(names: Any, xs: Any, ys: Any, rows: Any, *rest: Any) -> LoadedExamples:
+        shuffled = ys[0].copy()
+        free = np.setdiff1d(np.arange(len(shuffled)), np.union1d(rows[0].train, rows[0].stop))
+        shuffled[free] = np.roll(shuffled[free], 1, axis=1)
+        return original(names, xs, [shuffled, *ys[1:]], rows, *rest)
+
+    def fitted() -> tuple[Any, Any, float]:
+        assert isinstance(config.domain, ExampleDomains)
+        assert isinstance(config.split, ExampleSplit)
+        world = load_examples.load_examples(config.domain, config.split, Path()).world
+        task = build_task(config, world)
+        program, replicas = build_program(config, world, task), replicas_of([config])
+        job = Job(task, world, "", replicas, ["x"], [config.seed], config.train, Compiler("map", {}, programs))
+        done, _ = run_stages(program, job)
+        one = jax.tree.map(lambda leaf: leaf[0], done)
+        score = task.evaluate(program.scores(world, one, {}), world.test, full=False)["accuracy"]
+        return replace(world, test=world.valid), done, float(score)
+
+    clean = fitted()
+    monkeypatch.setattr(load_examples, "build_examples", corrupted)
+    dirty = fitted()
+    for a, b in zip(jax.tree.leaves(clean[:2]), jax.tree.leaves(dirty[:2]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert clean[2] > dirty[2] + 0.2
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(TransferError) as caught:
+        run_batch([compose([*overrides, *QUICK])])
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ("domain=digits_shift method=coral domain.target=plain", "name each domain once"),
+        ("domain=digits_shift method=coral domain.target=upside", "domain.target=upside: digits_shift has plain, rotated"),
+        ("domain=digits_shift method=coral domain.features=sound", "domain.features=sound: digits_shift has pixels"),
+        (
+            "domain=office_caltech method=coral data_dir=/nowhere",
+            "no such file; domain=office_caltech is read from data_dir",
+        ),
+        ("domain=digits_shift task=ranking method=popularity", "does not go with domain=digits_shift, which has labelled"),
+        ("domain=simulated task=classification", "does not go with domain=simulated, which has interactions"),
+        ("domain=digits_shift split=ratio method=coral", "split=ratio does not go with domain=digits_shift"),
+        ("domain=digits_shift method=target_only", "needs labelled target examples; set split.target_labels=5"),
+        ("domain=digits_shift method=linear_map", "needs labelled target examples"),
+        ("domain=digits_shift method=mmd model=softmax", "model=softmax has none; choose model=mlp"),
+        ("domain=digits_shift method=source_only model=mf", "models that do: cnn, mlp, softmax"),
+        ("domain=digits_shift method=ease", "methods that do: adabn, coral"),
+        ("domain=digits_shift method=gfk method.dim=60", "method.dim=60: here it must be from 1 to 32"),
+        ("domain=digits_shift method=coral split.target_labels=1", "2 or more per class"),
+        ("domain=digits_shift method=source_only split.stop=0", "no validation"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(overrides: str, said: str) -> None:
+    assert said in refusal(*overrides.split())
+
+
+def test_a_faulty_label_is_named(folder: Path) -> None:
+    path = folder / "amazon-reviews" / "kitchen_train.svmlight"
+    good = path.read_text()
+    path.write_text(good.replace("\n1 ", "\n7 ", 1))
+    try:
+        said = refusal("domain=amazon_reviews", "domain.source=kitchen", "method=coral", f"data_dir={folder}")
+        assert "labels must be whole numbers from 0 to 1; found 0.0 to 7.0" in said
+    finally:
+        path.write_text(good)
+
+
+def composed(method: str, domain: str, folder: Path) -> Config:
+    split = "few_labels" if find("methods", method).NEEDS.target_labels or domain != "digits_shift" else "examples"
+    extra = ["method.dim=4"] if method in ("gfk", "subspace_alignment", "tca") else []
+    model = ["model=mlp"] if method == "finetune" else []
+    model += ["model.dim=8"] if find("methods", method).NEEDS.representation else []
+    numbers = ["split.target_labels=4", "domain.words=20"] if "words" in domain or domain != "digits_shift" else []
+    words = [
+        f"domain={domain}",
+        f"method={method}",
+        f"split={split}",
+        *model,
+        f"data_dir={folder}",
+        *QUICK,
+        *extra,
+        *numbers,
+    ]
+    return check_settings(compose(words))
+
+
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("domain", ["digits_shift", "movie_to_book_genres", "news_to_books"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_legal_combination_takes_a_step_and_the_others_are_refused(method: str, domain: str, folder: Path) -> None:
+    config = composed(method, domain, folder)
+    loaded = load_world(config)
+    assert isinstance(loaded, LoadedExamples)
+    task = build_task(config, loaded.world)
+    if domain == "news_to_books" and find("methods", method).NEEDS.same_labels:
+        with pytest.raises(TransferError, match=r"needs the same classes in source and target.*use finetune, target_only"):
+            build_program(config, loaded.world, task)
+        return
+    program = build_program(config, loaded.world, task)
+    replicas = replicas_of([config])
+    job = Job(task, loaded.world, "", replicas, ["x"], [config.seed], config.train, Compiler("map", {}, {}))
+    done, _ = run_stages(program, job)
+    one = jax.tree.map(lambda leaf: leaf[0], done)
+    inputs = Inputs(loaded.world.test.inputs.x[0][:4], loaded.world.test.inputs.domain[0][:4])
+    logits = program.scores(loaded.world, one, {})(inputs)
+    assert logits.shape == (4, loaded.world.n_classes)
+    assert np.isfinite(logits).all()
+
+
+def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path: Path) -> None:
+    words = ["domain=amazon_reviews", "domain.source=[dvd,kitchen]", f"data_dir={folder}", "method=coral", *QUICK]
+    (result,) = run_batch([compose(words)], [tmp_path / "run"])
+    assert result.status == "done"
+    assert set(result.facts["distance"]) == {"before", "after"}
+    assert result.facts["protocol"]["selected_on"] == "sources"
+    assert result.facts["world"]["target"]["test"] == 40
+    assert [source["name"] for source in result.facts["world"]["sources"]] == ["dvd", "kitchen"]
+    shares = result.parameters["mix"]["shares"]
+    assert shares.shape == (2,)
+    assert shares.sum() == pytest.approx(1, abs=1e-5)
+    again = load_run(tmp_path / "run").predictor
+    x = np.asarray(result.predictor.loaded.world.test.inputs.x[0][:7])
+    np.testing.assert_array_equal(again.probabilities(x), result.predictor.probabilities(x))
+    assert set(again.classify(x)) <= {"negative", "positive"}
+    with pytest.raises(TransferError, match="inputs of shape"):
+        again.probabilities(x[:, :3])
+
+
+def test_a_sweep_compares_methods_example_by_example(command: Command, tmp_path: Path) -> None:
+    """Rows name the test examples of every split; the page counts examples, not users; stages are shared as elsewhere."""
+    quick = ["train.epochs=2", "train.evaluate_every=1", "train.batch_size=32"]
+    words = ["domain=digits_shift", "split=few_labels", "method=target_only,finetune", "model=mlp", "model.dim=4", *quick]
+    said = command("-m", *words, "split.seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert said.code == 0, said.err
+    folders = [tmp_path / "sweep" / str(number) for number in range(4)]
+    tables = [pl.read_parquet(place / "per_user.parquet") for place in folders]
+    for place, table in zip(folders, tables, strict=True):
+        facts = json.loads((place / "result.json").read_text())
+        assert facts["world"]["target"]["test"] == len(table) == table["user"].n_unique()
+        assert table["accuracy"].mean() == pytest.approx(facts["metrics"]["test"]["accuracy"], abs=1e-6)
+        assert table["log_loss"].mean() == pytest.approx(facts["metrics"]["test"]["log_loss"], rel=1e-4)
+    assert tables[0]["user"].equals(tables[2]["user"]), "both methods are tested on the same examples"
+    assert not tables[0]["user"].equals(tables[1]["user"]), "another split tests others"
+    found = compare(read_runs(tmp_path / "sweep"))[0]
+    gap = found.gap("finetune")
+    assert gap
+    assert (gap.basis, gap.size, gap.group) == ("examples", len(tables[0]) + len(tables[1]), "all")
+    page = (tmp_path / "sweep" / "index.html").read_text()
+    assert "examples × splits" in page
+    assert "seen unlabelled" in page
+    assert "cold users" not in page
+
+
+def test_planted_digits_differ_by_the_shift_alone() -> None:
+    from transfer.data.sets.digits_shift import DOMAINS, read, shifted
+
+    images = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
+    for name in DOMAINS:
+        np.testing.assert_allclose(shifted(name, images, 0.0), images, atol=1e-6)
+        assert name == "plain" or np.abs(shifted(name, images, 1.0) - images).max() > 0.2
+    raws = [read(name, "pixels", Path(), 0.0) for name in DOMAINS]
+    seen = np.concatenate([raw.arrays.reshape(len(raw.y), -1) for raw in raws])  # type: ignore[union-attr]
+    assert len(seen) == 1797

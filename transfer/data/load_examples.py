@@ -1,0 +1,53 @@
+"""From a configuration to a world of labelled examples: read, check, split, featurise."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from transfer.data.examples import LoadedExamples, build_examples
+from transfer.data.featurise import featurise
+from transfer.data.label_split import source_rows, target_rows
+from transfer.data.sets.raw import Raw
+from transfer.domains import ExampleDomains, ExampleSplit
+from transfer.errors import TransferError
+
+READERS = (
+    *("amazon_reviews", "book_covers", "digits", "digits_shift"),
+    *("movie_to_book_genres", "news_to_books", "office_caltech"),
+)
+
+
+def load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: Path) -> LoadedExamples:
+    """The world. Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts."""
+    names = [domains.target, *domains.source]
+    raws = read_examples(domains, data_dir)
+    rng = [np.random.default_rng([how.seed, i]) for i in range(len(raws))]
+    rows = [target_rows(raws[0], how, rng[0])]
+    rows += [source_rows(raw, how, draw) for raw, draw in zip(raws[1:], rng[1:], strict=True)]
+    fit = [np.union1d(part.train, part.unlabelled) for part in rows]
+    for name, part in zip(names, fit, strict=True):
+        if not len(part):
+            raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
+    if not len(rows[0].test):
+        raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
+    xs = featurise(raws, fit, domains)
+    return build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
+
+
+def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:
+    """The target and its sources as they are in their files."""
+    if domains.reader not in READERS:
+        raise TransferError(f"domain.reader={domains.reader}: unknown; choose from {', '.join(READERS)}")
+    module: ModuleType = importlib.import_module(f"transfer.data.sets.{domains.reader}")
+    for key, given in (("target", [domains.target]), ("source", domains.source)):
+        for name in given:
+            if name not in module.DOMAINS:
+                raise TransferError(f"domain.{key}={name}: {domains.name} has {', '.join(module.DOMAINS)}")
+    if domains.features not in module.FEATURES:
+        raise TransferError(f"domain.features={domains.features}: {domains.name} has {', '.join(module.FEATURES)}")
+    strength = {"strength": domains.strength} if domains.reader == "digits_shift" else {}
+    return [module.read(name, domains.features, data_dir, **strength) for name in (domains.target, *domains.source)]

@@ -1,0 +1,46 @@
+"""One domain of labelled examples as its reader leaves it. Host side; no JAX here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.errors import TransferError
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Labels y float32 [n, classes] (one-hot, or multi-hot with `multi_label`) of texts, word counts and arrays.
+
+    texts: n strings; counts: a scipy sparse matrix [n, words]; arrays: float32 [n, ...]. What is there is joined into the
+    features. `hidden` marks the test examples that the data set itself prescribes.
+    """
+
+    name: str
+    y: np.ndarray
+    classes: tuple[str, ...]
+    hidden: np.ndarray
+    texts: list[str] | None = None
+    counts: Any = None
+    arrays: np.ndarray | None = None
+    multi_label: bool = False
+
+
+def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """Integer labels [n] from 0 -> float32 [n, classes]. Raises TransferError for a label outside."""
+    labels = np.asarray(labels).ravel()
+    if len(labels) and not ((labels >= 0) & (labels < n_classes) & (labels == labels.astype(np.int64))).all():
+        raise TransferError(
+            f"labels must be whole numbers from 0 to {n_classes - 1}; found {labels.min()} to {labels.max()}"
+        )
+    return np.eye(n_classes, dtype=np.float32)[labels.astype(np.int64)]
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path, if it is a file. Raises TransferError saying how to point to the data."""
+    if not path.is_file():
+        raise TransferError(f"{path}: no such file; {what} is read from data_dir=FOLDER (or the variable TRANSFER_DATA)")
+    return path

@@ -1,0 +1,122 @@
+"""How far apart two domains are: MMD, the distance of their covariances, and how well a classifier tells them apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from transfer.compiler import Compiler, Replicas
+from transfer.data.examples import ExamplesWorld, Inputs
+from transfer.models import classifiers
+from transfer.program import AnyWorld, Done, Program
+
+MOST = 500  # examples of each domain that are compared
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def gaussians(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Kernel matrix of x [n, d] and y [m, d] together [n + m, n + m]: the mean of five Gaussian kernels.
+
+    Bandwidths are 1/4, 1/2, 1, 2, 4 times the median squared distance, which no gradient passes through.
+    """
+    both = jnp.concatenate([x, y])
+    distance = classifiers.squared_distances(both, both)
+    median = jax.lax.stop_gradient(median_of_some(distance)) + 1e-12
+    return sum(jnp.exp(-distance / (median * scale)) for scale in (0.25, 0.5, 1.0, 2.0, 4.0)) / 5  # type: ignore[return-value]
+
+
+def median_of_some(distance: jax.Array) -> jax.Array:
+    """The median of at most 8,192 evenly spaced entries: large sorts are slow on CPUs."""
+    flat = distance.ravel()
+    return jnp.median(flat[:: max(1, flat.shape[0] // 4096 | 1)])
+
+
+def discrepancy(kernel: jax.Array, n: int) -> jax.Array:
+    """MMD² = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) of a joint kernel matrix whose first n rows are x."""
+    return jnp.mean(kernel[:n, :n]) + jnp.mean(kernel[n:, n:]) - 2 * jnp.mean(kernel[:n, n:])
+
+
+def mmd(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Squared maximum mean discrepancy (Gretton et al. 2012), biased, 0 for equal samples: [n, d], [m, d] -> scalar."""
+    return discrepancy(gaussians(x, y), x.shape[0])
+
+
+def coral_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+    """|C_x - C_y|²_F / 4d² (Sun, Saenko 2016): [n, d], [m, d] -> scalar. For n, m < d from Gram matrices."""
+    a, b = ((z - jnp.mean(z, axis=0)[None, :]) / jnp.sqrt(jnp.float32(z.shape[0] - 1)) for z in (x, y))
+    if max(x.shape[0], y.shape[0]) < x.shape[1]:
+        total = jnp.sum(jnp.square(a @ a.T)) + jnp.sum(jnp.square(b @ b.T)) - 2 * jnp.sum(jnp.square(a @ b.T))
+    else:
+        total = jnp.sum(jnp.square(a.T @ a - b.T @ b))
+    return total / (4 * x.shape[1] ** 2)
+
+
+def proxy_a_distance(x: np.ndarray, y: np.ndarray) -> float:
+    """2 (1 - 2 ε), ε the held-out error of a linear classifier of the domain (Ben-David et al. 2007), within 0 ... 2.
+
+    Fixed protocol: rows alternate between two halves; in each half a ridge classifier's strength is chosen among five by
+    its error between quarters, fitted on the half and scored on the other. Columns are scaled by both domains' std.
+    """
+    n = min(len(x), len(y)) // 4 * 4
+    both = np.concatenate([x[:n], y[:n]]).astype(np.float64)
+    both = (both - both.mean(0)) / (both.std(0) + 1e-6) / np.sqrt(x.shape[1])
+    sign = np.repeat([-1.0, 1.0], n)
+    fold = np.arange(2 * n) % 4
+
+    def error(train: list[int], test: list[int], strength: float) -> float:
+        here, there = np.isin(fold, train), np.isin(fold, test)
+        mean = both[here].mean(0)
+        a = both[here] - mean
+        dual = np.linalg.solve(a @ a.T + strength * len(a) * np.eye(len(a)), sign[here])
+        return float(np.mean(np.sign((both[there] - mean) @ (a.T @ dual)) != sign[there]))
+
+    errors = []
+    for half, other in (([0, 1], [2, 3]), ([2, 3], [0, 1])):
+        inner = [error(half[:1], half[1:], s) + error(half[1:], half[:1], s) for s in STRENGTHS]
+        errors.append(error(half, other, STRENGTHS[int(np.argmin(inner))]))
+    return float(np.clip(2 * (1 - sum(errors)), 0, 2))
+
+
+def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
+    """MMD, CORAL distance and proxy A-distance of two samples [n, d] and [m, d]."""
+    with threadpool_limits(1):  # small systems: on a busy machine threads that wait for each other cost far more
+        apart = proxy_a_distance(source, target)
+    return {"mmd": float(_mmd(source, target)), "coral": float(_coral_distance(source, target)), "proxy_a": apart}
+
+
+def measure_distances(
+    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
+) -> list[dict[str, dict[str, float]]]:
+    """How far apart source and target are `before` and `after` the map, per replica; none for interactions or no source."""
+    if not isinstance(world, ExamplesWorld) or not world.sources:
+        return []
+    raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
+    before = distances(*raw)
+    if program.features is None:
+        return [{"before": before}] * len(replicas.keys)
+
+    def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
+        done, (_, hp) = each
+        of = program.features(world, done, hp)  # type: ignore[misc]
+        pairs = zip(samples(world), (1, 0), strict=True)
+        return [of(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
+
+    spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
+    return [{"before": before, "after": distances(*(z[i] for z in spaces))} for i in range(len(replicas.keys))]
+
+
+def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:
+    """At most 500 examples of the first source and of the target, evenly spaced: what distances are measured on."""
+    return _some(world.sources[0].train.x, MOST), _some(world.unlabelled, MOST)
+
+
+_mmd, _coral_distance = jax.jit(mmd), jax.jit(coral_distance)
+
+
+def _some(x: jax.Array, most: int) -> jax.Array:
+    """At most `most` rows, evenly spaced."""
+    return x[:: max(1, -(-x.shape[0] // most))][:most]

@@ -1,0 +1,22 @@
+"""Adaptive batch normalisation: z ↦ (z - μ_d) / σ_d with the moments of each domain d, one network for all.
+
+In training the moments are those of the batch, in prediction those of the domain's unlabelled examples.
+Here on the representation under the head.
+
+Paper: Li, Wang, Shi, Hou, Liu (2018), adaptive batch normalisation.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from transfer.adapt import adapted
+from transfer.config import Config
+from transfer.data.examples import ExamplesWorld
+from transfer.program import Classifier, Needs, Program, Task
+
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+
+
+def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    return adapted(config, world, task, model, lambda source, target, hp: jnp.float32(0.0), normalise=True)

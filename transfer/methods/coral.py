@@ -1,0 +1,33 @@
+"""Correlation alignment: recolour the source with the target's covariance, x ↦ (x - μ_s) (C_s + λI)^-½ (C_t + λI)^½ + μ_t.
+
+λ is hp.shrinkage.
+
+Paper: Sun, Feng, Saenko (2016), return of frustratingly easy domain adaptation.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from transfer import adapt
+from transfer.adapt import aligned
+from transfer.config import Config
+from transfer.data.examples import Examples, ExamplesWorld
+from transfer.models.spectra import power, spectrum
+from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+Settings = adapt.Settings
+
+
+def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    def solve(source: Examples, target: jax.Array, few: Examples | None, hp: Hp, key: jax.Array) -> Params:
+        moments = {"source": spectrum(source.x), "target": spectrum(target)}
+        return {**moments, "shrinkage": hp["shrinkage"]}
+
+    def recolour(map_: Params, x: jax.Array) -> jax.Array:
+        s, t, shrinkage = map_["source"], map_["target"], map_["shrinkage"]
+        white = power(s, x - s["mean"][None, :], -0.5, shrinkage)
+        return power(t, white, 0.5, shrinkage) + t["mean"][None, :]
+
+    return aligned(config, world, solve, recolour, lambda _, x: x)

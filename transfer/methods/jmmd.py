@@ -1,0 +1,28 @@
+"""Match representation and prediction jointly: loss(source) + hp.weight · MMD² with the kernel k(z, z') · k(p, p').
+
+p = softmax of the logits.
+
+Paper: Long, Zhu, Wang, Jordan (2017), joint adaptation networks.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from transfer.adapt import View, adapted
+from transfer.config import Config
+from transfer.data.examples import ExamplesWorld
+from transfer.evaluate.distance import discrepancy, gaussians
+from transfer.program import Classifier, Hp, Needs, Program, Task
+
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+
+
+def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    probability = jax.nn.sigmoid if world.multi_label else jax.nn.softmax
+
+    def penalty(source: View, target: View, hp: Hp) -> jax.Array:
+        p = probability(source.logits), probability(target.logits)
+        return discrepancy(gaussians(source.z, target.z) * gaussians(*p), source.z.shape[0])
+
+    return adapted(config, world, task, model, penalty)

@@ -1,0 +1,31 @@
+"""No adaptation: the classifier learnt on the labelled source, W = argmin Σ_s loss(W x, y), applied to the target as it is.
+
+Labelled target examples, where there are some, join with weight hp.target_weight ("ALL" and "WEIGHTED" of Daumé III 2007).
+method.classifier=model trains the model by gradient, the others are convex.
+
+Paper: Daumé III (2007), baselines.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+
+from transfer import config
+from transfer.adapt import adapted, aligned
+from transfer.config import Config
+from transfer.data.examples import ExamplesWorld
+from transfer.program import Classifier, Needs, Program, Task
+
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+
+
+class Settings(config.Method):
+    classifier: Literal["model", "ridge", "softmax", "svm", "nn"]
+
+
+def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    if config.method.classifier == "model":
+        return adapted(config, world, task, model, lambda source, target, hp: jnp.float32(0.0))
+    return aligned(config, world, lambda *_: {}, lambda _, x: x, lambda _, x: x)

@@ -1,0 +1,32 @@
+"""model=softmax: multinomial logistic regression, P(y | x) ∝ exp(w_y · x + b_y), the log-linear model."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from transfer import config
+from transfer.program import Classifier, Params
+
+TASKS = ("classification",)
+
+
+def build(settings: config.Model) -> Classifier:
+    """The inputs themselves are the features; they are flattened."""
+    return Classifier(body=lambda key, shape: {}, head=head, features=lambda body, x: flat(x), logits=logits)
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[B, ...] -> [B, d]."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def head(key: jax.Array, width: int, classes: int) -> Params:
+    """Weights and intercepts, all zero: the loss is convex in them."""
+    return {"kernel": jnp.zeros((width, classes)), "bias": jnp.zeros(classes)}
+
+
+def logits(head: Params, z: jax.Array) -> jax.Array:
+    return z @ head["kernel"] + head["bias"][None, :]

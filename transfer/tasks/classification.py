@@ -1,0 +1,82 @@
+"""task=classification: the class of an example, or its classes; log loss and what follows from the decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer import config
+from transfer.data.examples import Examples, ExamplesWorld, HiddenExamples
+from transfer.domains import ExampleDomains, ExampleSplit
+from transfer.errors import TransferError
+from transfer.evaluate.labels import METRICS, example_values, label_metrics
+from transfer.program import Scores, Task
+
+SIGN = {"log_loss": -1, "calibration_error": -1}
+
+
+def build(settings: config.Task, world: ExamplesWorld) -> Task:
+    """The classification task. Raises TransferError for an unknown loss or metric."""
+    if settings.loss != "cross_entropy":
+        raise TransferError(f"task.loss={settings.loss}: task=classification knows cross_entropy")
+    if settings.select not in METRICS:
+        raise TransferError(f"task.select={settings.select}: task=classification measures {', '.join(METRICS)}")
+
+    def evaluated(scores: Scores, hidden: HiddenExamples, full: bool = True) -> dict[str, jax.Array]:
+        return evaluate(scores, hidden, full or settings.select in ("auc", "calibration_error"))
+
+    return Task(settings.select, SIGN.get(settings.select, 1), batch, loss, evaluated, examine, tested_examples)
+
+
+def protocol(settings: config.Config) -> dict[str, Any]:
+    """What result.json says about how figures came to be."""
+    assert isinstance(settings.domain, ExampleDomains)
+    assert isinstance(settings.split, ExampleSplit)
+    return {
+        "inputs": f"{settings.domain.features}, standardised: {settings.domain.standardise}",
+        "selected_on": "labelled target examples, none of them in the test" if settings.split.target_labels else "sources",
+        "macro": "mean over the classes that the hidden part has",
+        "calibration": "15 bins of equal width",
+    }
+
+
+def batch(examples: Examples, key: jax.Array, size: int) -> Examples:
+    """`size` examples drawn with replacement."""
+    rows = jax.random.randint(key, (size,), 0, examples.x.shape[0])
+    return Examples(examples.x[rows], examples.y[rows], examples.multi_label)
+
+
+def loss(logits: jax.Array, batch: Examples) -> jax.Array:
+    """-log P of the true class; with several labels the sum over classes of -log P of each yes or no [B]."""
+    if batch.multi_label:
+        return jnp.sum(jax.nn.softplus(logits) - batch.y * logits, axis=1)
+    return -jnp.sum(batch.y * jax.nn.log_softmax(logits, axis=1), axis=1)
+
+
+def evaluate(scores: Scores, hidden: HiddenExamples, full: bool = True) -> dict[str, jax.Array]:
+    """Metrics of a hidden part; `full` adds AUC and calibration error."""
+    logits, y = _scored(scores, hidden)
+    return label_metrics(logits, y, hidden.weight.reshape(-1), hidden.multi_label, full)
+
+
+def examine(scores: Scores, hidden: HiddenExamples) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The metrics with `full`, and what each example has of accuracy and log loss: float32 [examples]."""
+    logits, y = _scored(scores, hidden)
+    values = example_values(logits, y, hidden.multi_label)
+    means = label_metrics(logits, y, hidden.weight.reshape(-1), hidden.multi_label)
+    return means, {name: of[: hidden.n_events] for name, of in values.items()}
+
+
+def tested_examples(world: ExamplesWorld) -> dict[str, np.ndarray]:
+    """Whose the rows of `examine` are in the test part: an example stands where a user does, with one event, no history."""
+    row = np.asarray(world.tested)
+    return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row)}
+
+
+def _scored(scores: Scores, hidden: HiddenExamples) -> tuple[jax.Array, jax.Array]:
+    """Logits and labels of all chunks, padding last: [C · B, classes] each."""
+    logits = jax.lax.map(scores, hidden.inputs)
+    return logits.reshape(-1, logits.shape[-1]), hidden.y.reshape(-1, logits.shape[-1])
