@@ -2,8 +2,8 @@
 
 import os
 
-# Before JAX starts: on two cores XLA programs with convolutions or factorisations were seen to wait for ever on each
-# other's threads (jaxlib 0.10); a pool of eight does not.
+# Before JAX starts: with two threads (one per core) programs with batches of factorisations were seen to wait for ever
+# (jaxlib 0.10); with eight they end.
 os.environ.setdefault("NPROC", str(max(8, os.cpu_count() or 1)))
 
 from transfer.api import run
