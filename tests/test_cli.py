@@ -197,3 +197,12 @@ def test_a_multirun_ends_with_one_table(command: Command, tmp_path: Path) -> Non
     assert [r["gap"]["target_only"]["rmse"] for r in results] == pytest.approx(
         [r["metrics"]["test"]["rmse"] - rmse["target_only"][r["seed"]] for r in results]
     )
+
+
+def test_a_disk_that_refuses_is_told_in_one_line(command: Command, tmp_path: Path) -> None:
+    """A file where a folder should be stands for a full or read-only disk: what the system says, and status 2."""
+    (tmp_path / "file").write_text("")
+    said = command(*RATING, *WORLD, "method=item_bias", "hydra.run.dir=file/run")
+    assert said.code == 2
+    (line,) = [line for line in said.err.splitlines() if line.strip()]
+    assert "file/run" in line

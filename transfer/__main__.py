@@ -60,7 +60,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         task()
-    except (HydraException, OmegaConfBaseException, TransferError) as error:
+    except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
         if asked == "1":
             raise
         console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)

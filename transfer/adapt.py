@@ -244,8 +244,6 @@ def adapted(
         loss=loss,
         size=lambda world: max(side.train.x.shape[0] for side in world.sources),
         scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
-        heldout=lambda world: world.valid,
-        optimizer=adam,
     )
     return Program(
         (fit, Solve("mix", partial(mix, each))) if len(world.sources) > 1 else (fit,),

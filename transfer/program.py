@@ -83,6 +83,11 @@ class Classifier(NamedTuple):
     logits: Callable[[Params, jax.Array], jax.Array]
 
 
+def adam(hp: Hp) -> optax.GradientTransformation:
+    """Adam with the traced `hp.learning_rate`."""
+    return optax.adam(hp["learning_rate"])
+
+
 class Fit(NamedTuple):
     """One gradient fit. Selection is by `task.evaluate(scores(world, done with these parameters, hp), heldout(world))`.
 
@@ -96,8 +101,8 @@ class Fit(NamedTuple):
     loss: Callable[[Params, Any, jax.Array, Hp, jax.Array], jax.Array]
     size: Callable[[AnyWorld], int]
     scores: Callable[[AnyWorld, Done, Hp], Scores]
-    heldout: Callable[[AnyWorld], Any]
-    optimizer: Callable[[Hp], optax.GradientTransformation]
+    heldout: Callable[[AnyWorld], Any] = lambda world: world.valid
+    optimizer: Callable[[Hp], optax.GradientTransformation] = adam
     frozen: Callable[[Params], Any] | None = None
 
 
@@ -139,11 +144,6 @@ class Needs(NamedTuple):
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:
     """The random key of a named stream at a step; adding a stream changes no other."""
     return jax.random.fold_in(jax.random.fold_in(key, zlib.crc32(name.encode())), step)
-
-
-def adam(hp: Hp) -> optax.GradientTransformation:
-    """Adam with the traced `hp.learning_rate`."""
-    return optax.adam(hp["learning_rate"])
 
 
 def adamw(rate: jax.Array, decay: jax.Array) -> optax.GradientTransformation:

@@ -29,7 +29,7 @@ PER_USER = "per_user.parquet"
 
 
 # libyaml where it is there: the pure Python one takes 10 ms a file
-Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+Dumper, Loader = getattr(yaml, "CSafeDumper", yaml.SafeDumper), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def plain(value: Any) -> Any:
@@ -296,7 +296,7 @@ def _wandb_run(place: Path, identity: list[Any], config: dict[str, Any], **names
 
 
 def _load(folder: Path) -> dict[str, Any]:
-    config = yaml.load((folder / "config.yaml").read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    config = yaml.load((folder / "config.yaml").read_bytes(), Loader)
     track = config["track"]
     return config | {"track": {"name": track, "per": "run"} if isinstance(track, str) else track}
 

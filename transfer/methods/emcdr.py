@@ -31,7 +31,6 @@ from transfer.program import (
     Scores,
     Solve,
     Task,
-    adam,
     first_source,
     supervised,
     target,
@@ -103,8 +102,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         loss=loss,
         size=lambda world: world.target.train.users.shape[0],
         scores=scores,
-        heldout=lambda world: world.valid,
-        optimizer=adam,
     )
     before = stages(config, task, model, kind)
     return Program((*before, learn) if kind == "mlp" else before, scores)

@@ -104,7 +104,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         loss=loss,
         size=lambda world: world.target.train.users.shape[0],
         scores=scores,
-        heldout=lambda world: world.valid,
         optimizer=lambda hp: adamw(hp["learning_rate"], hp["decay"]),
     )
     return Program((fit,), scores)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from transfer.config import Config
 from transfer.data.world import Interactions, World
 from transfer.models import histories
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task, adam
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
 SHARPNESS = 50.0  # the likelihood of a score s is ∝ softplus(50 s): s, a chance between 0 and 1, but never below 0
@@ -88,8 +88,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         loss=loss,
         size=lambda world: 1,  # every step sees everybody
         scores=scores,
-        heldout=lambda world: world.valid,
-        optimizer=adam,
     )
     return Program((learn, Solve("map", solve)), scores)
 

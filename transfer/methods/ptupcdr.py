@@ -95,7 +95,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         loss=loss,
         size=lambda world: world.target.train.users.shape[0],
         scores=scores,
-        heldout=lambda world: world.valid,
         optimizer=lambda hp: adamw(hp["map_rate"], hp["map_decay"]),
     )
     return Program((*common, learn), scores)

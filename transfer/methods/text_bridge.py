@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from transfer.config import Config
 from transfer.data.world import Interactions, Side, World
 from transfer.models import histories
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, adam, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream
 
 NEEDS = Needs(tasks=("ranking",), source=True, texts=True)
 
@@ -87,7 +87,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         loss=loss,
         size=lambda world: world.target.train.users.shape[0],
         scores=scores,
-        heldout=lambda world: world.valid,
-        optimizer=adam,
     )
     return Program((fit,), scores)

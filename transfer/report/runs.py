@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 import yaml
 
-from transfer.track import RESULT
+from transfer.track import RESULT, Loader
 
 Flat = dict[str, Any]  # a nested configuration with dotted keys
 # Keys that repeat a measurement rather than change what is measured.
@@ -19,7 +19,6 @@ REPEATS = ("seed", "split.seed")
 MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled")
 # Keys that change no figure.
 SILENT = ("data_dir", "resume", "test", "track", "train.replicas", "train.progress", "train.checkpoint_seconds")
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Run(NamedTuple):
@@ -75,9 +74,9 @@ def _read_run(place: Path) -> Run | None:
     record, config, result = place / ".hydra" / "overrides.yaml", place / "config.yaml", place / RESULT
     if not result.exists() and not record.exists():
         return None
-    words = yaml.load(record.read_bytes(), _LOADER) if record.exists() else []
+    words = yaml.load(record.read_bytes(), Loader) if record.exists() else []
     pairs = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    flat = dict(_flatten(yaml.load(config.read_bytes(), _LOADER))) if config.exists() else {}
+    flat = dict(_flatten(yaml.load(config.read_bytes(), Loader))) if config.exists() else {}
     facts = json.loads(result.read_bytes()) if result.exists() else {"status": "missing"}
     return Run(place, pairs, flat, {"metrics": {}, **facts})
 
