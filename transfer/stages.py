@@ -20,6 +20,8 @@ from transfer.program import AnyWorld, Done, Fit, Params, Program, Solve, Task
 from transfer.progress import Interrupted, Progress, console, interrupted
 from transfer.train import State, fit, identity, solve, start
 
+RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
+
 Records = list[list[dict[str, Any]]]  # per replica, one object per evaluation
 
 
@@ -28,7 +30,8 @@ class Job:
     """What all stages of a program have in common.
 
     ids, seeds: of the replicas. path: where the checkpoint lies while this runs, at most one every
-    `train.checkpoint_seconds`; None writes none. reuse: folder of stages that were fitted before; None fits every stage.
+    `train.checkpoint_seconds` and seldom where it is slow to write; None writes none. reuse: folder of stages that were
+    fitted before; None fits every stage.
     alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
     """
 
@@ -118,17 +121,18 @@ def _shared(
 def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
     """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
     of_rows = _rows(job, done, rows)
-    saved = time.monotonic()
+    due = time.monotonic() + job.train.checkpoint_seconds
 
     def on_block(state: State, block: list[dict[str, Any]], step: int, total: int) -> None:
-        nonlocal saved
+        nonlocal due
         for i, record in zip(rows, block, strict=True):
             records[i].extend([record] if record else [])
         bar.update(block, step, total)
-        if job.path and (interrupted() or time.monotonic() - saved >= job.train.checkpoint_seconds):
-            facts = {"ids": job.ids, "stage": number, "rows": rows, "records": records}
+        if job.path and (interrupted() or time.monotonic() >= due):
+            began, facts = time.monotonic(), {"ids": job.ids, "stage": number, "rows": rows, "records": records}
             checkpoint.save_tree(job.path, {"done": done, "state": state}, facts)
-            saved = time.monotonic()
+            ended = time.monotonic()
+            due = ended + max(job.train.checkpoint_seconds, RARELY * (ended - began))
         if interrupted():
             raise Interrupted
 

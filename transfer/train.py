@@ -19,6 +19,9 @@ from transfer.program import AnyWorld, Done, Fit, Hp, Params, Solve, Task, strea
 Run = Callable[..., Any]
 
 
+DRAWN = 2**24  # bytes of batches that are drawn at once
+
+
 class State(NamedTuple):
     """All that a block changes, so all that a checkpoint holds (per replica)."""
 
@@ -128,17 +131,23 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
     def steps(world: AnyWorld, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
         optimizer = _optimizer(stage, hp)
 
-        def one(carry: tuple[Params, Any], step: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
-            params, moments = carry
-            batch = stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
+        def draw(step: jax.Array) -> Any:
+            return stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
+
+        def one(carry: tuple[Params, Any], at: tuple[jax.Array, Any]) -> tuple[tuple[Params, Any], jax.Array]:
+            (params, moments), (step, batch) = carry, at
             noise = stream(key, f"{stage.name}/noise", step)
             progress = step.astype(jnp.float32) / total
             loss, gradient = jax.value_and_grad(stage.loss)(params, batch, noise, hp, progress)
             updates, moments = optimizer.update(gradient, moments, params)
             return (optax.apply_updates(params, updates), moments), loss
 
+        def several(carry: tuple[Params, Any], steps: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
+            return jax.lax.scan(one, carry, (steps, jax.vmap(draw)(steps)))
+
         numbers = state.step + jnp.arange(length, dtype=jnp.int32)
-        (params, moments), losses = jax.lax.scan(one, (state.params, state.optimizer), numbers)
+        groups = numbers.reshape(-1, _drawn_together(length, jax.eval_shape(draw, state.step)))
+        (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
         loss = jnp.mean(losses)
         metrics = task.evaluate(stage.scores(world, {**done, stage.name: params}, hp), stage.heldout(world), full=False)
         score = task.sign * metrics[task.select]
@@ -167,6 +176,12 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         return jax.lax.cond(state.active, steps, rest, world, state, done, key, hp)
 
     return block
+
+
+def _drawn_together(length: int, batch: Any) -> int:
+    """For how many steps batches are drawn at once, a divisor of `length`: small kernels cost most of a draw."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
+    return max(n for n in range(1, length + 1) if length % n == 0 and (n == 1 or n * size <= DRAWN))
 
 
 def _optimizer(stage: Fit, hp: Hp) -> optax.GradientTransformation:

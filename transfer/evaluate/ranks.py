@@ -50,7 +50,8 @@ def user_metrics(
     reached = jnp.zeros((width, 2, len(ks))).at[row].max(best, mode="drop")
     count = jnp.sum(relevant, axis=1)[:, None]
     total = jnp.maximum(count, 1).astype(jnp.float32)
-    bad = jnp.where(jnp.any(jnp.isnan(scores), axis=1, keepdims=True) & (count > 0), jnp.nan, 0.0)
+    nans = jnp.zeros((width, 1)).at[row].max(ties["nans"], mode="drop")
+    bad = jnp.where(nans > 0, jnp.nan, 0.0)
     found, gain, precisions = jnp.split(summed, 3, axis=1)
     values = {
         "recall": found / total,
@@ -64,18 +65,20 @@ def user_metrics(
 
 
 def _ties(scores: jax.Array, relevant: jax.Array, row: jax.Array, item: jax.Array) -> dict[str, jax.Array]:
-    """For every relevant event: candidates above it and tied with it (itself included), all and relevant ones [E]."""
+    """For every relevant event [E]: candidates above it, tied with it (itself included), the relevant ones, NaNs."""
     at = jnp.minimum(row, scores.shape[0] - 1)
-    of_user, own = scores[at], scores[at, item][:, None]
+    of_user, own, among = scores[at], scores[at, item][:, None], relevant[at]
     greater, equal = of_user > own, of_user == own
-    among = relevant[at]
-
-    def count(where: jax.Array) -> jax.Array:
-        return jnp.sum(where, axis=1).astype(jnp.float32)
-
+    counted = [where.astype(jnp.int32) for where in (greater, equal, greater & among, equal & among, jnp.isnan(of_user))]
+    # one pass for all counts: XLA's CPU compiler would go over the table once for each sum
+    counts = jax.lax.reduce(
+        counted, [jnp.int32(0)] * len(counted), lambda a, b: [x + y for x, y in zip(a, b, strict=True)], (1,)
+    )
+    above, tied, relevant_above, relevant_tied, nans = (count.astype(jnp.float32) for count in counts)
     return {
-        "above": count(greater),
-        "tied": jnp.maximum(count(equal), 1.0),
-        "relevant_above": count(greater & among),
-        "relevant_tied": count(equal & among),
+        "above": above,
+        "tied": jnp.maximum(tied, 1.0),
+        "relevant_above": relevant_above,
+        "relevant_tied": relevant_tied,
+        "nans": nans,
     }

@@ -105,6 +105,6 @@ def chunks(jobs: list[Job], max_batch: int | None, workers: int) -> list[list[Jo
     result = []
     for members in groups.values():
         count = max(-(-len(members) // (max_batch or len(members))), min(pieces, len(members)))
-        size = -(-len(members) // count)  # as equal as can be, so that they share a compiled program
-        result += [members[i : i + size] for i in range(0, len(members), size)]
+        # dealt like cards: neighbours in a grid often take equally long, and no program should get all the long ones
+        result += [members[i::count] for i in range(count)]
     return result
