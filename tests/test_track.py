@@ -18,7 +18,7 @@ import yaml
 from planted import tiny
 from sweeps import write_sweep
 
-from transfer import checkpoint, track
+from transfer import checkpoint, track, wandb_copy
 from transfer.errors import TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.progress import Interrupted
@@ -39,7 +39,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Result:
         patch.delenv("WANDB_PROJECT", raising=False)
         settings = ("method=target_only", "track=wandb", "seed=5", "hp.learning_rate=0.01", "hp.l2=0.125")
         result = run_batch([tiny(*settings)], [folder])[0]
-        track.upload(folder)
+        wandb_copy.upload(folder)
         return result
 
 
@@ -105,7 +105,7 @@ def sweep_of(folder: Path, per: str) -> dict[str, list[dict[str, Any]]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_DATA_DIR", str(folder.parent / "staging"))
-        track.upload_sweep(folder)
+        wandb_copy.upload_sweep(folder)
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("wandb/offline-run-*")):
         read = read_wandb(path)
@@ -132,7 +132,7 @@ def test_a_sweep_is_one_wandb_run_per_run_and_a_summary(tmp_path: Path) -> None:
     data = json.loads(file.read_text())
     assert data["data"][0][data["columns"].index("method")] == "target_only"
     before = sorted(folder.glob("wandb/*"))
-    track.upload_sweep(folder)
+    wandb_copy.upload_sweep(folder)
     assert sorted(folder.glob("wandb/*")) == before, "what is there is not copied again"
 
 
@@ -162,7 +162,7 @@ def test_copying_a_run_takes_milliseconds(tmp_path: Path) -> None:
     began = time.perf_counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        track.upload_sweep(folder)
+        wandb_copy.upload_sweep(folder)
     assert len(list(folder.glob("wandb/offline-run-*"))) == 31
     assert (time.perf_counter() - began) / 30 < 0.15
 

@@ -24,7 +24,8 @@ def task(raw: DictConfig) -> float:
     from transfer.experiment import run_batch
     from transfer.progress import Interrupted, console
     from transfer.report.table import print_run
-    from transfer.track import refuse_run, upload
+    from transfer.track import refuse_run
+    from transfer.wandb_copy import upload
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)

@@ -49,7 +49,7 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Resu
     `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
     """
     from transfer.experiment import run_batch
-    from transfer.track import upload
+    from transfer.wandb_copy import upload
 
     result = run_batch([compose(overrides)], [Path(folder)] if folder is not None else None)[0]
     if result.folder and result.config.track.name == "wandb":

@@ -26,7 +26,7 @@ class SweepTable(Callback):
 
 def end_sweep(folder: Path) -> None:
     """Table, report, and the copy in W&B where the runs ask for one; a fault of the report never costs the runs."""
-    from transfer import track
+    from transfer import wandb_copy
     from transfer.report.report import write_report
 
     runs = print_sweep(folder)
@@ -36,7 +36,7 @@ def end_sweep(folder: Path) -> None:
     try:
         console.print(f"report: {write_report(folder, runs)}", soft_wrap=True, markup=False, highlight=False)
         if any(run.config.get("track.name") == "wandb" for run in runs):
-            track.upload_sweep(folder)
+            wandb_copy.upload_sweep(folder)
     except Exception as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         console.print(f"the runs are complete, their report is not: {line}; mend it and write", style="red", markup=False)

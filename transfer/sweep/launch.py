@@ -89,7 +89,8 @@ def _fail_the_rest(jobs: list[Job]) -> None:
             track.refuse_run(job.folder, job.error or "", list(job.overrides))
         elif track.status(job.folder) == "unfinished":
             error = TransferError(
-                "the process that ran it died twice; look at the machine's memory, or lower engine.max_batch"
+                "it left no result: its process died twice or could not write; look at the machine's memory "
+                "(engine.max_batch lowers the need) and at the disk's free space"
             )
             track.fail_run(job.folder, job.config, error)
         elif track.status(job.folder) == "interrupted":
