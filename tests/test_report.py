@@ -20,7 +20,7 @@ from sweeps import HISTORY, USERS, write_run, write_sweep
 
 from transfer.evaluate import significance
 from transfer.experiment import Result, count_parameters, run_batch
-from transfer.program import Fit, Program, Solve
+from transfer.program import Fit, Program, Rate, Solve
 from transfer.report.compare import Comparison, compare, reference
 from transfer.report.report import write_report
 from transfer.report.runs import read_runs
@@ -89,7 +89,7 @@ def test_parameters_are_counted_without_what_is_frozen(run: Result) -> None:
     """A closed form trains nothing; of a fit with two leaves one of which stays, the other counts."""
     sizes = sum(np.asarray(leaf).size for leaf in jax.tree.leaves(run.parameters))
     assert (run.facts["parameters"], run.facts["trainable_parameters"]) == (sizes, 0)
-    fit = Fit("fit", *[None] * 7, frozen=lambda params: {"kept": True, "moved": False})  # type: ignore[arg-type]
+    fit = Fit("fit", *[None] * 7, rates=lambda params: {"kept": Rate(0.0), "moved": Rate()})  # type: ignore[arg-type]
     done = {"fit": {"kept": np.zeros((2, 3, 4)), "moved": np.zeros((2, 5))}, "closed": {"x": np.zeros((2, 7))}}
     program = Program((fit, Solve("closed", solve=None)), scores=None)  # type: ignore[arg-type]
     assert count_parameters(program, done) == {"parameters": 12 + 5 + 7, "trainable_parameters": 5}

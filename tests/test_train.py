@@ -21,7 +21,7 @@ from transfer.config import Config, Train
 from transfer.data.load import load_world
 from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
-from transfer.program import Fit, Program, Solve, Task, stream
+from transfer.program import Fit, Program, Rate, Solve, Task, stream
 from transfer.registry import check_settings
 from transfer.stages import Job, run_stages
 
@@ -53,7 +53,7 @@ def toy_stage(name: str = "toy", count: Callable[[], None] = lambda: None, froze
         scores=lambda world, done, hp: -jnp.square(done[name]["w"] - hp["turn"]),
         heldout=lambda world: None,
         optimizer=lambda hp: optax.sgd(hp["learning_rate"]),
-        frozen=(lambda params: {"w": False, "kept": True}) if frozen else None,
+        rates=(lambda params: {"w": Rate(), "kept": Rate(0.0)}) if frozen else None,
     )
 
 

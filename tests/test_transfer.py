@@ -111,7 +111,7 @@ def test_a_stage_that_draws_changes_no_other() -> None:
     ("method", "setting", "other"),
     [
         ("ease", "domains", "target"),
-        ("finetune", "freeze", "none"),
+        ("finetune", "strategy", "full"),
         ("emcdr", "map", "mlp"),
         ("user_knn", "neighbours", "7"),
     ],

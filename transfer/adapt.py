@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from transfer import config
 from transfer.config import Config
-from transfer.data.examples import Examples, ExamplesWorld, HiddenExamples, Inputs
+from transfer.data.examples import Examples, ExamplesWorld, Inputs
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, adam, stream
+from transfer.program import Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, stream
+from transfer.supervised import squares
 
 Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
 Each = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
@@ -129,45 +130,6 @@ def pooled(logits: jax.Array, shares: jax.Array, multi_label: bool) -> jax.Array
     return jnp.log(jnp.einsum("s,sbc->bc", shares, jax.nn.softmax(logits, axis=-1)) + 1e-12)
 
 
-def supervised_examples(
-    name: str,
-    task: Task,
-    model: Classifier,
-    size: int,
-    *,
-    examples: Callable[[ExamplesWorld], Examples],
-    heldout: Callable[[ExamplesWorld], HiddenExamples],
-    body: Callable[[ExamplesWorld, Done, jax.Array], Params] | None = None,
-    frozen: Callable[[Params], Any] | None = None,
-) -> Fit:
-    """Fit the model's body and head to labelled examples of one domain; `body` replaces its initial representation."""
-
-    def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
-        start = body or (lambda world, done, key: model.body(key, world.unlabelled.shape[1:]))
-        own = examples(world)
-        carried = start(world, done, stream(key, "body"))
-        width = jax.eval_shape(model.features, carried, own.x[:1]).shape[1]
-        return {"body": carried, "head": model.head(stream(key, "head"), width, own.y.shape[1])}
-
-    def logits(params: Params, x: jax.Array) -> jax.Array:
-        return model.logits(params["head"], model.features(params["body"], x))
-
-    def loss(params: Params, batch: Examples, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        return jnp.mean(task.loss(logits(params, batch.x), batch)) + hp["l2"] / 2 * _squares(params)
-
-    return Fit(
-        name=name,
-        init=init,
-        batch=lambda world, done, key: task.batch(examples(world), key, size),
-        loss=loss,
-        size=lambda world: examples(world).x.shape[0],
-        scores=lambda world, done, hp: lambda inputs: logits(done[name], inputs.x),
-        heldout=heldout,
-        optimizer=adam,
-        frozen=frozen,
-    )
-
-
 class View(NamedTuple):
     """A batch of one domain as the network sees it: x, z [B, d], logits [B, classes], y (None where unlabelled)."""
 
@@ -222,7 +184,7 @@ def adapted(
             total += jnp.mean(task.loss(source.logits, examples)) + hp["weight"] * ramp * penalty(source, target, hp)
             if here is not None:
                 total += hp["target_weight"] * jnp.mean(task.loss(model.logits(head, here), few))
-        return total / len(sources) + hp["l2"] / 2 * _squares(params)
+        return total / len(sources) + hp["l2"] / 2 * squares(params)
 
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
         body = done["network"]["body"]
@@ -262,11 +224,6 @@ def _standard(z: jax.Array, mean: jax.Array, std: jax.Array) -> jax.Array:
     """(z - mean) / std; both [d], or a row for each example."""
     mean, std = jnp.broadcast_to(mean, z.shape), jnp.broadcast_to(std, z.shape)
     return (z - mean) / jnp.sqrt(jnp.square(std) + 1e-5)
-
-
-def _squares(params: Params) -> jax.Array:
-    """|W|² of all weights, without intercepts."""
-    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1), jnp.float32(0.0))
 
 
 def _flat(examples: Examples) -> Examples:

@@ -6,29 +6,61 @@ import platform
 import resource
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich.table import Table
 
 from transfer.compiler import Clock
 from transfer.config import Config
 from transfer.data.examples import LoadedExamples
 from transfer.data.world import Loaded
-from transfer.program import Done, Fit, Program, Task
+from transfer.program import Done, Fit, Program, Rate, Task
+from transfer.progress import console
 from transfer.registry import protocol, uses_source
+from transfer.train import rates_of
+
+
+class Row(NamedTuple):
+    """One parameter: its stage and name, its shape and size in one replica, and how it trains (factor 0: it does not)."""
+
+    stage: str
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    rate: Rate
+
+
+def parameter_table(program: Program, done: Done) -> list[Row]:
+    """A row for every parameter of a program, from its parameters or their shapes with a leading replica axis."""
+    rows = []
+    for stage in program.stages:
+        leaves, _ = jax.tree_util.tree_flatten_with_path(done[stage.name])
+        rates = rates_of(stage, done[stage.name]) if isinstance(stage, Fit) else [Rate(0.0)] * len(leaves)
+        for (path, leaf), rate in zip(leaves, rates, strict=True):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            rows.append(Row(stage.name, name, leaf.shape[1:], int(np.prod(leaf.shape[1:])), rate))
+    return rows
+
+
+def show_parameters(program: Program, done: Done) -> None:
+    """Print which parameters train and how, stage by stage, for methods that do not train all of them alike."""
+    if not any(isinstance(stage, Fit) and stage.rates for stage in program.stages):
+        return
+    table = Table("stage", "parameter", "shape", "trains", "rate ×")
+    for row in parameter_table(program, done):
+        since = f"from {row.rate.since:.0%} on" if row.rate.since else "yes"
+        trains = since if row.rate.factor else "no"
+        table.add_row(row.stage, row.name, " x ".join(map(str, row.shape)), trains, f"{row.rate.factor:g}")
+    console.print(table)
 
 
 def count_parameters(program: Program, done: Done) -> dict[str, int]:
     """Numbers that a replica keeps, and those among them that gradient steps have moved."""
-    sizes = jax.tree.map(lambda leaf: int(np.prod(leaf.shape[1:])), done)
-    trained = 0
-    for stage in program.stages:
-        if isinstance(stage, Fit):
-            own = sizes[stage.name]
-            frozen = stage.frozen(done[stage.name]) if stage.frozen else jax.tree.map(lambda _: False, own)
-            trained += sum(jax.tree.leaves(jax.tree.map(lambda size, still: 0 if still else size, own, frozen)))
-    return {"parameters": sum(jax.tree.leaves(sizes)), "trainable_parameters": trained}
+    rows = parameter_table(program, done)
+    moved = (row.size for row in rows if row.rate.factor)
+    return {"parameters": sum(row.size for row in rows), "trainable_parameters": sum(moved)}
 
 
 def describe_program(

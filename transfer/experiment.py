@@ -19,7 +19,7 @@ from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data.load import load_world
-from transfer.describe import count_parameters, describe_program
+from transfer.describe import count_parameters, describe_program, show_parameters
 from transfer.errors import TransferError
 from transfer.evaluate.distance import measure_distances
 from transfer.predictor import LabelPredictor, Predictor, predictor_of
@@ -131,6 +131,8 @@ def _run_program(
         reuse=reuse,
         alone=alone,
     )
+    if alone:
+        show_parameters(program, program_shapes(program, loaded.world, job.replicas))
     began = time.perf_counter()
     with interruptible():
         done, records = run_stages(program, job, config.resume)
@@ -206,12 +208,18 @@ def load_run(folder: Path) -> Result:
         )
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
-    shapes: dict[str, Any] = {}
-    for stage in program.stages:
-        shapes[stage.name] = parameter_shapes(stage, loaded.world, shapes, replicas_of([config]))
+    shapes = program_shapes(program, loaded.world, replicas_of([config]))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
     return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
+
+
+def program_shapes(program: Program, world: AnyWorld, replicas: Replicas) -> Done:
+    """Shapes of all parameters of a program with their leading replica axis, without computing them."""
+    shapes: dict[str, Any] = {}
+    for stage in program.stages:
+        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas)
+    return shapes
 
 
 def replicas_of(configs: list[Config]) -> Replicas:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transfer.data.world import Heldout, Interactions, Side, World
+from transfer.data.world import Interactions, Side, World
 
 Params = Any  # a pytree of float32 arrays: nested dicts
 Hp = Mapping[str, jax.Array]
@@ -60,6 +60,7 @@ class Model(NamedTuple):
 
     body(key, n_users) -> params;  head(key, interactions) -> params;  features(body, users [B]) -> z, a pytree over B;
     outputs(head, z, items [B, K]) -> [B, K];  scores(head, z) -> [B, items];  penalty(params, batch) -> scalar.
+    `layers` names the body's parts from input to output.
     """
 
     body: Callable[[jax.Array, int], Params]
@@ -68,19 +69,21 @@ class Model(NamedTuple):
     outputs: Callable[[Params, Any, jax.Array], jax.Array]
     scores: Callable[[Params, Any], jax.Array]
     penalty: Callable[[Params, Batch], jax.Array]
+    layers: tuple[str, ...] = ()
 
 
 class Classifier(NamedTuple):
     """A representation of examples that can travel (the body) and a linear head of one domain's classes on it.
 
     body(key, shape of x) -> params;  head(key, width, classes) -> params;  features(body, x [B, ...]) -> z [B, width];
-    logits(head, z) -> [B, classes].
+    logits(head, z) -> [B, classes]. `layers` names the body's parts from input to output.
     """
 
     body: Callable[[jax.Array, tuple[int, ...]], Params]
     head: Callable[[jax.Array, int, int], Params]
     features: Callable[[Params, jax.Array], jax.Array]
     logits: Callable[[Params, jax.Array], jax.Array]
+    layers: tuple[str, ...] = ()
 
 
 def adam(hp: Hp) -> optax.GradientTransformation:
@@ -88,11 +91,20 @@ def adam(hp: Hp) -> optax.GradientTransformation:
     return optax.adam(hp["learning_rate"])
 
 
+@dataclass(frozen=True)
+class Rate:
+    """How a parameter trains: its factor on the learning rate (0: it does not), and from which share of the budget on."""
+
+    factor: float = 1.0
+    since: float = 0.0
+
+
 class Fit(NamedTuple):
     """One gradient fit. Selection is by `task.evaluate(scores(world, done with these parameters, hp), heldout(world))`.
 
     init(world, done, key) -> params;  batch(world, done, key) -> batch;  loss(params, batch, key, hp, progress) -> scalar;
-    size(world) -> examples per epoch;  frozen(params) -> pytree of bool, True where a leaf does not train.
+    size(world) -> examples per epoch;  rates(params) -> pytree with a Rate for every parameter (None: all train alike);
+    penalty(params, done, hp) -> scalar, a term of the loss that looks at earlier stages.
     """
 
     name: str
@@ -103,7 +115,8 @@ class Fit(NamedTuple):
     scores: Callable[[AnyWorld, Done, Hp], Scores]
     heldout: Callable[[AnyWorld], Any] = lambda world: world.valid
     optimizer: Callable[[Hp], optax.GradientTransformation] = adam
-    frozen: Callable[[Params], Any] | None = None
+    rates: Callable[[Params], Any] | None = None
+    penalty: Callable[[Params, Done, Hp], jax.Array] | None = None
 
 
 class Solve(NamedTuple):
@@ -151,55 +164,14 @@ def adamw(rate: jax.Array, decay: jax.Array) -> optax.GradientTransformation:
     return optax.chain(optax.adam(rate), optax.add_decayed_weights(-rate * decay))
 
 
-def supervised(
-    name: str,
-    task: Task,
-    model: Model,
-    batch_size: int,
-    *,
-    side: Callable[[World], Side],
-    events: Callable[[World], Interactions],
-    heldout: Callable[[World], Heldout],
-    body: Callable[[World, Done, jax.Array], Params] | None = None,
-    frozen: Callable[[Params], Any] | None = None,
-) -> Fit:
-    """Fit the model's body and head to the events of one domain; `body` replaces its initial user representation."""
-
-    def init(world: World, done: Done, key: jax.Array) -> Params:
-        start = body or (lambda world, done, key: model.body(key, world.n_users))
-        return {
-            "body": start(world, done, stream(key, "body")),
-            "head": model.head(stream(key, "head"), side(world).train),
-        }
-
-    def loss(params: Params, batch: Batch, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        z = model.features(params["body"], batch.users)
-        outputs = model.outputs(params["head"], z, batch.items)
-        if task.every_item:
-            outputs = jnp.concatenate([outputs, model.scores(params["head"], z)], axis=1)
-        return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * model.penalty(params, batch)
-
-    return Fit(
-        name=name,
-        init=init,
-        batch=lambda world, done, key: task.batch(events(world), key, batch_size),
-        loss=loss,
-        size=lambda world: events(world).users.shape[0],
-        scores=lambda world, done, hp: model_scores(model, done[name]),
-        heldout=heldout,
-        optimizer=adam,
-        frozen=frozen,
-    )
-
-
-def model_scores(model: Model, params: Params) -> Scores:
-    """Scores of every item from a body and a head."""
-    return lambda users: model.scores(params["head"], model.features(params["body"], users))
-
-
 def target(world: World) -> Side:
     return world.target
 
 
 def first_source(world: World) -> Side:
     return world.sources[0]
+
+
+def target_data(world: World) -> Interactions:
+    """All that is visible of the target."""
+    return world.target.train

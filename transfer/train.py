@@ -13,7 +13,7 @@ import optax
 
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Solve, Task, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Solve, Task, stream
 
 # (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
 Run = Callable[..., Any]
@@ -60,7 +60,7 @@ def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run)
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
             params=params,
-            optimizer=_optimizer(stage, hp).init(params),
+            optimizer=stage.optimizer(hp).init(_moving(stage, params).take(params)),
             best=params,
             best_score=jnp.float32(-jnp.inf),
             waited=jnp.int32(0),
@@ -129,7 +129,7 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
     """A block of `length` steps and one evaluation, per replica: (world, (state, done, (key, hp))) -> (state, Block)."""
 
     def steps(world: AnyWorld, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
-        optimizer = _optimizer(stage, hp)
+        optimizer, moving = stage.optimizer(hp), _moving(stage, state.params)
 
         def draw(step: jax.Array) -> Any:
             return stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
@@ -138,9 +138,16 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
             (params, moments), (step, batch) = carry, at
             noise = stream(key, f"{stage.name}/noise", step)
             progress = step.astype(jnp.float32) / total
-            loss, gradient = jax.value_and_grad(stage.loss)(params, batch, noise, hp, progress)
-            updates, moments = optimizer.update(gradient, moments, params)
-            return (optax.apply_updates(params, updates), moments), loss
+
+            def loss(moved: list[jax.Array]) -> jax.Array:
+                full = moving.put(params, moved)
+                value = stage.loss(full, batch, noise, hp, progress)
+                return value + stage.penalty(full, done, hp) if stage.penalty else value
+
+            value, gradient = jax.value_and_grad(loss)(moving.take(params))
+            updates, moments = optimizer.update(gradient, moments, moving.take(params))
+            moved = optax.apply_updates(moving.take(params), moving.scale(updates, progress))
+            return (moving.put(params, moved), moments), value
 
         def several(carry: tuple[Params, Any], steps: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
             return jax.lax.scan(one, carry, (steps, jax.vmap(draw)(steps)))
@@ -154,7 +161,8 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
         better = ~diverged & (score > state.best_score)
         waited = jnp.where(better, 0, state.waited + 1)
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, state.best)
+        pairs = zip(moving.take(params), moving.take(state.best), strict=True)
+        best = moving.put(params, [jnp.where(better, new, old) for new, old in pairs])
         return State(
             params,
             moments,
@@ -184,11 +192,37 @@ def _drawn_together(length: int, batch: Any) -> int:
     return max(n for n in range(1, length + 1) if length % n == 0 and (n == 1 or n * size <= DRAWN))
 
 
-def _optimizer(stage: Fit, hp: Hp) -> optax.GradientTransformation:
-    plain = stage.optimizer(hp)
-    if stage.frozen is None:
-        return plain
-    return optax.chain(plain, optax.masked(optax.set_to_zero(), stage.frozen))
+def rates_of(stage: Fit, params: Params) -> list[Rate]:
+    """How each leaf of the parameters trains, in the order of `jax.tree.leaves`."""
+    leaves = len(jax.tree.leaves(params))
+    return jax.tree.leaves(stage.rates(params)) if stage.rates else [Rate()] * leaves
+
+
+class Moving(NamedTuple):
+    """Which leaves of the parameters train; nothing is computed for the others."""
+
+    rates: list[Rate]
+    structure: Any
+
+    def take(self, params: Params) -> list[jax.Array]:
+        """The leaves that train."""
+        return [leaf for leaf, rate in zip(jax.tree.leaves(params), self.rates, strict=True) if rate.factor]
+
+    def put(self, params: Params, moved: list[jax.Array]) -> Params:
+        """The parameters with these leaves in place of those that train."""
+        new, leaves = iter(moved), zip(jax.tree.leaves(params), self.rates, strict=True)
+        return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])
+
+    def scale(self, updates: list[jax.Array], progress: jax.Array) -> list[jax.Array]:
+        """Updates times their factors; zero before their time has come."""
+        moving = [rate for rate in self.rates if rate.factor]
+        scaled = [u * rate.factor if rate.factor != 1 else u for u, rate in zip(updates, moving, strict=True)]
+        started = zip(scaled, moving, strict=True)
+        return [jnp.where(progress >= rate.since, u, 0.0) if rate.since > 0 else u for u, rate in started]
+
+
+def _moving(stage: Fit, params: Params) -> Moving:
+    return Moving(rates_of(stage, params), jax.tree.structure(params))
 
 
 def _records(stage: Fit, report: Block, active: np.ndarray, step: int) -> list[dict[str, Any]]:

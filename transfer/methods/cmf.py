@@ -18,26 +18,17 @@ from transfer.program import (
     Params,
     Program,
     Task,
-    model_scores,
     stream,
-    supervised,
-    target,
+    target_data,
 )
+from transfer.supervised import model_scores, supervised
 
 NEEDS = Needs(source=True, shared_users=True)
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     size = config.train.batch_size
-    alone = supervised(
-        "joint",
-        task,
-        model,
-        size,
-        side=target,
-        events=lambda world: world.target.train,
-        heldout=lambda world: world.valid,
-    )
+    alone = supervised("joint", task, model, size, data=target_data, heldout=lambda world: world.valid)
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         heads = [model.head(stream(key, "source", i), side.train) for i, side in enumerate(world.sources)]

@@ -32,9 +32,9 @@ from transfer.program import (
     Solve,
     Task,
     first_source,
-    supervised,
     target,
 )
+from transfer.supervised import supervised
 
 NEEDS = Needs(source=True, shared_users=True)
 
@@ -52,8 +52,7 @@ def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[F
             task,
             model,
             config.train.batch_size,
-            side=side,
-            events=partial(_fit_events, side),
+            data=partial(_fit_events, side),
             heldout=partial(_stop_events, side),
         )
         for name, side in (("source", first_source), ("target", target))

@@ -1,35 +1,28 @@
-"""Pre-train on the source, carry the user representation over, continue on the target.
+"""Pre-train on the source, carry the body over, tune on the target: θ_s = argmin L_source, then min L_target from θ_s.
 
-With method.freeze=users the carried representation stays as it is and only the target's head learns: users without
-target events then stay comparable with those who have them. For classification the body of the model is carried over, and
-the source may have labels of its own: first Σ_s loss is minimised, then Σ_t loss.
+The body is the representation of users, or of examples and sequences; the head on it is the target's own. method.strategy:
+full (all train), probe (the carried body stays; for recommendation users without target events then stay comparable with
+those who have them), lp_ft (a probe, then all), gradual (layers join from the top down), lora and adapter (the body stays,
+low-rank factors or a bottleneck are added). method.decay < 1 slows lower layers, hp.l2_sp pulls towards the carried body.
+
+Paper: Yosinski et al. (2014), transferable features; Kumar et al. (2022), LP-FT; others in transfer.strategies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import jax
+from pydantic import Field
 
-from transfer import config
-from transfer.adapt import labelled, supervised_examples
+from transfer import config, strategies
+from transfer.adapt import labelled
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld, Inputs
-from transfer.program import (
-    AnyWorld,
-    Classifier,
-    Done,
-    Hp,
-    Model,
-    Needs,
-    Params,
-    Program,
-    Task,
-    first_source,
-    supervised,
-    target,
-)
+from transfer.program import AnyWorld, Done, Fit, Hp, Needs, Params, Program, Task, target_data
+from transfer.supervised import AnyModel, Start, supervised
 
 NEEDS = Needs(
     tasks=("rating", "ranking", "classification"), source=True, shared_users=True, target_labels=True, representation=True
@@ -37,63 +30,58 @@ NEEDS = Needs(
 
 
 class Settings(config.Method):
-    freeze: Literal["none", "users", "body"]
+    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"]
+    decay: float = Field(gt=0, le=1)
+    until: float = Field(ge=0, le=1)
+    rank: int = Field(ge=1)
+    head: Literal["fresh", "carried"]
 
 
-def build(config: Config, world: AnyWorld, task: Task, model: Model | Classifier) -> Program:
-    size = config.train.batch_size
-    if isinstance(model, Classifier):
-        return _examples(config, task, model, size)
+def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
+    size, settings = config.train.batch_size, config.method
+    examples = isinstance(world, ExamplesWorld)
+    addition = strategies.ADDITIONS.get(settings.strategy)
+    tuned = strategies.with_addition(model, addition(settings.rank)) if addition else model
+
     source = supervised(
         "source",
         task,
         model,
         size,
-        side=first_source,
-        events=lambda world: world.sources[0].fit,
+        data=(lambda world: world.sources[0].train) if examples else (lambda world: world.sources[0].fit),
         heldout=lambda world: world.sources[0].stop,
     )
 
-    fit = supervised(
-        "target",
-        task,
-        model,
-        size,
-        side=target,
-        events=lambda world: world.target.train,
-        heldout=lambda world: world.valid,
-        body=lambda world, done, key: done["source"]["body"],
-        frozen=_body if config.method.freeze != "none" else None,
-    )
-    return Program((source, fit), fit.scores)
+    def carry(world: AnyWorld, done: Done, fresh: Params, key: jax.Array) -> Params:
+        body, head = done["source"]["body"], fresh["head"]
+        if settings.head == "carried":
+            head = strategies.carried_head(head, done["source"]["head"])
+        return {"body": {**fresh["body"], "carried": body} if addition else body, "head": head}
 
+    def tune(name: str, start: Start, frozen: bool = False) -> Fit:
+        until = settings.until if settings.strategy == "gradual" else 0.0
+        return supervised(
+            name,
+            task,
+            tuned,
+            size,
+            data=labelled if examples else target_data,
+            heldout=lambda world: world.valid,
+            init=start,
+            rates=partial(strategies.rates, tuned, frozen=frozen, decay=settings.decay, until=until),
+            penalty=None if frozen or addition else partial(strategies.towards, "source"),
+        )
 
-def _examples(config: Config, task: Task, model: Classifier, size: int) -> Program:
-    source = supervised_examples(
-        "source",
-        task,
-        model,
-        size,
-        examples=lambda world: world.sources[0].train,
-        heldout=lambda world: world.sources[0].stop,
-    )
-    fit = supervised_examples(
-        "target",
-        task,
-        model,
-        size,
-        examples=labelled,
-        heldout=lambda world: world.valid,
-        body=lambda world, done, key: done["source"]["body"],
-        frozen=_body if config.method.freeze != "none" else None,
-    )
+    if settings.strategy == "lp_ft":
+        stages: tuple[Fit, ...] = (
+            source,
+            tune("probe", carry, frozen=True),
+            tune("target", lambda world, done, fresh, key: done["probe"]),
+        )
+    else:
+        stages = (source, tune("target", carry, frozen=settings.strategy == "probe"))
 
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
-        return lambda inputs: model.features(done["target"]["body"], inputs.x)
+        return lambda inputs: tuned.features(done["target"]["body"], inputs.x)
 
-    return Program((source, fit), fit.scores, features=features)
-
-
-def _body(params: Params) -> Params:
-    """True for the leaves of the body: they do not train."""
-    return {name: jax.tree.map(lambda _, name=name: name == "body", part) for name, part in params.items()}
+    return Program(stages, stages[-1].scores, features=features if examples else None)

@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from transfer import config
-from transfer.adapt import labelled, supervised_examples
+from transfer.adapt import labelled
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import AnyWorld, Classifier, Done, Hp, Model, Needs, Params, Program, Solve, Task, supervised, target
+from transfer.program import AnyWorld, Classifier, Done, Hp, Model, Needs, Params, Program, Solve, Task, target_data
+from transfer.supervised import supervised
 
 NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True)
 
@@ -27,21 +28,9 @@ class Settings(config.Method):
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: Model | Classifier) -> Program:
-    if isinstance(model, Model):
-        fit = supervised(
-            "target",
-            task,
-            model,
-            config.train.batch_size,
-            side=target,
-            events=lambda world: world.target.train,
-            heldout=lambda world: world.valid,
-        )
-        return Program((fit,), fit.scores)
-    if config.method.classifier == "model":
-        fit = supervised_examples(
-            "target", task, model, config.train.batch_size, examples=labelled, heldout=lambda world: world.valid
-        )
+    if isinstance(model, Model) or config.method.classifier == "model":
+        data = target_data if isinstance(model, Model) else labelled
+        fit = supervised("target", task, model, config.train.batch_size, data=data, heldout=lambda world: world.valid)
         return Program((fit,), fit.scores)
 
     def solve(world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array) -> Params:

@@ -43,4 +43,4 @@ def build(settings: config.Model) -> Classifier:
         nnx.replace_by_pure_dict(state, body)
         return nnx.merge(graph, state)(x)
 
-    return Classifier(body=body, head=head, features=features, logits=logits)
+    return Classifier(body=body, head=head, features=features, logits=logits, layers=("first", "second", "dense"))

@@ -1,0 +1,122 @@
+"""Fit a model to the data of one domain, whatever the model is of: interactions, labelled examples or sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from transfer.data.examples import Examples, ExamplesWorld
+from transfer.data.world import Interactions, World
+from transfer.program import AnyWorld, Batch, Classifier, Done, Fit, Hp, Model, Params, Scores, Task, stream
+
+AnyModel = Model | Classifier
+Start = Callable[[AnyWorld, Done, Params, jax.Array], Params]
+Data = Callable[[Any], Any]  # world -> the Interactions or Examples to learn from
+
+
+class Learner(NamedTuple):
+    """How a model learns from data of its kind.
+
+    body(world, key) and head(world, body, key) -> params;  batch(world, key);  loss(params, batch, hp) -> scalar;
+    scores(params) -> Scores;  size(world) -> events or examples.
+    """
+
+    body: Callable[[AnyWorld, jax.Array], Params]
+    head: Callable[[AnyWorld, Params, jax.Array], Params]
+    batch: Callable[[AnyWorld, jax.Array], Any]
+    loss: Callable[[Params, Any, Hp], jax.Array]
+    scores: Callable[[Params], Scores]
+    size: Callable[[AnyWorld], int]
+
+
+def supervised(
+    name: str,
+    task: Task,
+    model: AnyModel,
+    batch_size: int,
+    *,
+    data: Data,
+    heldout: Callable[[Any], Any],
+    init: Start = lambda world, done, fresh, key: fresh,
+    rates: Callable[[Params], Any] | None = None,
+    penalty: Callable[[Params, Done, Hp], jax.Array] | None = None,
+) -> Fit:
+    """Fit {"body", "head"} of a model to the data of one domain.
+
+    init(world, done, fresh {"body", "head"}, key) -> where the fit starts: what earlier stages learnt in place of what is
+    drawn afresh. rates, penalty: as those of Fit.
+    """
+    learner = learner_of(task, model, batch_size, data)
+
+    def start(world: AnyWorld, done: Done, key: jax.Array) -> Params:
+        body = learner.body(world, stream(key, "body"))
+        fresh = {"body": body, "head": learner.head(world, body, stream(key, "head"))}
+        return init(world, done, fresh, key)
+
+    return Fit(
+        name=name,
+        init=start,
+        batch=lambda world, done, key: learner.batch(world, key),
+        loss=lambda params, batch, key, hp, progress: learner.loss(params, batch, hp),
+        size=learner.size,
+        scores=lambda world, done, hp: learner.scores(done[name]),
+        heldout=heldout,
+        rates=rates,
+        penalty=penalty,
+    )
+
+
+def learner_of(task: Task, model: AnyModel, batch_size: int, data: Data) -> Learner:
+    """The learner for a model's kind."""
+    if isinstance(model, Model):
+        return _interactions(task, model, batch_size, data)
+    return _examples(task, model, batch_size, data)
+
+
+def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[World], Interactions]) -> Learner:
+    def loss(params: Params, batch: Batch, hp: Hp) -> jax.Array:
+        z = model.features(params["body"], batch.users)
+        outputs = model.outputs(params["head"], z, batch.items)
+        if task.every_item:
+            outputs = jnp.concatenate([outputs, model.scores(params["head"], z)], axis=1)
+        return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * model.penalty(params, batch)
+
+    return Learner(
+        body=lambda world, key: model.body(key, world.n_users),
+        head=lambda world, body, key: model.head(key, data(world)),
+        batch=lambda world, key: task.batch(data(world), key, batch_size),
+        loss=loss,
+        scores=lambda params: model_scores(model, params),
+        size=lambda world: data(world).users.shape[0],
+    )
+
+
+def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[ExamplesWorld], Examples]) -> Learner:
+    def head(world: ExamplesWorld, body: Params, key: jax.Array) -> Params:
+        own = data(world)
+        return model.head(key, jax.eval_shape(model.features, body, own.x[:1]).shape[1], own.y.shape[1])
+
+    def logits(params: Params, x: jax.Array) -> jax.Array:
+        return model.logits(params["head"], model.features(params["body"], x))
+
+    return Learner(
+        body=lambda world, key: model.body(key, world.unlabelled.shape[1:]),
+        head=head,
+        batch=lambda world, key: task.batch(data(world), key, batch_size),
+        loss=lambda params, batch, hp: jnp.mean(task.loss(logits(params, batch.x), batch)) + hp["l2"] / 2 * squares(params),
+        scores=lambda params: lambda inputs: logits(params, inputs.x),
+        size=lambda world: data(world).x.shape[0],
+    )
+
+
+def model_scores(model: Model, params: Params) -> Scores:
+    """Scores of every item from a body and a head."""
+    return lambda users: model.scores(params["head"], model.features(params["body"], users))
+
+
+def squares(params: Params) -> jax.Array:
+    """|W|² of all weights, without intercepts."""
+    return sum((jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim > 1), jnp.float32(0.0))
