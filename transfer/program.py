@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     """Events of one step: users int32 [B]; items int32 [B, 1 + negatives], the observed one first; ratings float32 [B].
 
     user_weights float32 [B] and item_weights float32 [B, 1 + negatives]: how strongly the prior (hp.l2) holds each row.
+    log_q float32 [B, 1 + negatives]: log of how often each item is drawn in expectation; 0 for the observed one.
     """
 
     users: jax.Array
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     ratings: jax.Array
     user_weights: jax.Array
     item_weights: jax.Array
+    log_q: jax.Array
 
 
 class Task(NamedTuple):
