@@ -91,11 +91,11 @@ def test_the_factorisation_finds_the_groups_and_nears_orthogonality() -> None:
         for pair in found
     ]
     best = int(np.argmax([min(pair) for pair in agree]))
-    assert min(agree[best]) > 0.7
+    assert min(agree[best]) > 0.9
     for part in found[best]:
         assert (np.asarray(part) >= 0).all()
         unit = np.asarray(part) / np.linalg.norm(part, axis=0)
-        assert np.abs(unit.T @ unit - np.eye(4)).max() < 0.6, "of random non-negative columns it is 0.75 and more"
+        assert np.abs(unit.T @ unit - np.eye(4)).max() < 0.1, "random non-negative columns are at 0.8"
 
 
 def test_errors_are_those_of_the_known_cells() -> None:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from transfer.program import Params, stream
 
-FACTORISE, REFINE, EXPAND = 100, 10, 20  # rounds
+FACTORISE, REFINE, EXPAND = 300, 10, 20  # rounds
 SHIFT = 0.5  # X + SHIFT, what is below zero cut off, is the non-negative matrix that is factorised
 DAMPING = 1.0  # of the means in B, in known cells
 
