@@ -118,6 +118,7 @@ class Solve(NamedTuple):
 class Program(NamedTuple):
     """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items]).
 
+    folds_in: scores read all they know of a user from her histories in the world, so that they can be asked of new ones.
     For classification scores take Inputs and give logits, and features(world, done, hp) -> (Inputs -> z [B, d]) is the
     space where the method has brought the domains together.
     """
@@ -125,6 +126,7 @@ class Program(NamedTuple):
     stages: tuple[Fit | Solve, ...]
     scores: Callable[[AnyWorld, Done, Hp], Scores]
     features: Callable[[AnyWorld, Done, Hp], Callable[[Any], jax.Array]] | None = None
+    folds_in: bool = False
 
 
 class Needs(NamedTuple):
