@@ -1,4 +1,5 @@
-"""Books for readers from a finished run: `python scripts/recommend.py RUN_DIR --users U1,U2 --k 10`."""
+"""Books for readers from a finished run: `python scripts/recommend.py RUN_DIR --users U1,U2 --k 10`; or what people who
+loved a film read: `--explain`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from transfer.errors import TransferError
 from transfer.experiment import load_run
+from transfer.explain import explain, find_films
 from transfer.predictor import Predictor, Recommendation
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
@@ -21,7 +23,10 @@ def main() -> None:
     """Print lists for some users, or write those of all users to a CSV or Parquet file."""
     arguments = _arguments()
     try:
-        recommend(arguments.run_dir, arguments.users, arguments.k, arguments.out)
+        if arguments.explain is not None:
+            explain_run(arguments.run_dir, arguments.explain or None, arguments.k, arguments.least)
+        else:
+            recommend(arguments.run_dir, arguments.users, arguments.k, arguments.out)
     except TransferError as error:
         sys.exit(f"error: {error}")
 
@@ -34,12 +39,10 @@ def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) 
         raise TransferError("name readers with --users U1,U2, or a file for everybody's lists with --out lists.csv")
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise TransferError(f"--out {out}: give a name that ends in .csv or .parquet")
-    predictor = load_run(run_dir).predictor
-    if not isinstance(predictor, Predictor):
-        raise TransferError(f"{run_dir} classifies examples and has no readers to recommend to")
+    predictor = _load(run_dir)
     lists = predictor.recommend(users or predictor.loaded.users, k)
     if out is None:
-        _print(lists)
+        _print({f"for {user}": lines for user, lines in lists.items()})
         return
     rows = [{"user": user, **line._asdict()} for user, lines in lists.items() for line in lines]
     table = pl.DataFrame(rows, schema=SCHEMA)
@@ -47,9 +50,29 @@ def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) 
     print(f"{len(lists):,} lists of up to {k} items written to {out}")
 
 
+def explain_run(run_dir: Path, films: list[str] | None, k: int, least: int) -> None:
+    """What those who loved a film read, by the run's own scores. Raises TransferError for unknown films."""
+    predictor = _load(run_dir)
+    chosen = find_films(predictor, films)
+    lists = explain(predictor, chosen, k, least)
+    if predictor.program.folds_in:
+        print("score: of a reader who has seen that film alone, minus that of one who has seen nothing")
+    else:
+        print("score: mean of those who loved the film, minus that of all who have films")
+    for film, lines in zip(chosen, lists, strict=True):
+        _print({f"people who loved {film.title or film.item} ({film.lovers:,} of them) read": lines})
+
+
+def _load(run_dir: Path) -> Predictor:
+    predictor = load_run(run_dir).predictor
+    if not isinstance(predictor, Predictor):
+        raise TransferError(f"{run_dir} classifies examples and has no readers to recommend to")
+    return predictor
+
+
 def _print(lists: dict[str, list[Recommendation]]) -> None:
-    for user, lines in lists.items():
-        table = Table(title=f"for {user}", title_justify="left")
+    for title, lines in lists.items():
+        table = Table(title=title, title_justify="left")
         for column in ("rank", "title", "id", "score"):
             table.add_column(column, justify="right" if column in ("rank", "score") else "left")
         for line in lines:
@@ -62,6 +85,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("run_dir", type=Path, help="the folder that the run printed")
     parser.add_argument("--users", type=lambda text: text.split(","), help="user ids, comma separated; default: all")
     parser.add_argument("--k", type=int, default=10, help="length of the lists (default 10)")
+    parser.add_argument(
+        "--explain",
+        nargs="?",
+        const="",
+        type=lambda text: [word.strip() for word in text.split(",") if word.strip()],
+        metavar="FILM,...",
+        help="books that people who loved these films read: ids or parts of titles; default: the five best known",
+    )
+    parser.add_argument("--least", type=int, default=10, help="readers that an explaining book has (default 10)")
     parser.add_argument("--out", type=Path, help="write the lists to this .csv or .parquet file")
     return parser.parse_args()
 

@@ -104,3 +104,10 @@ def test_two_that_want_one_entry_take_turns(tmp_path: Path) -> None:
     assert len(order) == 4
     assert order[0][:5] == order[1][:5]
     assert order[2][:5] == order[3][:5] != order[0][:5]
+
+
+def test_a_stage_may_ask_for_a_later_one(fitted: list[tuple[str, int]], tmp_path: Path) -> None:
+    """The scores of kernel_map's first stage ask whether the second is done: no, while the first is fitted."""
+    configs = [tiny("task=ranking", "task.k=[10]", "method=kernel_map", f"hp.ridge={ridge}") for ridge in (1, 3)]
+    assert_same(run_batch(configs), run_batch(configs, reuse=tmp_path))
+    assert fitted == [("kernel", 2)] * 2

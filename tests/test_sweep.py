@@ -26,6 +26,8 @@ import transfer.experiment
 from transfer.api import compose
 from transfer.compiler import TooLarge
 from transfer.experiment import run_batch
+from transfer.report.compare import compare
+from transfer.report.runs import read_runs
 
 SMALL = (*RATING, *WORLD, *BUDGET)
 GRID = (*SMALL, "method=target_only", "seed=0,1", "hp.learning_rate=0.01,0.02")
@@ -272,6 +274,22 @@ def test_fair_gives_every_method_the_same_trials_and_tests_only_the_chosen(comma
     assert "14 of 14" not in command(*words).err  # batch by batch
     assert [r["id"] for r in results(tmp_path / "S")] == [r["id"] for r in found]
     assert "leave `seed` out" in command(*words, "seed=0,1").err
+
+
+def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    space = '+hydra.sweeper.spaces.item_bias=["hp.damping=choice(1,5,20)"]'
+    fair = ("sweep=fair", "hydra.sweeper.trials=4", "hydra.sweeper.batch=4", "hydra.sweeper.seeds=2")
+    said = command("-m", *fair, *SMALL, "method=item_bias,global_mean", "split.seed=0,1", space, "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    (comparison,) = compare(read_runs(tmp_path / "S"))
+    assert comparison.part == "test"
+    chosen = {one.method: one for one in comparison.best}
+    assert {method: len(one.runs) for method, one in chosen.items()} == {"item_bias": 4, "global_mean": 4}, "of two splits"
+    assert chosen["item_bias"].label == {"method": "item_bias"}
+    trials = [one for one in comparison.settings if one.method == "item_bias" and not one.best]
+    assert sum(len(one.runs) for one in trials) == 8
+    assert all("hp.damping" in one.label for one in trials)
 
 
 def test_optuna_trials_of_a_batch_are_one_program(command: Command, tmp_path: Path) -> None:

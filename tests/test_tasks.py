@@ -120,12 +120,16 @@ def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return 1 / (1 + np.exp(-x))
 
 
+Q = np.array([[1.0, 0.3, 0.6, 2.0]])  # how often each item of the batch below is drawn in expectation
+
+
 def naive_losses(s: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     first, others = s[:, :1], s[:, 1:]
     share = np.exp(s) / np.exp(s).sum(axis=1, keepdims=True)
     return {
         "bpr": -np.log(sigmoid(first - others)).mean(axis=1),
         "softmax": -np.log(share[:, 0]),
+        "sampled_softmax": -np.log(np.exp(s[:, 0]) / (np.exp(s) / Q).sum(axis=1)),
         "full_softmax": -np.log(np.exp(s[:, 0]) / np.exp(others).sum(axis=1)),
         "binary_cross_entropy": -np.log(sigmoid(s[:, 0])) - np.log(1 - sigmoid(others)).mean(axis=1),
         "squared_error": (1 - s[:, 0]) ** 2 + (others**2).mean(axis=1),
@@ -135,13 +139,33 @@ def naive_losses(s: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
 @pytest.mark.parametrize("name", ranking.LOSSES)
 def test_losses_are_what_their_names_say(name: str) -> None:
     s = np.random.default_rng(0).normal(0, 2, (50, 4))
-    batch = of_ratings(np.ones(50))
+    batch = of_ratings(np.ones(1))._replace(log_q=jnp.asarray(np.log(Q), jnp.float32))
     task = ranking_task(loss=name)
     both = jax.jit(jax.vmap(jax.value_and_grad(lambda row: task.loss(row[None, :], batch)[0])))
     np.testing.assert_allclose(both(jnp.asarray(s, jnp.float32))[0], naive_losses(s)[name], rtol=2e-4)
     slope = np.asarray(both(jnp.asarray([[-80.0, 80.0, 90.0, 80.0]] * 50, jnp.float32))[1])
     assert np.isfinite(slope).all()  # also where a model is very sure, and wrong
     assert (slope[:, 0] < 0).all()
+
+
+def test_the_sampled_softmax_estimates_the_sum_over_all_items() -> None:
+    """Its partition function is right on average, whatever the number of negatives; without the correction it is not."""
+    mine = histories(Random(2))
+    events = interactions(mine, N_ITEMS)
+    s = np.random.default_rng(3).normal(0, 1, N_ITEMS).astype(np.float32)
+    seen = min(range(3, N_USERS), key=lambda user: len(mine[user]) or N_ITEMS)
+    assert len(mine[seen]) <= 3
+    for negatives in (1, 4):
+        drawn = jax.jit(ranking.batch, static_argnums=(2, 3))(events, jax.random.key(0), 40_000, negatives)
+        rows = np.asarray(drawn.users) == seen
+        items, outputs = np.asarray(drawn.items)[rows], s[np.asarray(drawn.items)]
+        exact = np.exp(s[items[:, 0]]) + sum(np.exp(s[i]) for i in range(N_ITEMS) if i not in mine[seen])
+        sums = {
+            name: np.exp(np.asarray(ranking.LOSSES[name](jnp.asarray(outputs), drawn)) + outputs[:, 0])[rows]
+            for name in ("sampled_softmax", "softmax")
+        }
+        assert sums["sampled_softmax"].mean() == pytest.approx(exact.mean(), rel=0.02)
+        assert sums["softmax"].mean() < 0.9 * exact.mean()
 
 
 def test_the_rating_loss_is_the_squared_error_of_each_example() -> None:

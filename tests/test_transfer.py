@@ -14,7 +14,15 @@ from transfer.models import perceptron
 from transfer.models.histories import user_counts
 from transfer.registry import check_settings
 
-RANKING = ["user_knn method.neighbours=30", "ease", "item_knn method.neighbours=60", "ridge_map", "cmf", "finetune"]
+RANKING = [
+    "user_knn method.neighbours=30",
+    "ease",
+    "item_knn method.neighbours=60",
+    "ridge_map",
+    "cmf",
+    "finetune",
+    "softmax",
+]
 RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "finetune", "emcdr"]
 EMCDR = ["emcdr", "emcdr method.map=mlp"]
 

@@ -31,9 +31,9 @@ class Predictor:
     """Scores of one replica: parameters by stage, and the world they were trained on."""
 
     def __init__(self, loaded: Loaded, program: Program, parameters: Done, hp: dict[str, float]):
-        self.loaded, self.parameters = loaded, parameters
-        numbers = {name: jnp.float32(value) for name, value in hp.items()}
-        compiled = jax.jit(lambda world, done, users: program.scores(world, done, numbers)(users))
+        self.loaded, self.program, self.parameters = loaded, program, parameters
+        self.hp = {name: jnp.float32(value) for name, value in hp.items()}
+        compiled = jax.jit(lambda world, done, users: program.scores(world, done, self.hp)(users))
         self._scores = lambda users: compiled(loaded.world, parameters, users)
 
     @cached_property

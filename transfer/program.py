@@ -25,6 +25,7 @@ class Batch(NamedTuple):
     """Events of one step: users int32 [B]; items int32 [B, 1 + negatives], the observed one first; ratings float32 [B].
 
     user_weights float32 [B] and item_weights float32 [B, 1 + negatives]: how strongly the prior (hp.l2) holds each row.
+    log_q float32 [B, 1 + negatives]: log of how often each item is drawn in expectation; 0 for the observed one.
     """
 
     users: jax.Array
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     ratings: jax.Array
     user_weights: jax.Array
     item_weights: jax.Array
+    log_q: jax.Array
 
 
 class Task(NamedTuple):
@@ -129,6 +131,7 @@ class Solve(NamedTuple):
 class Program(NamedTuple):
     """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items]).
 
+    folds_in: scores read all they know of a user from her histories in the world, so that they can be asked of new ones.
     For classification scores take Inputs and give logits, and features(world, done, hp) -> (Inputs -> z [B, d]) is the
     space where the method has brought the domains together.
     """
@@ -136,6 +139,7 @@ class Program(NamedTuple):
     stages: tuple[Fit | Solve, ...]
     scores: Callable[[AnyWorld, Done, Hp], Scores]
     features: Callable[[AnyWorld, Done, Hp], Callable[[Any], jax.Array]] | None = None
+    folds_in: bool = False
 
 
 class Needs(NamedTuple):

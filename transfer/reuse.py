@@ -34,8 +34,9 @@ class _Read(Mapping[str, Any]):
         self._values, self.names = values, set[str]()
 
     def __getitem__(self, name: str) -> Any:
+        value = self._values[name]  # `name in mapping` asks too, and may be told no
         self.names.add(name)
-        return self._values[name]
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

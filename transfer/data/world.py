@@ -105,12 +105,14 @@ def tested_users(world: World) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A world with what people need to read it: ids and titles by index, counts, and the fingerprint of its data."""
+    """A world with what people need to read it: ids by index, titles by id, counts, and the fingerprint of its data."""
 
     world: World
     users: list[str]
     items: list[str]
     titles: dict[str, str]
+    source_items: list[list[str]]
+    source_titles: list[dict[str, str]]
     summary: dict[str, Any]
     fingerprint: str
 
@@ -165,10 +167,10 @@ def build_world(
         scale=scale,
     )
     summary = _summary(target, sources, train, visible, hidden, users, counts)
-    titles = {i: t for i, t in target.items.select("item", "title").iter_rows() if t}
-    return Loaded(
-        jax.tree.map(jax.numpy.asarray, host), users.to_list(), items[0].to_list(), titles, summary, _fingerprint(host)
-    )
+    titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
+    ids = [own.to_list() for own in items]
+    arrays = jax.tree.map(jax.numpy.asarray, host)
+    return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, _fingerprint(host))
 
 
 def liked(events: pl.DataFrame, domain: Domain) -> pl.DataFrame:

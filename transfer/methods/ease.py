@@ -42,4 +42,4 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         return lambda users: joint_rows(world, both, source_weights(world, hp), users) @ done["weights"]["weights"]
 
-    return Program((Solve("weights", solve),), scores)
+    return Program((Solve("weights", solve),), scores, folds_in=True)

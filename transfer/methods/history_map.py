@@ -106,4 +106,4 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         scores=scores,
         optimizer=lambda hp: adamw(hp["learning_rate"], hp["decay"]),
     )
-    return Program((fit,), scores)
+    return Program((fit,), scores, folds_in=True)

@@ -46,4 +46,4 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         return lambda users: joint_rows(world, both, source_weights(world, hp), users) @ done["items"]["similarity"]
 
-    return Program((Solve("items", solve),), scores)
+    return Program((Solve("items", solve),), scores, folds_in=True)

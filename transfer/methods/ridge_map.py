@@ -55,4 +55,4 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
         return of
 
-    return Program((Solve("map", solve),), scores)
+    return Program((Solve("map", solve),), scores, folds_in=not rating)

@@ -12,7 +12,7 @@ import numpy as np
 
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired, Summary
-from transfer.report.runs import MEASURE, REPEATS, Flat, Run, measured, setting, varying
+from transfer.report.runs import MEASURE, REPEATS, TUNED, Flat, Run, measured, setting, varying
 from transfer.report.values import GROUPS, Difference, Tested, difference, in_group, read_tested
 
 REFERENCE = "target_only"
@@ -30,6 +30,11 @@ class Setting:
     runs: list[Run]
     planned: int
     best: bool = False
+
+    @property
+    def tuned(self) -> bool:
+        """Whether a search chose the numbers of these runs, for every split its own."""
+        return bool(self.runs and self.runs[0].tuned)
 
     @property
     def uses_source(self) -> bool:
@@ -173,14 +178,15 @@ def _settings(runs: list[Run], metric: str, sign: int) -> list[Setting]:
     for run in runs:
         groups.setdefault(json.dumps(setting(run), sort_keys=True, default=str), []).append(run)
     kept = [rows for rows in groups.values() if any(run.done for run in rows)]
-    swept = [key for key in varying(run.overrides for run in runs) if key not in REPEATS and not _measures(key)]
+    swept = [key for key in varying(run.overrides for run in runs) if key not in (*REPEATS, TUNED) and not _measures(key)]
     categories = _categories([setting(rows[0]) for rows in kept])
     made = []
     for rows in kept:
         values, given = setting(rows[0]), rows[0].overrides
         name = str(values.get("method.name"))
         variant = [f"{key.partition('.')[2]}={values[key]}" for key in categories if values.get(key) is not None]
-        label = {"method": name} | {key: given[key] for key in swept if key in given and key != "method"}
+        shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
+        label = {"method": name} | {key: given[key] for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
     return [_marked(one, made, metric, sign) for one in made]
 
@@ -202,8 +208,10 @@ def _categories(rows: list[Flat]) -> list[str]:
 
 
 def _marked(one: Setting, settings: list[Setting], metric: str, sign: int) -> Setting:
-    """With `best` where validation prefers it, among the settings of its method that finished most runs."""
+    """With `best` where validation prefers it, among the settings of its method that finished most runs; where a search
+    has chosen already, that is it."""
     rivals = [other for other in settings if other.method == one.method]
+    rivals = [other for other in rivals if other.tuned] or rivals
     most = max(len(other.runs) for other in rivals)
     full = [other for other in rivals if len(other.runs) == most]
     scores = [sign * other.summary("valid", metric).mean for other in full]

@@ -136,7 +136,7 @@ def hyperparameters(found: Comparison) -> list[Figure]:
     """What was swept, on validation: a heatmap of two numbers, a slice of one, slices of each where there are more."""
     made: list[Figure] = []
     for method in dict.fromkeys(one.method for one in found.settings):
-        own = [one for one in found.settings if one.method == method]
+        own = [one for one in found.settings if one.method == method and not one.tuned]  # trials, not their choice
         keys = [key for key in varying(one.values for one in own) if all(_is_number(one.values.get(key)) for one in own)]
         if len(own) < 2 or not keys:
             continue

@@ -17,6 +17,8 @@ Flat = dict[str, Any]  # a nested configuration with dotted keys
 REPEATS = ("seed", "split.seed")
 # Keys that decide what is measured and how: figures that differ in one of these are never put side by side.
 MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled")
+# The override that names the keys whose values a search chose, for each combination of the other choices.
+TUNED = "sweep.tuned"
 # Keys that change no figure.
 SILENT = ("data_dir", "resume", "test", "track", "train.replicas", "train.progress", "train.checkpoint_seconds")
 
@@ -37,6 +39,11 @@ class Run(NamedTuple):
     @property
     def done(self) -> bool:
         return self.status == "done"
+
+    @property
+    def tuned(self) -> list[str]:
+        """The keys whose values a search chose for this run."""
+        return [key for key in self.overrides.get(TUNED, "").strip("[]").split(",") if key]
 
     @property
     def error(self) -> str:
@@ -97,9 +104,10 @@ def measured(run: Run) -> Flat:
 
 
 def setting(run: Run) -> Flat:
-    """What is compared: every other key, without repeats."""
+    """What is compared: every other key, without repeats and without what a search chose."""
+    without = {*REPEATS, *run.tuned}
     return {
-        key: value for key, value in run.config.items() if not key.startswith((*MEASURE, *SILENT)) and key not in REPEATS
+        key: value for key, value in run.config.items() if not key.startswith((*MEASURE, *SILENT)) and key not in without
     }
 
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from transfer import track
 from transfer.errors import TransferError
 from transfer.progress import console
+from transfer.report.runs import TUNED
 from transfer.sweep.report import objective
 
 TRIAL_SEED = 0  # of all trials; the tests use 1, 2, ...
@@ -57,7 +58,7 @@ def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
         for number, (cell, trial) in enumerate(asked, start=count):
             _tell(cell.study, trial, folder / str(number))
         count += len(jobs)
-    chosen = [[*cell.words, *_best(cell)] for cell in cells]
+    chosen = [[*cell.words, *_best(cell), *_tuned(cell)] for cell in cells]
     console.print(
         f"{count} trials are done; the chosen settings go to the test, {sweeper.seeds} seeds each", highlight=False
     )
@@ -117,3 +118,8 @@ def _best(cell: Cell) -> list[str]:
         return list(cell.study.best_trial.user_attrs["words"])
     except ValueError:
         return []
+
+
+def _tuned(cell: Cell) -> list[str]:
+    """Which keys were chosen: runs of one method that differ in these alone, say from split to split, are one setting."""
+    return [f"+{TUNED}=[{','.join(override.key_or_group for override in cell.space)}]"] if cell.space else []

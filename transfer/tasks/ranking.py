@@ -26,6 +26,12 @@ def softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
     return jax.nn.logsumexp(outputs, axis=1) - outputs[:, 0]
 
 
+def sampled_softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """-s⁺ + log(exp s⁺ + Σ_j exp(s_j - log q_j)): the sum over all items the user lacks, estimated from the negatives j,
+    of which q_j are drawn in expectation (logQ correction: Bengio & Senécal 2008; Yi et al. 2019)."""
+    return jax.nn.logsumexp(outputs - batch.log_q, axis=1) - outputs[:, 0]
+
+
 def full_softmax(outputs: jax.Array, batch: Batch) -> jax.Array:
     """-log of the softmax of the observed item among all items, which follow it in the outputs."""
     return jax.nn.logsumexp(outputs[:, 1:], axis=1) - outputs[:, 0]
@@ -43,7 +49,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
     return jnp.square(1 - outputs[:, 0]) + jnp.mean(jnp.square(outputs[:, 1:]), axis=1)
 
 
-LOSSES = {f.__name__: f for f in (bpr, softmax, full_softmax, binary_cross_entropy, squared_error)}
+LOSSES = {f.__name__: f for f in (bpr, softmax, sampled_softmax, full_softmax, binary_cross_entropy, squared_error)}
 
 
 def build(settings: config.Task, world: World) -> Task:
@@ -93,7 +99,10 @@ def batch(events: Interactions, key: jax.Array, size: int, negatives: int) -> Ba
     others = unseen_items(events, users, for_items, negatives)
     items = jnp.concatenate([events.items[rows][:, None], others], axis=1)
     weights = jnp.full(items.shape, 1 / items.shape[1])
-    return Batch(users, items, events.ratings[rows], jnp.ones(size), weights)
+    free = jnp.maximum(events.n_items - (events.starts[users + 1] - events.starts[users]), 1).astype(jnp.float32)
+    log_q = jnp.broadcast_to(jnp.log(max(negatives, 1) / free)[:, None], others.shape)
+    log_q = jnp.concatenate([jnp.zeros((size, 1)), log_q], axis=1)
+    return Batch(users, items, events.ratings[rows], jnp.ones(size), weights, log_q)
 
 
 def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: int) -> jax.Array:

@@ -44,7 +44,8 @@ def batch(events: Interactions, key: jax.Array, size: int) -> Batch:
     rows = jax.random.randint(key, (size,), 0, events.users.shape[0])
     users, items = events.users[rows], events.items[rows][:, None]
     counts = (events.starts[users + 1] - events.starts[users]).astype(jnp.float32)
-    return Batch(users, items, events.ratings[rows], 1 / counts, 1 / events.item_counts[items])
+    weights = 1 / events.item_counts[items]
+    return Batch(users, items, events.ratings[rows], 1 / counts, weights, log_q=jnp.zeros(items.shape))
 
 
 def evaluate(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> dict[str, jax.Array]:
