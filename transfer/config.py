@@ -37,12 +37,20 @@ class Task(Frozen):
     l2: float = Field(ge=0)
 
 
-class Model(Frozen):
-    """The network or factorisation; `init` is the standard deviation of its initial weights."""
+class Model(BaseModel):
+    """The network or factorisation; a model module may refine this with a `Settings` class of its own.
 
+    dim: width of the representation. init: standard deviation of initial weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
     name: str
     dim: int = Field(default=1, ge=1)
     init: float = Field(default=0.1, gt=0)
+
+    if TYPE_CHECKING:  # the settings of models, which only their own modules know
+
+        def __getattr__(self, key: str) -> Any: ...
 
 
 class Method(BaseModel):

@@ -44,7 +44,7 @@ class Task(NamedTuple):
     examine(scores, heldout) -> (the same with `full`, {name: float32 [rows]}): also what each row, a user or an example,
     has of it, without padding; rows(world) -> {column: int32 [rows]} says whose they are in the test part.
     `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
-    outputs of the observed item followed by those of all items.
+    outputs of the observed item followed by those of all items; else it wants `negatives` of them.
     """
 
     select: str
@@ -55,6 +55,7 @@ class Task(NamedTuple):
     examine: Callable[[Scores, Any], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
     rows: Callable[[AnyWorld], dict[str, np.ndarray]]
     every_item: bool = False
+    negatives: int = 0
 
 
 class Model(NamedTuple):
@@ -85,6 +86,29 @@ class Classifier(NamedTuple):
     head: Callable[[jax.Array, int, int], Params]
     features: Callable[[Params, jax.Array], jax.Array]
     logits: Callable[[Params, jax.Array], jax.Array]
+    layers: tuple[str, ...] = ()
+
+
+class Steps(NamedTuple):
+    """Vectors of the items in windows, in the order of time: float32 [B, L, d]; there bool [B, L], false for padding."""
+
+    vectors: jax.Array
+    there: jax.Array
+
+
+class SequenceModel(NamedTuple):
+    """An encoder of sequences that can travel (the body) and a domain's own items (the head: vectors and biases).
+
+    body(key, None) -> params;  head(key, items) -> {"items" [items, d], "bias" [items]}, with "outputs" [items, d] where
+    inputs and outputs have tables of their own;  features(body, Steps) -> z [B, L, d], the state after each step, from that
+    step and those before it. `length` is that of its windows; `layers` names the body's parts from input to output.
+    """
+
+    body: Callable[[jax.Array, None], Params]
+    head: Callable[[jax.Array, int], Params]
+    features: Callable[[Params, Steps], jax.Array]
+    dim: int
+    length: int
     layers: tuple[str, ...] = ()
 
 
@@ -146,7 +170,7 @@ class Needs(NamedTuple):
     """What a method asks of the task and the world; checked before anything is compiled.
 
     same_labels: the sources have the target's classes; target_labels: some target examples are labelled;
-    representation: the model of examples has a body that learns.
+    representation: the model of examples has a body that learns; next_item: it fits next-item models too.
     """
 
     tasks: tuple[Literal["rating", "ranking", "classification"], ...] = ("rating", "ranking")
@@ -156,6 +180,7 @@ class Needs(NamedTuple):
     same_labels: bool = False
     target_labels: bool = False
     representation: bool = False
+    next_item: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:

@@ -17,11 +17,11 @@ import jax
 import numpy as np
 from pydantic import ValidationError
 
-from transfer.config import Config, Method, describe
+from transfer.config import Config, Method, Model, describe
 from transfer.data.examples import ExamplesWorld
 from transfer.data.world import World
 from transfer.errors import TransferError
-from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, Task
+from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, SequenceModel, Task
 
 KINDS = ("methods", "models", "tasks")
 INTERACTIONS = ("rating", "ranking")
@@ -60,6 +60,8 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     model = check_model(config).build(config.model)
     if method.NEEDS.representation and isinstance(model, Classifier):
         _check_body(config, world, model)
+    if isinstance(model, SequenceModel):
+        _check_order(config, world, method.NEEDS)
     program = method.build(config, world, task, model)
     for stage in program.stages:
         if isinstance(stage, Fit) and not stage.heldout(world).n_events:
@@ -68,6 +70,20 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
                 "validation users or events beside the test ones"
             )
     return program
+
+
+def _check_order(config: Config, world: World, needs: Needs) -> None:
+    """A next-item model needs events in the order of time and a method that can fit it."""
+    if not needs.next_item:
+        fitting = [other for other in names("methods") if find("methods", other).NEEDS.next_item]
+        raise TransferError(
+            f"method={config.method.name} does not fit model={config.model.name}; methods that do: {', '.join(fitting)}"
+        )
+    if world.target.sequence is None:
+        raise TransferError(
+            f"model={config.model.name} needs events in the order of time; write split=global_time, with a domain of which "
+            "the times are known"
+        )
 
 
 def _check_body(config: Config, world: ExamplesWorld, model: Classifier) -> None:
@@ -92,7 +108,7 @@ def check_model(config: Config) -> ModuleType:
 
 
 def check_settings(config: Config) -> Config:
-    """Validate the method's own settings by its `Settings` class; unknown keys and wrong types are TransferErrors.
+    """Validate the settings of method and model by their `Settings`; unknown keys and wrong types are TransferErrors.
 
     A task and a split must be for what the domain has: interactions, or labelled examples.
     """
@@ -106,18 +122,21 @@ def check_settings(config: Config) -> Config:
     if examples != (config.split.name == "examples"):
         fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
         raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
-    settings = getattr(find("methods", config.method.name), "Settings", Method)
-    given = config.method.model_dump()
-    if unknown := sorted(set(given) - set(settings.model_fields)):
-        raise TransferError(f"method.{unknown[0]}: no such key here; method={config.method.name} knows {_keys(settings)}")
+    update = {"method": _checked("method", config.method, Method), "model": _checked("model", config.model, Model)}
+    return config.model_copy(update=update)
+
+
+def _checked(part: str, given: Any, base: type[Any]) -> Any:
+    """The settings of a method or model by the `Settings` class of its module. Raises TransferError for what is not one."""
+    settings = getattr(find(f"{part}s", given.name), "Settings", base)
+    values = given.model_dump()
+    if unknown := sorted(set(values) - set(settings.model_fields)):
+        keys = ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
+        raise TransferError(f"{part}.{unknown[0]}: no such key here; {part}={given.name} knows {keys}")
     try:
-        return config.model_copy(update={"method": settings.model_validate(given)})
+        return settings.model_validate(values)
     except ValidationError as error:
-        raise TransferError(describe(error, "method.")) from None
-
-
-def _keys(settings: type[Method]) -> str:
-    return ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
+        raise TransferError(describe(error, f"{part}.")) from None
 
 
 def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.errors import TransferError
-from transfer.program import Classifier, Done, Hp, Params, Rate, stream
+from transfer.program import Classifier, Done, Hp, Model, Params, Rate, SequenceModel, Steps, stream
 from transfer.supervised import AnyModel
 
 
@@ -56,8 +56,7 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
 
     def body(key: jax.Array, given: Any) -> Params:
         carried = model.body(key, given)
-        some = jnp.zeros((1, *given)) if isinstance(model, Classifier) else jnp.zeros(1, jnp.int32)
-        z = jax.eval_shape(model.features, carried, some)
+        z = jax.eval_shape(model.features, carried, _some_input(model, given))
         return {"carried": carried, "added": addition.start(carried, z, stream(key, "added"))}
 
     def features(body: Params, x: Any) -> Any:
@@ -66,10 +65,19 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
     def penalty(params: Params, batch: Any) -> jax.Array:
         return of_users.penalty({**params, "body": addition.body(**params["body"])}, batch)
 
-    if isinstance(model, Classifier):
+    if not isinstance(model, Model):
         return model._replace(body=body, features=features, layers=("added",))
     of_users = model
     return model._replace(body=body, features=features, penalty=penalty, layers=("added",))
+
+
+def _some_input(model: AnyModel, given: Any) -> Any:
+    """An input of the body, for its shapes; `given` is what else the body is made from."""
+    if isinstance(model, Classifier):
+        return jnp.zeros((1, *given))
+    if isinstance(model, SequenceModel):
+        return Steps(jnp.zeros((1, model.length, model.dim)), jnp.ones((1, model.length), bool))
+    return jnp.zeros(1, jnp.int32)
 
 
 def lora(rank: int) -> Addition:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from transfer import sequences
 from transfer.data.examples import Examples, ExamplesWorld
 from transfer.data.world import Interactions, World
-from transfer.program import AnyWorld, Batch, Classifier, Done, Fit, Hp, Model, Params, Scores, Task, stream
+from transfer.errors import TransferError
+from transfer.program import AnyWorld, Batch, Classifier, Done, Fit, Hp, Model, Params, Scores, SequenceModel, Task, stream
+from transfer.sequences import Reading
 
-AnyModel = Model | Classifier
+AnyModel = Model | Classifier | SequenceModel
 Start = Callable[[AnyWorld, Done, Params, jax.Array], Params]
-Data = Callable[[Any], Any]  # world -> the Interactions or Examples to learn from
+Data = Callable[[Any], Any]  # world -> the Interactions, Examples or Reading to learn from
 
 
 class Learner(NamedTuple):
     """How a model learns from data of its kind.
 
-    body(world, key) and head(world, body, key) -> params;  batch(world, key);  loss(params, batch, hp) -> scalar;
-    scores(params) -> Scores;  size(world) -> events or examples.
+    body(world, key) and head(world, body, key) -> params;  batch(world, key);  loss(params, batch, key, hp) -> scalar;
+    scores(world, params) -> Scores;  size(world) -> events or examples.
     """
 
     body: Callable[[AnyWorld, jax.Array], Params]
     head: Callable[[AnyWorld, Params, jax.Array], Params]
     batch: Callable[[AnyWorld, jax.Array], Any]
-    loss: Callable[[Params, Any, Hp], jax.Array]
-    scores: Callable[[Params], Scores]
+    loss: Callable[[Params, Any, jax.Array, Hp], jax.Array]
+    scores: Callable[[AnyWorld, Params], Scores]
     size: Callable[[AnyWorld], int]
 
 
@@ -60,24 +63,64 @@ def supervised(
         name=name,
         init=start,
         batch=lambda world, done, key: learner.batch(world, key),
-        loss=lambda params, batch, key, hp, progress: learner.loss(params, batch, hp),
+        loss=lambda params, batch, key, hp, progress: learner.loss(params, batch, key, hp),
         size=learner.size,
-        scores=lambda world, done, hp: learner.scores(done[name]),
+        scores=lambda world, done, hp: learner.scores(world, done[name]),
         heldout=heldout,
         rates=rates,
         penalty=penalty,
     )
 
 
+Part = Literal["target", "source", "both", "told"]
+
+
+def data_of(model: AnyModel, part: Part) -> Data:
+    """What a model learns from: the target, the first source, both, or the target told what happened in both.
+
+    Raises TransferError for `both` with a model that is not of sequences.
+    """
+    if isinstance(model, SequenceModel):
+        return {"target": _target, "source": _source, "both": _both, "told": _told}[part]
+    if part in ("both", "told"):
+        raise TransferError("method.pretrain=both is for next-item models; write pretrain=source, or method=cmf")
+    if isinstance(model, Model):
+        return {"target": lambda world: world.target.train, "source": lambda world: world.sources[0].fit}[part]
+    return {"target": lambda world: world.labelled, "source": lambda world: world.sources[0].train}[part]
+
+
+def _target(world: World) -> Reading:
+    assert world.target.sequence
+    return Reading(world.target.sequence, world.n_items)
+
+
+def _source(world: World) -> Reading:
+    sequence = world.sources[0].sequence
+    assert sequence
+    return Reading(sequence, sequence.n_items)
+
+
+def _both(world: World) -> Reading:
+    assert world.merged
+    return Reading(world.merged, world.merged.n_items)
+
+
+def _told(world: World) -> Reading:
+    assert world.merged
+    return Reading(world.merged, world.n_items)
+
+
 def learner_of(task: Task, model: AnyModel, batch_size: int, data: Data) -> Learner:
     """The learner for a model's kind."""
     if isinstance(model, Model):
         return _interactions(task, model, batch_size, data)
+    if isinstance(model, SequenceModel):
+        return _sequences(task, model, batch_size, data)
     return _examples(task, model, batch_size, data)
 
 
 def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[World], Interactions]) -> Learner:
-    def loss(params: Params, batch: Batch, hp: Hp) -> jax.Array:
+    def loss(params: Params, batch: Batch, key: jax.Array, hp: Hp) -> jax.Array:
         z = model.features(params["body"], batch.users)
         outputs = model.outputs(params["head"], z, batch.items)
         if task.every_item:
@@ -89,7 +132,7 @@ def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[Wor
         head=lambda world, body, key: model.head(key, data(world)),
         batch=lambda world, key: task.batch(data(world), key, batch_size),
         loss=loss,
-        scores=lambda params: model_scores(model, params),
+        scores=lambda world, params: model_scores(model, params),
         size=lambda world: data(world).users.shape[0],
     )
 
@@ -106,9 +149,26 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
         body=lambda world, key: model.body(key, world.unlabelled.shape[1:]),
         head=head,
         batch=lambda world, key: task.batch(data(world), key, batch_size),
-        loss=lambda params, batch, hp: jnp.mean(task.loss(logits(params, batch.x), batch)) + hp["l2"] / 2 * squares(params),
-        scores=lambda params: lambda inputs: logits(params, inputs.x),
+        loss=lambda params, batch, key, hp: (
+            jnp.mean(task.loss(logits(params, batch.x), batch)) + hp["l2"] / 2 * squares(params)
+        ),
+        scores=lambda world, params: lambda inputs: logits(params, inputs.x),
         size=lambda world: data(world).x.shape[0],
+    )
+
+
+def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable[[World], Reading]) -> Learner:
+    def loss(params: Params, batch: sequences.Windows, key: jax.Array, hp: Hp) -> jax.Array:
+        value = sequences.loss(task, model, batch, params, key, hp["dropout"])
+        return value + hp["l2"] / 2 * squares(params["body"])
+
+    return Learner(
+        body=lambda world, key: model.body(key, None),
+        head=lambda world, body, key: model.head(key, data(world).sequences.n_items),
+        batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives),
+        loss=loss,
+        scores=lambda world, params: sequences.scores(model, data(world), params),
+        size=lambda world: data(world).sequences.learners.shape[0],
     )
 
 

@@ -20,6 +20,8 @@ from transfer.data.text import with_texts
 from transfer.data.world import Loaded, build_world, liked
 from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
 
+IN_TIME = ("global_time",)  # splits whose events have an order: next-item models learn from it
+
 
 def load_world(config: Config) -> Loaded | LoadedExamples:
     """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree."""
@@ -47,7 +49,8 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
     if domains.text_dim and isinstance(domains, FileDomains):
         target = with_texts(target, domains.target, Path(data_dir))
         sources = [with_texts(s, files, Path(data_dir)) for s, files in zip(sources, domains.source, strict=True)]
-    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim)
+    timed = how.name in IN_TIME
+    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed)
     loaded.summary["cleaning"] = cleaning
     return loaded
 

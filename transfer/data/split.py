@@ -134,10 +134,10 @@ def _global_time(target: Domain, sources: list[Domain], config: Split, data_dir:
     before = pl.col("time") < cut
     events = target.events
     return Parts(
-        _with_stop(events.filter(before), target.name, config),
+        _with_stop(events.filter(before), target.name, config, by="time"),
         events.filter(~before & (pl.col("time") < test_cut)),
         events.filter(pl.col("time") >= test_cut),
-        tuple(_with_stop(s.events.filter(before), s.name, config) for s in sources),
+        tuple(_with_stop(s.events.filter(before), s.name, config, by="time") for s in sources),
     )
 
 
@@ -222,8 +222,8 @@ def _shuffled(events: pl.DataFrame, name: str, seed: int, by: str | None = None)
     return ordered.with_columns(rank=pl.int_range(pl.len()).over("user"), count=pl.len().over("user").cast(pl.Int64))
 
 
-def _with_stop(events: pl.DataFrame, name: str, config: Split) -> pl.DataFrame:
-    """Mark a share `split.stop` of each user's events as this domain's own hold-out."""
-    ranked = _shuffled(events, f"stop/{name}", config.seed)
+def _with_stop(events: pl.DataFrame, name: str, config: Split, by: str | None = None) -> pl.DataFrame:
+    """Mark a share `split.stop` of each user's events as this domain's own hold-out: random ones, or the last `by` time."""
+    ranked = _shuffled(events, f"stop/{name}", config.seed, by)
     n_stop = (pl.col("count") * config.stop + 0.5).floor()
     return ranked.with_columns(stop=(pl.col("count") - pl.col("rank")) <= n_stop).drop("draw", "rank", "count")

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from transfer.data.domain import Domain
+from transfer.data.sequences import Sequences, merged, sequences
 from transfer.data.split import Parts
 from transfer.data.text import vectors
 from transfer.errors import TransferError
@@ -62,25 +63,31 @@ class Heldout:
 class Side:
     """One domain: `train` is all that is visible; `fit` and `stop` divide it for stages that learn this domain alone.
 
-    `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains.
+    `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains. `sequence` has
+    the events in the order of time, where the split is one in time: those of `train`, of a source those of `fit`.
     """
 
     train: Interactions
     fit: Interactions
     stop: Heldout
     text: jax.Array | None = None
+    sequence: Sequences | None = None
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class World:
-    """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale."""
+    """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale.
+
+    `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
+    """
 
     target: Side
     sources: tuple[Side, ...]
     valid: Heldout
     test: Heldout
     scale: tuple[float, float] = field(metadata={"static": True})
+    merged: Sequences | None = None
 
     @property
     def n_users(self) -> int:
@@ -118,12 +125,18 @@ class Loaded:
 
 
 def build_world(
-    target: Domain, sources: list[Domain], parts: Parts, positives: bool, core: int, text_dim: int = 0
+    target: Domain,
+    sources: list[Domain],
+    parts: Parts,
+    positives: bool,
+    core: int,
+    text_dim: int = 0,
+    timed: bool = False,
 ) -> Loaded:
     """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
     positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
-    smallest number of training events that a user and an item of a domain must keep.
+    smallest number of training events that a user and an item of a domain must keep; timed adds sequences.
     """
     prepared = [
         _prepare(part, domain, positives, target.scale)
@@ -156,6 +169,10 @@ def build_world(
         ]
         texts: Any = vectors([table["text"].to_list() for table in told], text_dim)
         sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
+    if timed:
+        told = [train, *(events.filter(~pl.col("stop")) for events in visible)]
+        ordered = [sequences(events, users, ids) for events, ids in zip(told, items, strict=True)]
+        sides = [replace(side, sequence=sequence) for side, sequence in zip(sides, ordered, strict=True)]
     index = {"users": users, "items": items[0]}
     coded = {name: _coded(part, **index) for name, part in hidden.items()}
     seen = _coded(train, **index)
@@ -165,6 +182,7 @@ def build_world(
         valid=_heldout(coded["valid"], [seen], seen, len(items[0])),
         test=_heldout(coded["test"], [seen, coded["valid"]], seen, len(items[0])),
         scale=scale,
+        merged=merged([train, *visible], users, items) if timed else None,
     )
     summary = _summary(target, sources, train, visible, hidden, users, counts)
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]

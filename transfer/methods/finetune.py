@@ -18,18 +18,23 @@ import jax
 from pydantic import Field
 
 from transfer import config, strategies
-from transfer.adapt import labelled
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld, Inputs
-from transfer.program import AnyWorld, Done, Fit, Hp, Needs, Params, Program, Task, target_data
-from transfer.supervised import AnyModel, Start, supervised
+from transfer.program import AnyWorld, Classifier, Done, Fit, Hp, Needs, Params, Program, Task
+from transfer.supervised import AnyModel, Start, data_of, supervised
 
 NEEDS = Needs(
-    tasks=("rating", "ranking", "classification"), source=True, shared_users=True, target_labels=True, representation=True
+    tasks=("rating", "ranking", "classification"),
+    source=True,
+    shared_users=True,
+    target_labels=True,
+    representation=True,
+    next_item=True,
 )
 
 
 class Settings(config.Method):
+    pretrain: Literal["source", "both"]
     strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"]
     decay: float = Field(gt=0, le=1)
     until: float = Field(ge=0, le=1)
@@ -39,7 +44,6 @@ class Settings(config.Method):
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
     size, settings = config.train.batch_size, config.method
-    examples = isinstance(world, ExamplesWorld)
     addition = strategies.ADDITIONS.get(settings.strategy)
     tuned = strategies.with_addition(model, addition(settings.rank)) if addition else model
 
@@ -48,13 +52,15 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
         task,
         model,
         size,
-        data=(lambda world: world.sources[0].train) if examples else (lambda world: world.sources[0].fit),
-        heldout=lambda world: world.sources[0].stop,
+        data=data_of(model, settings.pretrain),
+        heldout=(lambda world: world.sources[0].stop) if settings.pretrain == "source" else (lambda world: world.valid),
     )
 
     def carry(world: AnyWorld, done: Done, fresh: Params, key: jax.Array) -> Params:
         body, head = done["source"]["body"], fresh["head"]
-        if settings.head == "carried":
+        if settings.pretrain == "both":  # the target's items are among those that were learnt
+            head = done["source"]["head"]
+        elif settings.head == "carried":
             head = strategies.carried_head(head, done["source"]["head"])
         return {"body": {**fresh["body"], "carried": body} if addition else body, "head": head}
 
@@ -65,7 +71,7 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
             task,
             tuned,
             size,
-            data=labelled if examples else target_data,
+            data=data_of(model, "told" if settings.pretrain == "both" else "target"),
             heldout=lambda world: world.valid,
             init=start,
             rates=partial(strategies.rates, tuned, frozen=frozen, decay=settings.decay, until=until),
@@ -81,7 +87,10 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
     else:
         stages = (source, tune("target", carry, frozen=settings.strategy == "probe"))
 
+    if not isinstance(tuned, Classifier):
+        return Program(stages, stages[-1].scores)
+
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
         return lambda inputs: tuned.features(done["target"]["body"], inputs.x)
 
-    return Program(stages, stages[-1].scores, features=features if examples else None)
+    return Program(stages, stages[-1].scores, features=features)

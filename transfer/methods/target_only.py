@@ -17,19 +17,19 @@ from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import AnyWorld, Classifier, Done, Hp, Model, Needs, Params, Program, Solve, Task, target_data
-from transfer.supervised import supervised
+from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Solve, Task
+from transfer.supervised import AnyModel, data_of, supervised
 
-NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True)
+NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True, next_item=True)
 
 
 class Settings(config.Method):
     classifier: Literal["model", "ridge", "softmax", "svm", "nn"]
 
 
-def build(config: Config, world: AnyWorld, task: Task, model: Model | Classifier) -> Program:
-    if isinstance(model, Model) or config.method.classifier == "model":
-        data = target_data if isinstance(model, Model) else labelled
+def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
+    if not isinstance(model, Classifier) or config.method.classifier == "model":
+        data = data_of(model, "target")
         fit = supervised("target", task, model, config.train.batch_size, data=data, heldout=lambda world: world.valid)
         return Program((fit,), fit.scores)
 

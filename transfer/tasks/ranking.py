@@ -74,6 +74,7 @@ def build(settings: config.Task, world: World) -> Task:
         examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled),
         rows=tested_users,
         every_item=every,
+        negatives=0 if every else settings.negatives,
     )
 
 
