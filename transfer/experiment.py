@@ -51,7 +51,7 @@ class Result:
     @property
     def objective(self) -> float:
         """The validation metric that is selected on: what a sweeper optimises (NaN for a diverged run)."""
-        return self.metrics["valid"].get(self.facts["select"]["metric"], float("nan"))
+        return self.metrics.get("valid", {}).get(self.facts["select"]["metric"], float("nan"))
 
 
 def run_batch(
