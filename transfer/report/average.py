@@ -90,7 +90,8 @@ def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
             seconds = float(np.mean([run.seconds or 0.0 for run in runs]))
             facts = {
                 **mine.result,
-                "metrics": {part: _means(runs, part) for part in mine.result["metrics"]},
+                "metrics": _means_by(runs, "metrics"),
+                "distance": _means_by(runs, "distance"),
                 "fingerprint": f"split {split}",
                 "seconds": {"train": seconds},
                 "replicas": 1,
@@ -99,8 +100,13 @@ def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
     return made
 
 
-def _means(runs: list[Run], part: str) -> dict[str, float]:
-    tables = [run.result["metrics"].get(part, {}) for run in runs]
+def _means_by(runs: list[Run], key: str) -> dict[str, dict[str, float]]:
+    """Means over runs of a two-level table of their results: of what all of them have."""
+    tables = [run.result.get(key, {}) for run in runs]
+    return {part: _means([table[part] for table in tables]) for part in tables[0] if all(part in table for table in tables)}
+
+
+def _means(tables: list[dict[str, float]]) -> dict[str, float]:
     names = [name for name in tables[0] if all(table.get(name) is not None for table in tables)]
     return {name: float(np.mean([table[name] for table in tables])) for name in names}
 

@@ -11,7 +11,7 @@ import yaml
 
 from transfer.checkpoint import write
 from transfer.errors import TransferError
-from transfer.report import figures, words
+from transfer.report import apart, figures, words
 from transfer.report.average import compare_all
 from transfer.report.compare import users_by_group
 from transfer.report.comparison import Comparison, reference_name
@@ -78,6 +78,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
                 f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
                 [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
             ),
+            ("Source and target before and after the map", apart.projections(found)),
             ("Learning curves", [] if found.members else figures.learning_curves(found)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
         ]
@@ -87,6 +88,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
         "reference": reference_name(found),
         "board": leaderboard(found),
         "matrix": matrix(found) if found.members else None,
+        "distances": apart.table(found),
         "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
         "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(found) if found.unit == "users" else {},
