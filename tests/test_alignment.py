@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from labelled import fitted, shifted_world, solved
+from labelled import accuracy, fitted, shifted_world, solved
 from scipy import linalg, optimize
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -23,6 +23,7 @@ from transfer.models.spectra import power, spectrum
 from transfer.models.transport import sinkhorn
 
 RNG = np.random.default_rng(0)
+pytestmark = pytest.mark.usefixtures("quick_compile")  # many programs, each run once
 
 
 fit = jax.jit(classifiers.fit, static_argnums=(0, 5))
@@ -232,13 +233,6 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
     assert float(mixture(likelihood, jnp.ones(50))[0]) > 0.99
     np.testing.assert_allclose(mixture(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
-
-
-def accuracy(world: Any, program: Any, done: Any) -> float:
-    test = world.test
-    logits = jax.lax.map(program.scores(world, done, {}), test.inputs)
-    right = np.asarray(logits.argmax(-1) == test.y.argmax(-1)) * np.asarray(test.weight)
-    return float(right.sum() / np.asarray(test.weight).sum())
 
 
 def _inputs(x: jax.Array, domain: int) -> Any:

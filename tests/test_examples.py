@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
@@ -28,6 +29,7 @@ from transfer.data.sets.raw import Raw
 from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
 from transfer.experiment import load_run, replicas_of, run_batch
+from transfer.program import Program, Solve
 from transfer.registry import build_program, build_task, check_settings, find, names
 from transfer.report.compare import compare
 from transfer.report.runs import read_runs
@@ -234,14 +236,29 @@ def test_every_legal_combination_takes_a_step_and_the_others_are_refused(method:
             build_program(config, loaded.world, task)
         return
     program = build_program(config, loaded.world, task)
-    replicas = replicas_of([config])
-    job = Job(task, loaded.world, "", replicas, ["x"], [config.seed], config.train, Compiler("map", {}, {}))
-    done, _ = run_stages(program, job)
-    one = jax.tree.map(lambda leaf: leaf[0], done)
-    inputs = Inputs(loaded.world.test.inputs.x[0][:4], loaded.world.test.inputs.domain[0][:4])
-    logits = program.scores(loaded.world, one, {})(inputs)
-    assert logits.shape == (4, loaded.world.n_classes)
-    assert np.isfinite(logits).all()
+    for logits in jax.jit(stepped, static_argnums=0)(program, loaded.world, replicas_of([config])):
+        assert logits.shape == (4, loaded.world.n_classes)
+        assert np.isfinite(logits).all()
+
+
+def stepped(program: Program, world: Any, replicas: Any) -> list[jax.Array]:
+    """The stages after each other, gradient fits for one step: logits of a few examples, by each fit and in the end."""
+    key, hp = replicas.keys[0], {name: value[0] for name, value in replicas.hp.items()}
+    done: dict[str, Any] = {}
+    said = []
+    for stage in program.stages:
+        if isinstance(stage, Solve):
+            done[stage.name] = stage.solve(world, done, hp, key)
+            continue
+        params, batch = stage.init(world, done, key), stage.batch(world, done, key)
+        slope = jax.grad(stage.loss)(params, batch, key, hp, jnp.float32(0.5))
+        done[stage.name] = jax.tree.map(lambda value, by: value - 0.01 * by, params, slope)
+        said.append(stage.scores(world, done, hp)(first(stage.heldout(world))))
+    return [*(one for one in said if one.shape[1] == world.n_classes), program.scores(world, done, hp)(first(world.test))]
+
+
+def first(hidden: Any) -> Inputs:
+    return Inputs(hidden.inputs.x[0][:4], hidden.inputs.domain[0][:4])
 
 
 def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path: Path) -> None:
