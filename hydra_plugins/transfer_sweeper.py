@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,23 @@ class TransferSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """As Hydra does; the list of `retry` is one value, not a choice."""
         return super().sweep([_one_value(word) for word in arguments])
+
+    @staticmethod
+    def split_arguments(overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
+        """Hydra's combinations, without those of a grid in which a domain would be its own source."""
+        batches = BasicSweeper.split_arguments(overrides, None)
+        jobs = [job for batch in batches for job in batch if not _own_source(job)]
+        lost = sum(map(len, batches)) - len(jobs)
+        if not lost or not jobs:  # not a grid: the run itself says what is wrong
+            return BasicSweeper.split_arguments(overrides, max_batch_size)
+        print(f"{lost} combinations with domain.source = domain.target are left out", file=sys.stderr)
+        size = max_batch_size or len(jobs)
+        return [jobs[i : i + size] for i in range(0, len(jobs), size)]
+
+
+def _own_source(job: Sequence[str]) -> bool:
+    values = dict(word.partition("=")[::2] for word in job)
+    return "domain.source" in values and values["domain.source"] == values.get("domain.target")
 
 
 def _one_value(word: str) -> str:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from labelled import fitted, shifted_world, solved
+from labelled import accuracy, fitted, shifted_world, solved
 from scipy import linalg, optimize
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
@@ -17,12 +17,13 @@ from sklearn.svm import LinearSVC
 from transfer.adapt import mixture
 from transfer.data.examples import Inputs
 from transfer.evaluate import distance
-from transfer.methods import gfk, importance_weighting
-from transfer.models import classifiers
+from transfer.methods import gfk
+from transfer.models import classifiers, ratios
 from transfer.models.spectra import power, spectrum
 from transfer.models.transport import sinkhorn
 
 RNG = np.random.default_rng(0)
+pytestmark = pytest.mark.usefixtures("quick_compile")  # many programs, each run once
 
 
 fit = jax.jit(classifiers.fit, static_argnums=(0, 5))
@@ -181,11 +182,38 @@ def test_importance_ratios_follow_the_density_and_are_one_for_equal_domains() ->
     target = (RNG.normal(size=(600, 1)) + 1).astype(np.float32)
     hp: dict[str, Any] = {"ratio_l2": jnp.float32(1e-4)}
     true = np.exp(x[:, 0] - 0.5)
-    for estimate in (importance_weighting.discriminator, importance_weighting.kliep):
+    for estimate in (ratios.discriminator, ratios.kliep):
         ratio = np.asarray(jax.jit(estimate)(jnp.asarray(x), jnp.asarray(target), hp))
         assert np.corrcoef(np.log(ratio), np.log(true))[0, 1] > 0.9, estimate.__name__
         flat = np.asarray(jax.jit(estimate)(jnp.asarray(x), jnp.asarray(x[::-1].copy()), hp))
         assert np.abs(flat - 1).mean() < 0.15, estimate.__name__
+
+
+def test_kernel_mean_matching_solves_its_quadratic_programme_and_matches_the_mean() -> None:
+    rng = np.random.default_rng(1)
+    x, target = rng.normal(size=(40, 2)), rng.normal([1.0, 0.0], size=(60, 2))
+    hp: dict[str, Any] = {"clip": jnp.float32(4.0)}
+    ours = jax.jit(ratios.kmm)
+    w = np.asarray(ours(jnp.asarray(x, jnp.float32), jnp.asarray(target, jnp.float32), hp), np.float64)
+    assert w.min() >= 0
+    assert w.max() <= 4 + 1e-5
+    assert w.mean() == pytest.approx(1, abs=1e-4)
+    here, there = (np.square(x[:, None] - other[None]).sum(-1) for other in (x, target))
+    width = np.median(there)
+    kernel, wanted = np.exp(-here / width), 40 / 60 * np.exp(-there / width).sum(1)
+    exact = optimize.minimize(
+        lambda w: w @ kernel @ w / 2 - wanted @ w,
+        np.ones(40),
+        jac=lambda w: kernel @ w - wanted,
+        bounds=[(0, 4)] * 40,
+        constraints={"type": "eq", "fun": lambda w: w.mean() - 1},
+        method="SLSQP",
+    )
+    assert w @ kernel @ w / 2 - wanted @ w == pytest.approx(exact.fun, rel=1e-3)
+    gap = np.abs(target.mean(0) - x.mean(0))[0]
+    assert np.abs(target.mean(0) - w @ x / 40)[0] < 0.5 * gap
+    flat = np.asarray(ours(jnp.asarray(x, jnp.float32), jnp.asarray(x[::-1].copy(), jnp.float32), hp))
+    assert np.abs(flat - 1).mean() < 0.05
 
 
 def test_distances_are_zero_for_equal_samples_and_grow_with_the_shift() -> None:
@@ -205,13 +233,6 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
     assert float(mixture(likelihood, jnp.ones(50))[0]) > 0.99
     np.testing.assert_allclose(mixture(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
-
-
-def accuracy(world: Any, program: Any, done: Any) -> float:
-    test = world.test
-    logits = jax.lax.map(program.scores(world, done, {}), test.inputs)
-    right = np.asarray(logits.argmax(-1) == test.y.argmax(-1)) * np.asarray(test.weight)
-    return float(right.sum() / np.asarray(test.weight).sum())
 
 
 def _inputs(x: jax.Array, domain: int) -> Any:

@@ -8,25 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
 from conftest import Command
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from transfer.api import compose
 from transfer.compiler import Compiler
 from transfer.config import Config
 from transfer.data import load_examples
 from transfer.data.examples import Inputs, LoadedExamples
-from transfer.data.featurise import featurise
+from transfer.data.featurise import FILE, featurise, read_featuriser
 from transfer.data.label_split import few, share, source_rows, target_rows
 from transfer.data.load import load_world
 from transfer.data.sets.raw import Raw
 from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
 from transfer.experiment import load_run, replicas_of, run_batch
+from transfer.program import Program, Solve
 from transfer.registry import build_program, build_task, check_settings, find, names
 from transfer.report.compare import compare
 from transfer.report.runs import read_runs
@@ -34,6 +37,7 @@ from transfer.stages import Job, run_stages
 
 METHODS = [name for name in names("methods") if "classification" in find("methods", name).NEEDS.tasks]
 QUICK = ("train.epochs=1", "train.evaluate_every=1", "train.batch_size=32", "train.progress=false")
+NAMES = {"texts": "texts", "images": "arrays"}  # what a predictor calls what a reader calls
 WORDS = ["ship", "star", "robot", "sword", "ghost", "love", "war", "king", "clue", "laugh", "child", "gun"]
 
 
@@ -109,14 +113,17 @@ def test_features_are_fitted_on_training_rows_only() -> None:
     texts = ["apple apple", "pear", "apple plum", "quince quince quince quince"]
     raws = [Raw(name, y, ("c",), hidden, texts=texts) for name in "ts"]
     rows = np.arange(3)
-    xs = featurise(raws, [rows, rows], config)
+    xs, made = featurise(raws, [rows, rows], config)
     assert xs[0].shape == (4, 3)
+    peer = TfidfVectorizer(max_features=3, sublinear_tf=True).fit([texts[i] for i in rows] * 2)
+    np.testing.assert_allclose(xs[0], peer.transform(texts).toarray(), atol=1e-6)
+    assert made.words == tuple(peer.get_feature_names_out())
     assert np.all(xs[0][3] == 0), "a word of hidden rows alone is unknown"
     np.testing.assert_allclose(np.linalg.norm(xs[0][:3], axis=1), 1, rtol=1e-5)
     arrays = np.random.default_rng(0).normal(3, 2, (4, 5)).astype(np.float32)
     arrays[3] = 1e6
     raws = [Raw(name, y, ("c",), hidden, arrays=arrays) for name in "ts"]
-    xs = featurise(raws, [rows, rows], config.model_copy(update={"standardise": "domain"}))
+    xs, _ = featurise(raws, [rows, rows], config.model_copy(update={"standardise": "domain"}))
     np.testing.assert_allclose([xs[0][:3].mean(), xs[0][:3].std()], [0, 1], atol=1e-5)
 
 
@@ -229,14 +236,29 @@ def test_every_legal_combination_takes_a_step_and_the_others_are_refused(method:
             build_program(config, loaded.world, task)
         return
     program = build_program(config, loaded.world, task)
-    replicas = replicas_of([config])
-    job = Job(task, loaded.world, "", replicas, ["x"], [config.seed], config.train, Compiler("map", {}, {}))
-    done, _ = run_stages(program, job)
-    one = jax.tree.map(lambda leaf: leaf[0], done)
-    inputs = Inputs(loaded.world.test.inputs.x[0][:4], loaded.world.test.inputs.domain[0][:4])
-    logits = program.scores(loaded.world, one, {})(inputs)
-    assert logits.shape == (4, loaded.world.n_classes)
-    assert np.isfinite(logits).all()
+    for logits in jax.jit(stepped, static_argnums=0)(program, loaded.world, replicas_of([config])):
+        assert logits.shape == (4, loaded.world.n_classes)
+        assert np.isfinite(logits).all()
+
+
+def stepped(program: Program, world: Any, replicas: Any) -> list[jax.Array]:
+    """The stages after each other, gradient fits for one step: logits of a few examples, by each fit and in the end."""
+    key, hp = replicas.keys[0], {name: value[0] for name, value in replicas.hp.items()}
+    done: dict[str, Any] = {}
+    said = []
+    for stage in program.stages:
+        if isinstance(stage, Solve):
+            done[stage.name] = stage.solve(world, done, hp, key)
+            continue
+        params, batch = stage.init(world, done, key), stage.batch(world, done, key)
+        slope = jax.grad(stage.loss)(params, batch, key, hp, jnp.float32(0.5))
+        done[stage.name] = jax.tree.map(lambda value, by: value - 0.01 * by, params, slope)
+        said.append(stage.scores(world, done, hp)(first(stage.heldout(world))))
+    return [*(one for one in said if one.shape[1] == world.n_classes), program.scores(world, done, hp)(first(world.test))]
+
+
+def first(hidden: Any) -> Inputs:
+    return Inputs(hidden.inputs.x[0][:4], hidden.inputs.domain[0][:4])
 
 
 def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path: Path) -> None:
@@ -256,6 +278,31 @@ def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path:
     assert set(again.classify(x)) <= {"negative", "positive"}
     with pytest.raises(TransferError, match="inputs of shape"):
         again.probabilities(x[:, :3])
+    assert isinstance(result.config.domain, ExampleDomains)
+    books = load_examples.read_examples(result.config.domain, folder)[0]
+    counts = books.counts[np.asarray(result.predictor.loaded.world.tested)[:7]]
+    np.testing.assert_array_equal(again.probabilities(counts=counts), again.probabilities(x))
+    assert again.classify(counts=counts) == again.classify(x)
+
+
+@pytest.mark.parametrize("reads", [("texts",), ("images",), ("texts", "images")], ids=" ".join)
+def test_a_stored_featuriser_makes_the_same_features_of_raw_examples(reads: tuple[str, ...], tmp_path: Path) -> None:
+    config = compose(["domain=movie_to_book_genres", "domain.words=9", "domain.standardise=domain"]).domain
+    assert isinstance(config, ExampleDomains)
+    rng, y, hidden = np.random.default_rng(0), np.ones((6, 1), np.float32), np.zeros(6, bool)
+    texts = [[" ".join(rng.choice(WORDS, 5)) for _ in range(6)] for _ in "ts"]
+    images = [rng.random((6, 4, 4, 1), np.float32) for _ in "ts"]
+    given = {"texts": texts, "images": images}
+    raws = [
+        Raw(name, y, ("c",), hidden, **{key: given[name][i] for name, key in NAMES.items() if name in reads})  # type: ignore[arg-type]
+        for i, name in enumerate("ts")
+    ]
+    xs, made = featurise(raws, [np.arange(5)] * 2, config)
+    made.save(tmp_path / FILE)
+    again = read_featuriser(tmp_path / FILE)
+    np.testing.assert_array_equal(again(**{name: given[name][0] for name in reads}), xs[0])  # type: ignore[arg-type]
+    with pytest.raises(TransferError, match=" and ".join(f"{name}=..." for name in reads) + ", as its domain's reader has"):
+        again(counts=xs[0])
 
 
 def test_a_sweep_compares_methods_example_by_example(command: Command, tmp_path: Path) -> None:

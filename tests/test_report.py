@@ -21,7 +21,8 @@ from sweeps import HISTORY, USERS, write_run, write_sweep
 from transfer.evaluate import significance
 from transfer.experiment import Result, count_parameters, run_batch
 from transfer.program import Fit, Program, Rate, Solve
-from transfer.report.compare import Comparison, compare, reference
+from transfer.report.compare import compare
+from transfer.report.comparison import Comparison, reference
 from transfer.report.report import write_report
 from transfer.report.runs import read_runs
 from transfer.report.sweep import end_sweep, print_sweep

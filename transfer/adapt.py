@@ -25,7 +25,7 @@ ROUNDS = 50  # of expectation-maximisation for the weights of several sources
 class Settings(config.Method):
     """Settings of every method with a closed-form map: which classifier learns on the mapped source."""
 
-    classifier: Literal["ridge", "softmax", "svm", "nn"]
+    classifier: Literal["ridge", "softmax", "svm", "svm_ovo", "nn"]
 
 
 def aligned(

@@ -48,14 +48,19 @@ def load_facts(path: Path) -> dict[str, Any]:
         raise TransferError(f"{path}: not a readable checkpoint ({error}); remove it to start afresh") from None
 
 
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a file by name. Raises TransferError where it cannot be read."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError) as error:
+        raise TransferError(f"{path}: not readable ({error})") from None
+
+
 def load_tree(path: Path, template: Any) -> Any:
     """The pytree of a file in the form of `template` (arrays or shapes). Raises TransferError naming what does not fit."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError) as error:
-        raise TransferError(f"{path}: not readable ({error})") from None
+    stored = load_arrays(path)
     wanted = {_name(keys): tuple(leaf.shape) for keys, leaf in leaves}
     for name, shape in wanted.items():
         if name not in stored:

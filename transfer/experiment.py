@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import polars as pl
 from transfer import checkpoint, track
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
+from transfer.data import featurise
+from transfer.data.examples import LoadedExamples
 from transfer.data.load import load_world
 from transfer.describe import count_parameters, describe_program, show_parameters
 from transfer.errors import TransferError
@@ -51,7 +53,7 @@ class Result:
     @property
     def objective(self) -> float:
         """The validation metric that is selected on: what a sweeper optimises (NaN for a diverged run)."""
-        return self.metrics["valid"].get(self.facts["select"]["metric"], float("nan"))
+        return self.metrics.get("valid", {}).get(self.facts["select"]["metric"], float("nan"))
 
 
 def run_batch(
@@ -156,13 +158,17 @@ def _run_program(
             "seed": each.seed,
             **common,
             "selected": selected(records[i], task),
-            **({"distance": apart[i]} if apart else {}),
+            **({"distance": apart[i].distance} if apart else {}),
         }
         per_user = None if lost or not rows else rows[i]
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
         folder = folders[i] if folders else None
         if folder:
-            track.close_run(folder, each, facts, records[i], parameters, per_user, alone)
+            tables = {track.PER_USER: per_user, track.PROJECTION: apart[i].projection if apart else None}
+            known = {name: table for name, table in tables.items() if table is not None}
+            track.close_run(folder, each, facts, records[i], parameters, known, alone)
+            if isinstance(loaded, LoadedExamples) and loaded.featuriser:
+                loaded.featuriser.save(folder / featurise.FILE, alone)
         predictor = predictor_of(loaded, program, parameters, each.hp)
         results.append(Result(each, facts, parameters, predictor, folder, per_user))
     track.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], alone)
@@ -206,6 +212,8 @@ def load_run(folder: Path) -> Result:
         raise TransferError(
             f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)"
         )
+    if (kept := folder / featurise.FILE).exists() and isinstance(loaded, LoadedExamples):
+        loaded = replace(loaded, featuriser=featurise.read_featuriser(kept))
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     shapes = program_shapes(program, loaded.world, replicas_of([config]))

@@ -6,7 +6,8 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from omegaconf import OmegaConf
 
@@ -67,18 +68,35 @@ def paper(doc: str) -> str:
 
 
 def method_table() -> str:
-    """The README's table of methods, from their docstrings and NEEDS: name, tasks, needs, what it does, paper."""
+    """The README's table of methods, from their docstrings, NEEDS and Settings."""
     from transfer.registry import find, names
 
-    rows = ["| `method=` | tasks | needs | what it does | paper |", "|---|---|---|---|---|"]
+    rows = ["| `method=` | tasks | needs | what it does | settings | paper |", "|---|---|---|---|---|---|"]
     for name in names("methods"):
         module = find("methods", name)
         doc = (module.__doc__ or "").strip()
         first, _, equation = doc.splitlines()[0].partition(": ")
         summary = (first if len(first) > 15 else f"{first}: {equation}").rstrip(".:;,").replace("|", r"\|")
-        cells = [f"`{name}`", ", ".join(module.NEEDS.tasks), ", ".join(needed(module.NEEDS)) or "–", summary, paper(doc)]
+        cells = [f"`{name}`", ", ".join(module.NEEDS.tasks), ", ".join(needed(module.NEEDS)) or "–", summary]
+        cells += [settings(module), paper(doc)]
         rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def settings(module: ModuleType) -> str:
+    """A method's own settings and their choices: `method.map=` ridge, mlp; `method.hidden=`. A dash for none."""
+    from transfer.config import Method
+
+    own = getattr(module, "Settings", Method).model_fields
+    said = [f"`method.{key}=` {choices(field.annotation)}".rstrip() for key, field in own.items() if key != "name"]
+    return "; ".join(said) or "–"
+
+
+def choices(kind: Any) -> str:
+    """The values of a type of few values; empty for numbers."""
+    if get_origin(kind) is Literal:
+        return ", ".join(get_args(kind))
+    return "true, false" if kind is bool else ""
 
 
 def needed(needs: Needs) -> list[str]:

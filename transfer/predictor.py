@@ -73,7 +73,12 @@ class Predictor:
 
 
 class LabelPredictor:
-    """Classes of one replica: parameters by stage, and the world they were trained on."""
+    """Classes of one replica: parameters by stage, and the world they were trained on.
+
+    Target examples are given as the domain's reader has them: `texts` (strings), `images` float32 [n, ...], `counts` (a
+    sparse matrix of words [n, words]), texts and images together where the domain joins them; or as features `x` float32
+    [n, ...], as in `loaded.world`. Raises TransferError where these are not what the run was trained on.
+    """
 
     def __init__(self, loaded: LoadedExamples, program: Program, parameters: Done, hp: dict[str, float]):
         self.loaded, self.parameters = loaded, parameters
@@ -82,8 +87,17 @@ class LabelPredictor:
         compiled = jax.jit(lambda world, done, inputs: squash(program.scores(world, done, numbers)(inputs)))
         self._probabilities = lambda inputs: compiled(loaded.world, parameters, inputs)
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """P of every class for target examples with features x float32 [n, ...], as in `loaded.world`: [n, classes]."""
+    def features(
+        self, texts: Sequence[str] | None = None, images: np.ndarray | None = None, counts: Any = None
+    ) -> np.ndarray:
+        """Features float32 [n, ...] of raw target examples, by what was learnt from the training examples."""
+        if self.loaded.featuriser is None:
+            raise TransferError("this world was made of features: give x=FEATURES")
+        return self.loaded.featuriser(texts, images, counts)
+
+    def probabilities(self, x: np.ndarray | None = None, **raw: Any) -> np.ndarray:
+        """P of every class, float32 [n, classes], of raw examples or of features x."""
+        x = self.features(**raw) if x is None else x
         wanted = self.loaded.world.unlabelled.shape[1:]
         if x.shape[1:] != wanted:
             raise TransferError(f"examples of shape {list(x.shape[1:])}: this run has inputs of shape {list(wanted)}")
@@ -91,9 +105,9 @@ class LabelPredictor:
         target = jnp.zeros(CHUNK, jnp.int32)
         return np.concatenate([np.asarray(self._probabilities(Inputs(chunk, target))) for chunk in padded])[: len(x)]
 
-    def classify(self, x: np.ndarray) -> list[Any]:
+    def classify(self, x: np.ndarray | None = None, **raw: Any) -> list[Any]:
         """The likeliest class of each example by name, or the list of those with P > 1/2 where it may have several."""
-        p, classes = self.probabilities(x), self.loaded.classes
+        p, classes = self.probabilities(x, **raw), self.loaded.classes
         if self.loaded.world.multi_label:
             return [[classes[c] for c in np.flatnonzero(row > 0.5)] for row in p]
         return [classes[c] for c in p.argmax(1)]

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from transfer.progress import Interrupted
 
 LOG = "transfer.log"
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
-PER_USER = "per_user.parquet"
+PER_USER, PROJECTION = "per_user.parquet", "projection.parquet"
 
 
 # libyaml where it is there: the pure Python one takes 10 ms a file
@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
 def open_run(folder: Path, config: Config, alone: bool = True) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (RESULT, PER_USER):
+    for old in (RESULT, PER_USER, PROJECTION):
         (folder / old).unlink(missing_ok=True)  # an older run's result must not stand for this one
     for left in folder.glob(".*.[0-9]*"):  # what a killed write left
         left.unlink()
@@ -68,20 +68,20 @@ def close_run(
     result: dict[str, Any],
     records: list[dict[str, Any]],
     parameters: Any,
-    per_user: pl.DataFrame | None = None,
+    tables: Mapping[str, pl.DataFrame],
     alone: bool = True,
 ) -> None:
     """Write what a finished run leaves but its result: metrics.jsonl with one object per evaluation, the parameters.
 
-    per_user: the test values of every user (or example), kept as zstd Parquet; None (a diverged run) leaves none.
+    tables: by file name, kept as zstd Parquet: the test values of every user (or example), and where both domains lie.
     alone: not one of a sweep's, so it draws its learning curve (the page of a sweep draws those of all its runs).
     """
     lines = [json.dumps(plain(record)) for record in records]
     write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode(), alone)
-    if per_user is not None:
-        table = io.BytesIO()
-        per_user.write_parquet(table, compression="zstd")
-        write(folder / PER_USER, table.getvalue(), alone)
+    for name, table in tables.items():
+        content = io.BytesIO()
+        table.write_parquet(content, compression="zstd")
+        write(folder / name, content.getvalue(), alone)
     save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
     if records and alone:
         from transfer.report.curve import learning_curve

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from transfer.data.featurise import Featuriser
+
 # Examples of a chunk are scored at once; a multiple of the usual batch, so that distances to a training set stay small.
 CHUNK = 1024
 
@@ -79,12 +81,14 @@ class ExamplesWorld:
 
 @dataclass(frozen=True)
 class LoadedExamples:
-    """A world of examples with what people need to read it: names of classes, counts, the fingerprint of its data."""
+    """A world of examples with what people need to read it: names of classes, counts, the fingerprint of its data, and
+    what makes features of raw examples (None: a world made of features)."""
 
     world: ExamplesWorld
     classes: tuple[str, ...]
     summary: dict[str, Any]
     fingerprint: str
+    featuriser: Featuriser | None = None
 
 
 @dataclass(frozen=True)

@@ -3,44 +3,132 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from transfer.checkpoint import load_arrays, load_facts, save_tree, write
 from transfer.data.sets.raw import Raw
 from transfer.domains import ExampleDomains
 from transfer.errors import TransferError
 
+WORDS = {"stop_words": "english", "strip_accents": "unicode", "dtype": np.float32}
+FILE = "featuriser.safetensors"
 
-def featurise(raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains) -> list[np.ndarray]:
+
+@dataclass(frozen=True)
+class Featuriser:
+    """What it `reads` (texts, images, counts) and what was learnt from training examples.
+
+    words: the columns of counts; idf [words]; mean and std [domains, ...] by domain, 0 the target. None: not used.
+    """
+
+    weighting: str
+    reads: tuple[str, ...]
+    words: tuple[str, ...] | None = None
+    idf: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+
+    def __call__(
+        self, texts: Sequence[str] | None = None, images: np.ndarray | None = None, counts: Any = None
+    ) -> np.ndarray:
+        """Features float32 [n, ...] of raw target examples. Raises TransferError where they are not what it reads."""
+        given = {"texts": texts, "images": images, "counts": counts}
+        if {name for name, value in given.items() if value is not None} != set(self.reads):
+            names = " and ".join(f"{name}=..." for name in self.reads)
+            raise TransferError(f"examples of this run are given as {names}, as its domain's reader has them")
+        return self.standardised(self.blocks(texts, counts, images), domain=0)
+
+    def blocks(
+        self, texts: Sequence[str] | None = None, counts: Any = None, arrays: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Features float32 [n, ...] before standardisation: weighted words, arrays as they are, or both side by side."""
+        if texts is not None and self.words is not None:
+            counts = _vectoriser(vocabulary=list(self.words)).transform(texts)
+        found = []
+        if counts is not None:
+            found.append(np.asarray(weighted(counts, self.weighting, self.idf).todense(), np.float32))
+        if arrays is not None:
+            found.append(arrays if not found else arrays.reshape(len(arrays), -1))
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
+    def standardised(self, x: np.ndarray, domain: int) -> np.ndarray:
+        if self.mean is None or self.std is None:
+            return x
+        return ((x - self.mean[domain]) / self.std[domain]).astype(np.float32)
+
+    def save(self, path: Path, flush: bool = True) -> None:
+        """Words and weighting as JSON beside the arrays of a safetensors file."""
+        arrays = {name: value for name in ("idf", "mean", "std") if (value := getattr(self, name)) is not None}
+        save_tree(path, arrays, {"weighting": self.weighting, "reads": self.reads, "words": self.words}, flush)
+
+
+def read_featuriser(path: Path) -> Featuriser:
+    """What `save` wrote. Raises TransferError where the file is not one."""
+    facts = load_facts(path)
+    words = None if facts["words"] is None else tuple(facts["words"])
+    return Featuriser(facts["weighting"], tuple(facts["reads"]), words, **load_arrays(path))
+
+
+def featurise(raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains) -> tuple[list[np.ndarray], Featuriser]:
     """Features float32 [n, ...] of the target and its sources; vocabulary, idf and statistics come from the `fit` rows.
 
     Texts become counts of the `domain.words` commonest words; counts are weighted by `domain.weighting`; arrays stay as
     they are, or are flattened and put beside the words where there are both. Last comes `domain.standardise`.
     """
-    blocks = [[] for _ in raws]  # type: list[list[np.ndarray]]
-    counts = [raw.counts for raw in raws] if raws[0].texts is None else _word_counts(raws, fit, domains.words)
-    if counts[0] is not None:
-        for block, table in zip(blocks, _weighted(counts, fit, domains.weighting), strict=True):
-            block.append(np.asarray(table.todense(), np.float32))
-    if raws[0].arrays is not None:
-        for block, raw in zip(blocks, raws, strict=True):
-            block.append(raw.arrays if not block else raw.arrays.reshape(len(raw.y), -1))  # type: ignore[arg-type,union-attr]
-    xs = [block[0] if len(block) == 1 else np.concatenate(block, axis=1) for block in blocks]
+    first, words, idf = raws[0], None, None
+    counts = [raw.counts for raw in raws]
+    if first.texts is not None:
+        words, counts = _word_counts(raws, fit, domains.words)
+    if counts[0] is not None and domains.weighting == "tfidf":
+        training = [table[rows] for table, rows in zip(counts, fit, strict=True)]
+        n, df = sum(table.shape[0] for table in training), sum((table > 0).sum(axis=0) for table in training)
+        idf = np.asarray(np.log((1 + n) / (1 + np.asarray(df))) + 1, np.float32).ravel()
+    given = {"texts": first.texts, "images": first.arrays, "counts": first.counts}
+    reads = tuple(name for name, value in given.items() if value is not None)
+    plain = Featuriser(domains.weighting, reads, words, idf)
+    xs = [plain.blocks(None, table, raw.arrays) for table, raw in zip(counts, raws, strict=True)]
     shapes = {x.shape[1:] for x in xs}
     if len(shapes) > 1:
         raise TransferError(
             f"the domains have inputs of different shapes, {sorted(shapes)}: there is no common input space"
         )
-    return _standardised(xs, fit, domains.standardise)
+    mean, std = _moments(xs, fit, domains.standardise)
+    made = Featuriser(domains.weighting, reads, words, idf, mean, std)
+    return [made.standardised(x, i) for i, x in enumerate(xs)], made
 
 
-def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> list[Any]:
-    """Counts of the commonest words of the training texts, English stop words left out."""
+def weighted(counts: Any, weighting: str, idf: np.ndarray | None) -> Any:
+    """counts as they are; binary; frequencies = count / sum of the row; tfidf = (1 + log count) · idf, rows of length 1."""
+    from sklearn.preprocessing import normalize
+
+    if weighting == "counts":
+        return counts
+    if weighting == "binary":
+        return (counts > 0).astype(np.float32)
+    if weighting == "frequencies":
+        return normalize(counts, "l1")
+    logs = counts.astype(np.float32).tocsr(copy=True)
+    logs.data = np.log(logs.data) + 1
+    return normalize(logs.multiply(idf[None, :]).tocsr(), "l2")  # type: ignore[index]
+
+
+def _vectoriser(**how: Any) -> Any:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    return CountVectorizer(**WORDS, **how)
+
+
+def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> tuple[tuple[str, ...], list[Any]]:
+    """The commonest words of the training texts, English stop words left out, and their counts in all texts."""
     texts = [raw.texts or [] for raw in raws]
-    digest = hashlib.sha256(f"counts-1 {words}".encode())
+    digest = hashlib.sha256(f"counts-2 {words}".encode())
     for of_domain, rows in zip(texts, fit, strict=True):
         digest.update(rows.tobytes())
         for text in of_domain:
@@ -48,12 +136,12 @@ def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> list[Any
     from scipy import sparse
 
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "features"
-    paths = [cache / f"{digest.hexdigest()[:24]}-{i}.npz" for i in range(len(raws))]
-    if all(path.exists() for path in paths):
-        return [sparse.load_npz(path) for path in paths]  # arrays only: scipy refuses pickled ones
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    vectoriser = CountVectorizer(max_features=words, stop_words="english", strip_accents="unicode", dtype=np.float32)
+    name = digest.hexdigest()[:24]
+    paths, list_ = [cache / f"{name}-{i}.npz" for i in range(len(raws))], cache / f"{name}.json"
+    if list_.exists() and all(path.exists() for path in paths):
+        # arrays only: scipy refuses pickled ones
+        return tuple(json.loads(list_.read_bytes())), [sparse.load_npz(path) for path in paths]
+    vectoriser = _vectoriser(max_features=words)
     vectoriser.fit([of_domain[i] for of_domain, rows in zip(texts, fit, strict=True) for i in rows])
     counts = [vectoriser.transform(of_domain) for of_domain in texts]
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,38 +149,18 @@ def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> list[Any
         temporary = path.with_name(f".{os.getpid()}-{path.name}")
         sparse.save_npz(temporary, table)
         temporary.replace(path)
-    return counts
+    columns = tuple(map(str, vectoriser.get_feature_names_out()))
+    write(list_, json.dumps(columns).encode())
+    return columns, counts
 
 
-def _weighted(counts: list[Any], fit: list[np.ndarray], weighting: str) -> list[Any]:
-    """counts as they are; binary; frequencies = count / sum of the row.
-
-    tfidf = (1 + log count) · idf, rows of length 1, idf over all training rows.
-    """
-    from scipy import sparse
-    from sklearn.feature_extraction.text import TfidfTransformer
-    from sklearn.preprocessing import normalize
-
-    if weighting == "counts":
-        return counts
-    if weighting == "binary":
-        return [(table > 0).astype(np.float32) for table in counts]
-    if weighting == "frequencies":
-        return [normalize(table, "l1") for table in counts]
-    training = sparse.vstack([table[rows] for table, rows in zip(counts, fit, strict=True)])
-    transformer = TfidfTransformer(sublinear_tf=True).fit(training)
-    return [transformer.transform(table) for table in counts]
-
-
-def _standardised(xs: list[np.ndarray], fit: list[np.ndarray], how: str) -> list[np.ndarray]:
-    """(x - mean) / std by column: of the domain's own training rows, or of the sources' for all; constant columns are 0."""
+def _moments(xs: list[np.ndarray], fit: list[np.ndarray], how: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and std of every column, [domains, ...]: of the domain's own training rows, or of the sources' for all; with
+    none nothing. Columns that do not vary count as if their std were 1."""
     if how == "none":
-        return xs
+        return None, None
     own = [x[rows] for x, rows in zip(xs, fit, strict=True)]
     if how == "source":
         own = [np.concatenate(own[1:] or own)] * len(xs)
-    return [_z(x, of.mean(0), of.std(0)) for x, of in zip(xs, own, strict=True)]
-
-
-def _z(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return ((x - mean) / np.where(std > 1e-8, std, 1.0)).astype(np.float32)
+    std = np.stack([x.std(0) for x in own])
+    return np.stack([x.mean(0) for x in own]), np.where(std > 1e-8, std, 1.0).astype(np.float32)

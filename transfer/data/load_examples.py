@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -34,8 +35,9 @@ def load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: Path) ->
             raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
     if not len(rows[0].test):
         raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
-    xs = featurise(raws, fit, domains)
-    return build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
+    xs, featuriser = featurise(raws, fit, domains)
+    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
+    return replace(built, featuriser=featuriser)
 
 
 def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:

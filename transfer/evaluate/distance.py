@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import polars as pl
 from threadpoolctl import threadpool_limits
 
 from transfer.compiler import Compiler, Replicas
 from transfer.data.examples import ExamplesWorld, Inputs
+from transfer.evaluate.projection import project
 from transfer.models import classifiers
 from transfer.program import AnyWorld, Done, Program
 
@@ -88,16 +90,21 @@ def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
     return {"mmd": float(_mmd(source, target)), "coral": float(_coral_distance(source, target)), "proxy_a": apart}
 
 
-def measure_distances(
-    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
-) -> list[dict[str, dict[str, float]]]:
-    """How far apart source and target are `before` and `after` the map, per replica; none for interactions or no source."""
+class Apart(NamedTuple):
+    """How far apart source and target are `before` and `after` the map, and a few of their examples in two dimensions."""
+
+    distance: dict[str, dict[str, float]]
+    projection: pl.DataFrame | None
+
+
+def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> list[Apart]:
+    """What the map does to the distance of the domains, per replica; none for interactions or no source."""
     if not isinstance(world, ExamplesWorld) or not world.sources:
         return []
     raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
     before = distances(*raw)
     if program.features is None:
-        return [{"before": before}] * len(replicas.keys)
+        return [Apart({"before": before}, None)] * len(replicas.keys)
 
     def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
         done, (_, hp) = each
@@ -106,7 +113,8 @@ def measure_distances(
         return [of(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
 
     spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
-    return [{"before": before, "after": distances(*(z[i] for z in spaces))} for i in range(len(replicas.keys))]
+    after = [[z[i] for z in spaces] for i in range(len(replicas.keys))]
+    return [Apart({"before": before, "after": distances(*of)}, project(raw, of)) for of in after]
 
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:

@@ -1,6 +1,6 @@
 """Correlation alignment: recolour the source with the target's covariance, x ↦ (x - μ_s) (C_s + λI)^-½ (C_t + λI)^½ + μ_t.
 
-λ is hp.shrinkage.
+λ is hp.shrinkage. method.dim: that many leading directions of each covariance, the rest as 0 (null: all).
 
 Paper: Sun, Feng, Saenko (2016), return of frustratingly easy domain adaptation.
 """
@@ -13,16 +13,22 @@ from transfer import adapt
 from transfer.adapt import aligned
 from transfer.config import Config
 from transfer.data.examples import Examples, ExamplesWorld
-from transfer.models.spectra import power, spectrum
+from transfer.models.spectra import check_dim, leading, power, spectrum
 from transfer.program import Classifier, Hp, Needs, Params, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
-Settings = adapt.Settings
+
+
+class Settings(adapt.Settings):
+    dim: int | None
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    dim = None if config.method.dim is None else check_dim(config.method.dim, world)
+
     def solve(source: Examples, target: jax.Array, few: Examples | None, hp: Hp, key: jax.Array) -> Params:
-        moments = {"source": spectrum(source.x), "target": spectrum(target)}
+        domains = {"source": source.x, "target": target}
+        moments = {name: spectrum(x) if dim is None else leading(x, dim, key) for name, x in domains.items()}
         return {**moments, "shrinkage": hp["shrinkage"]}
 
     def recolour(map_: Params, x: jax.Array) -> jax.Array:

@@ -22,7 +22,7 @@ NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
 
 
 class Settings(config.Method):
-    classifier: Literal["model", "ridge", "softmax", "svm", "nn"]
+    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

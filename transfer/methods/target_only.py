@@ -24,7 +24,7 @@ NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True,
 
 
 class Settings(config.Method):
-    classifier: Literal["model", "ridge", "softmax", "svm", "nn"]
+    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:

@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 
+from transfer.errors import TransferError
 from transfer.program import Params
 
-KINDS = ("ridge", "softmax", "svm", "nn")
+KINDS = ("ridge", "softmax", "svm", "svm_ovo", "nn")
 STEPS = 100
 CONSTANT = 10.0  # the constant feature; the larger, the less the penalty holds the intercept
 
@@ -24,14 +25,18 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
     """Fit on z [n, d], y [n, classes] with importance `weight` [n].
 
     min Σ_i w_i loss(W z_i, y_i) / Σ w + l2/2 |W|². ridge: squared error to ±1; softmax: log loss (of each class with
-    several labels); svm: squared hinge, each class against the rest. nn keeps the examples: 1-nearest neighbour.
+    several labels); svm: squared hinge, each class against the rest; svm_ovo: each class against each other one, which
+    vote. nn keeps the examples: 1-nearest neighbour. Raises TransferError for svm_ovo with several labels per example.
     """
     if kind == "nn":
         return {"z": z, "y": y}
+    if kind == "svm_ovo" and multi_label:
+        raise TransferError("method.classifier=svm_ovo is for one class per example; use svm")
+    signs = y @ votes(y.shape[1]).T if kind == "svm_ovo" else 2 * y - 1
     weight = weight / jnp.sum(weight)
     mean = weight @ z
     x = _with_constant(z - mean[None, :])
-    residual, curvature = _loss(kind, y, multi_label)
+    residual, curvature = _loss(kind, y, signs, multi_label)
     n, d = x.shape
     root = jnp.sqrt(weight)[:, None]
     a = root * x  # curvature is bounded by `curvature` aᵀa
@@ -45,7 +50,7 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
         g = root * residual(logits)
         return w - cho_solve(factor, (g if dual else a.T @ g) + l2 * w)
 
-    w = step(jnp.zeros((gram.shape[0], y.shape[1])))  # already the optimum of ridge, whose curvature is its bound
+    w = step(jnp.zeros((gram.shape[0], signs.shape[1])))  # already the optimum of ridge, whose curvature is its bound
     if kind != "ridge":
 
         def accelerated(state: Any, _: None) -> tuple[Any, None]:
@@ -57,13 +62,19 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
             return (new, new + jnp.where(restart, 0.0, (t - 1) / after) * (new - w), after), None
 
         (w, _, _), _ = jax.lax.scan(accelerated, (w, w, jnp.float32(1.0)), None, length=STEPS)
-    return {"mean": mean, "kernel": a.T @ w if dual else w}
+    fitted = {"mean": mean, "kernel": a.T @ w if dual else w}
+    return fitted | ({"votes": votes(y.shape[1])} if kind == "svm_ovo" else {})
 
 
 def logits(params: Params, z: jax.Array) -> jax.Array:
-    """[B, classes]: W z, or for 1-nearest neighbour minus the squared distance to the nearest example of a class."""
+    """[B, classes]: W z; won minus lost duels, and by less than one of them the margins, for svm_ovo; for 1-nearest
+    neighbour minus the squared distance to the nearest example of a class."""
     if "kernel" in params:
-        return _with_constant(z - params["mean"][None, :]) @ params["kernel"]
+        margins = _with_constant(z - params["mean"][None, :]) @ params["kernel"]
+        if "votes" not in params:
+            return margins
+        sums = margins @ params["votes"]
+        return jnp.sign(margins) @ params["votes"] + sums / (1 + jnp.abs(sums))
     distance = squared_distances(z, params["z"])
     far = jax.lax.stop_gradient(jnp.max(distance)) + 1
 
@@ -71,6 +82,12 @@ def logits(params: Params, z: jax.Array) -> jax.Array:
         return -jnp.min(jnp.where(of_class[None, :] > 0, distance, far), axis=1)
 
     return jax.lax.map(nearest, params["y"].T).T
+
+
+def votes(classes: int) -> jax.Array:
+    """float32 [pairs, classes]: 1 for the first class of a pair, -1 for the second."""
+    first, second = jnp.triu_indices(classes, 1)
+    return jax.nn.one_hot(first, classes) - jax.nn.one_hot(second, classes)
 
 
 def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -83,12 +100,11 @@ def _with_constant(x: jax.Array) -> jax.Array:
     return jnp.concatenate([x, jnp.full((x.shape[0], 1), CONSTANT)], axis=1)
 
 
-def _loss(kind: str, y: jax.Array, multi_label: bool) -> tuple[Callable[[jax.Array], jax.Array], float]:
+def _loss(kind: str, y: jax.Array, signs: jax.Array, multi_label: bool) -> tuple[Callable[[jax.Array], jax.Array], float]:
     """The derivative of the loss by the logits [n, classes], and a bound of its second derivative."""
-    signs = 2 * y - 1
     if kind == "ridge":
         return (lambda f: f - signs), 1.0
-    if kind == "svm":
+    if kind in ("svm", "svm_ovo"):  # a sign of 0: the example is of neither class
         return (lambda f: -2 * signs * jnp.maximum(1 - signs * f, 0.0)), 2.0
     if multi_label:
         return (lambda f: jax.nn.sigmoid(f) - y), 0.25

@@ -1,134 +1,19 @@
-"""The comparison of a sweep: settings, the best of each method by validation, pairs of methods, gaps to target_only."""
+"""The comparison of a sweep: settings, the best of each method by validation, pairs of methods, gaps to a reference."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired, Summary
-from transfer.report.runs import MEASURE, REPEATS, TUNED, Flat, Run, measured, setting, varying
+from transfer.report.comparison import Comparison, Gap, Pair, Setting, reference
+from transfer.report.runs import MEASURE, REPEATS, TUNED, Flat, Run, measured, setting, spelled, varying
 from transfer.report.values import GROUPS, Difference, Tested, difference, in_group, read_tested
 
-REFERENCE = "target_only"
 Tests = dict[tuple[str, int], Tested]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Runs that differ in nothing but seeds: `label` by swept key, finished runs, how many there were, and `best`, whether
-    validation prefers it to the other settings of its method."""
-
-    method: str
-    label: dict[str, str]
-    values: Flat
-    runs: list[Run]
-    planned: int
-    best: bool = False
-
-    @property
-    def tuned(self) -> bool:
-        """Whether a search chose the numbers of these runs, for every split its own."""
-        return bool(self.runs and self.runs[0].tuned)
-
-    @property
-    def uses_source(self) -> bool:
-        """Whether the method sees a source domain."""
-        return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
-
-    def summary(self, part: str, metric: str) -> Summary:
-        """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
-        known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
-        return significance.summary([value for value, _ in known], [split for _, split in known])
-
-    @property
-    def name(self) -> str:
-        """The method and what else tells this setting from others."""
-        more = [f"{key}={value}" for key, value in self.label.items() if key != "method"]
-        return " ".join([self.method.partition(" ")[0], *more])
-
-    def mean(self, values: Iterable[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known else None
-
-
-class Gap(NamedTuple):
-    """A method against target_only on one group of users: the difference of the test metric, its interval, the verdict
-    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users, examples or runs) and its
-    size."""
-
-    method: str
-    group: str
-    paired: Paired
-    verdict: str
-    holm: float
-    basis: str
-    size: int
-
-
-class Pair(NamedTuple):
-    """Two methods, each at its best setting: difference a - b, p values corrected by Holm over all pairs, effects in the
-    direction of better, and the numbers of users × splits and of seeds × splits behind them."""
-
-    a: str
-    b: str
-    paired: Paired
-    holm: float
-    wilcoxon: float
-    bootstrap: float
-    bootstrap_low: float
-    bootstrap_high: float
-    runs: Summary
-    runs_wilcoxon: float
-    rank_biserial: float
-    cohen: float
-    users: int
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything measured alike: one domain, task, split and protocol."""
-
-    title: str
-    metric: str
-    sign: int
-    settings: list[Setting]
-    runs: list[Run]
-    gaps: list[Gap] = field(default_factory=list)
-    pairs: list[Pair] = field(default_factory=list)
-
-    @property
-    def part(self) -> str:
-        """What the figures are of: `test`, or `valid` where no run was scored on the test part (a search)."""
-        return "test" if any("test" in run.result["metrics"] for run in self.runs if run.done) else "valid"
-
-    @property
-    def part_name(self) -> str:
-        return "test" if self.part == "test" else "validation"
-
-    @property
-    def unit(self) -> str:
-        """What has a row in the tables of test values."""
-        return "examples" if self.facts["task"] == "classification" else "users"
-
-    @property
-    def best(self) -> list[Setting]:
-        """The chosen setting of every method, the best mean first."""
-        chosen = [one for one in self.settings if one.best]
-        return sorted(chosen, key=lambda one: -self.sign * one.summary(self.part, self.metric).mean)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """result.json of one finished run: what all of them share."""
-        return next(run.result for run in self.runs if run.done and self.part in run.result["metrics"])
-
-    def gap(self, method: str, group: str = "all") -> Gap | None:
-        return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
 
 
 def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
@@ -162,7 +47,7 @@ def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
     metric, sign = facts["select"]["metric"], facts["select"]["sign"]
     words = measured(next(run for run in runs if run.done))
     title = f"{facts['domain']}, {facts['task']}, split {words.get('split.name')}"
-    title += "".join(f", {key}={words[key]}" for key in differing if words.get(key) is not None)
+    title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
     settings = _settings(runs, metric, sign)
     found = Comparison(title, metric, sign, settings, runs)
     tests = {one.method: {run.pair: test for run in one.runs if (test := read_tested(run))} for one in found.best}
@@ -184,11 +69,15 @@ def _settings(runs: list[Run], metric: str, sign: int) -> list[Setting]:
     for rows in kept:
         values, given = setting(rows[0]), rows[0].overrides
         name = str(values.get("method.name"))
-        variant = [f"{key.partition('.')[2]}={values[key]}" for key in categories if values.get(key) is not None]
+        variant = [f"{_short(key)}={values[key]}" for key in categories if values.get(key) is not None]
         shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
         label = {"method": name} | {key: given[key] for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
     return [_marked(one, made, metric, sign) for one in made]
+
+
+def _short(key: str) -> str:
+    return "model" if key == "model.name" else key.partition(".")[2]
 
 
 def _measures(key: str) -> bool:
@@ -227,11 +116,6 @@ def verdict(paired: Paired, sign: int) -> str:
     return "helps" if low > 0 else "hurts" if high < 0 else "no difference"
 
 
-def reference(found: Comparison) -> Setting | None:
-    """The chosen setting of target_only."""
-    return next((one for one in found.best if one.method.partition(" ")[0] == REFERENCE), None)
-
-
 def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
     base = reference(found)
     gaps: list[Gap] = []
@@ -244,7 +128,7 @@ def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
             if delta:
                 rows.append((one.method, by_users(delta), found.unit, len(delta.linear)))
             elif group == "all" and (values := by_runs(one, base, found.metric)):
-                rows.append((one.method, _of_summary(significance.summary(values)), "runs", len(values)))
+                rows.append((one.method, of_summary(significance.summary(values)), "runs", len(values)))
         corrected = significance.holm([paired.p for _, paired, _, _ in rows])
         for (method, paired, basis, size), p in zip(rows, corrected, strict=True):
             gaps.append(Gap(method, group, paired, verdict(paired, found.sign), p, basis, size))
@@ -262,7 +146,7 @@ def by_runs(ours: Setting, theirs: Setting, metric: str) -> list[float]:
     return [a - b for a, b in values if a is not None and b is not None]
 
 
-def _of_summary(of: Summary) -> Paired:
+def of_summary(of: Summary) -> Paired:
     if of.n < 2:
         return Paired(of.mean, *(np.nan,) * 5)
     return significance.interval(of.mean, of.std**2 / of.n, of.n - 1.0)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from transfer.report.compare import REFERENCE, Comparison, Setting
+from transfer.report.comparison import REFERENCE, Comparison, Setting, reference, reference_name
 from transfer.report.runs import Run, varying
 from transfer.report.svg import INK, LINE, MUTED, PAGE, Figure, colours, finish, panel
 from transfer.report.tables import groups_of
@@ -23,8 +23,13 @@ HEAT = LinearSegmentedColormap.from_list("heat", ["#e8edf3", "#9db9d3", "#4c7fae
 
 def shade(found: Comparison) -> dict[str, str]:
     """The colour of every method; the reference is plain ink."""
-    palette = colours(sorted(one.method for one in found.best))
-    return {name: INK if name.partition(" ")[0] == REFERENCE else colour for name, colour in palette.items()}
+    palette, base = colours(sorted(one.method for one in found.best)), reference(found)
+    return palette | ({base.method: INK} if base else {})
+
+
+def helper(found: Comparison) -> str:
+    """What a gap is the gain of: the source against target_only, adaptation against source_only."""
+    return "the source" if reference_name(found) == REFERENCE else "adaptation"
 
 
 def better(found: Comparison) -> str:
@@ -50,7 +55,7 @@ def figures_of_test(found: Comparison) -> Figure:
 
 
 def gains(found: Comparison) -> list[Figure]:
-    """The gap to target_only by method, one panel for every group of users."""
+    """The gap to the reference by method, one panel for every group of users."""
     made: list[Figure] = []
     palette = shade(found)
     order = [one.method for one in found.best if found.gap(one.method)][:30]
@@ -71,16 +76,16 @@ def gains(found: Comparison) -> list[Figure]:
         _rows(axis, [gap.method for gap in rows])
         who = WARMTH.get(group, f"all {found.unit}")
         axis.set_title(who, loc="left", fontsize=10)
-        side = "right of zero: the source helps" if found.sign > 0 else "left of zero: the source helps"
+        side = ("right" if found.sign > 0 else "left") + f" of zero: {helper(found)} helps"
         axis.set_xlabel(f"difference in {found.metric} ({side})")
         said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
         caption = f"{who.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
-        made.append(finish(canvas, f"Gain over {REFERENCE}, {who}: {said}", caption))
+        made.append(finish(canvas, f"Gain over {reference_name(found)}, {who}: {said}", caption))
     return made
 
 
 def _basis(basis: str) -> str:
-    return basis if basis == "runs" else f"{basis} × splits"
+    return f"{basis} × splits" if basis in ("users", "examples") else basis
 
 
 def learning_curves(found: Comparison) -> list[Figure]:

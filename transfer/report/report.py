@@ -11,10 +11,12 @@ import yaml
 
 from transfer.checkpoint import write
 from transfer.errors import TransferError
-from transfer.report import figures, words
-from transfer.report.compare import Comparison, compare, users_by_group
+from transfer.report import apart, figures, words
+from transfer.report.average import compare_all
+from transfer.report.compare import users_by_group
+from transfer.report.comparison import Comparison, reference_name
 from transfer.report.runs import Run, read_runs, results_table
-from transfer.report.tables import latex, leaderboard, markdown
+from transfer.report.tables import latex, leaderboard, markdown, matrix
 from transfer.track import sweep_name
 
 PAGE = "index.html"
@@ -32,7 +34,7 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     runs = read_runs(folder) if runs is None else runs
     if not runs:
         raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
-    comparisons = compare(runs)
+    comparisons = compare_all(runs)
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
     table.write_csv(folder / "results.csv")
@@ -70,25 +72,30 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
     """What the page shows of one comparison."""
     groups: list[tuple[str, list[Any]]] = []
     if drawn:
+        of_groups = " by group of users" if found.unit == "users" else ""
         groups = [
             (
-                "Quality, gain from the source" + (" by group of users" if found.unit == "users" else "") + ", and cost",
+                f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
                 [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
             ),
-            ("Learning curves", figures.learning_curves(found)),
+            ("Source and target before and after the map", apart.projections(found)),
+            ("Learning curves", [] if found.members else figures.learning_curves(found)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
         ]
     return {
         "found": found,
         "lead": words.lead(found),
+        "reference": reference_name(found),
         "board": leaderboard(found),
+        "matrix": matrix(found) if found.members else None,
+        "distances": apart.table(found),
         "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
         "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(found) if found.unit == "users" else {},
         "splits": len({run.pair[0] for one in found.best for run in one.runs}),
         "figures": [(name, some) for name, some in groups if some],
         "protocol": list(_protocol(found)),
-        "worlds": _worlds(found),
+        "worlds": [] if found.members else _worlds(found),
         "columns": COLUMNS[found.unit],
     }
 

@@ -96,6 +96,15 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
             yield prefix + key, json.dumps(item) if isinstance(item, list) else item
 
 
+def spelled(value: Any) -> str:
+    """A value of a flat configuration as a title says it: lists of names without brackets."""
+    try:
+        names = json.loads(value) if isinstance(value, str) and value.startswith("[") else None
+    except ValueError:
+        names = None
+    return " + ".join(map(str, names)) if names and not any(isinstance(name, dict) for name in names) else str(value)
+
+
 def measured(run: Run) -> Flat:
     """What this run's figures are figures of: domain, task, split and protocol."""
     own = {key: value for key, value in run.config.items() if key.startswith(MEASURE) and key not in REPEATS}

@@ -21,7 +21,8 @@ from transfer.checkpoint import write
 from transfer.config import describe
 from transfer.domains import Frozen
 from transfer.errors import TransferError
-from transfer.report.compare import Comparison, compare
+from transfer.report.average import alone, compare_all
+from transfer.report.comparison import Comparison
 from transfer.report.runs import Run, read_runs
 from transfer.report.tables import markdown
 
@@ -31,19 +32,23 @@ SCHEMA |= {"mean": pl.Float64, "std": pl.Float64, "gap": pl.Float64, "verdict": 
 
 
 class Order(Frozen):
-    """`better` must beat `worse` on the test metric, in every comparison of this task."""
+    """`better` must beat `worse` on the test metric, in every comparison of this task whose title has the words `where`;
+    of means over pairs of domains in these, not in every pair."""
 
     task: str
     better: str
     worse: str
+    where: str = ""
 
 
 class Study(Frozen):
-    """What study.yaml holds: sweeps by name, each the overrides of one `transfer -m`; those that `quick` replaces in each
-    sweep, and the orderings that hold in both; what the whole study costs, in words; floor of the tolerance."""
+    """What study.yaml holds: sweeps by name, each the overrides of one `transfer -m` after those `common` to all; those
+    that `quick` replaces in each sweep, and the orderings that hold in both; what the whole study costs, in words; floor
+    of the tolerance."""
 
     title: str
     cost: str
+    common: tuple[str, ...] = ()
     sweeps: dict[str, list[str]] = Field(min_length=1)
     quick: dict[str, list[str]]
     order: list[Order]
@@ -80,7 +85,7 @@ def commands(study: Study, out: Path, quick: bool, more: list[str]) -> dict[str,
     """The arguments of `transfer` for every sweep; `more` overrides of the caller come last."""
     replaced = {name: study.quick.get(name, []) if quick else [] for name in study.sweeps}
     return {
-        name: ["-m", *merge(words, [*replaced[name], *more]), f"hydra.sweep.dir={out.resolve() / name}"]
+        name: ["-m", *merge([*study.common], [*words, *replaced[name], *more]), f"hydra.sweep.dir={out.resolve() / name}"]
         for name, words in study.sweeps.items()
     }
 
@@ -119,7 +124,7 @@ def _claim(sweep: Path, words: list[str]) -> None:
 
 
 def figures(comparisons: list[Comparison]) -> pl.DataFrame:
-    """The test metric of every method at its chosen setting, with its gap to target_only."""
+    """The test metric of every method at its chosen setting, with its gap to the reference."""
     rows = []
     for found in comparisons:
         for one in found.best:
@@ -150,7 +155,7 @@ def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
     lines = []
     for order in study.order:
         said = f"{order.better} better than {order.worse}"
-        of_task = [found for found in comparisons if found.facts["task"] == order.task]
+        of_task = [f for f in alone(comparisons) if f.facts["task"] == order.task and order.where in f.title]
         for found in of_task:
             means = {one.method: one.summary("test", found.metric).mean for one in found.best}
             a, b = means.get(order.better), means.get(order.worse)
@@ -180,7 +185,7 @@ def judge(study: Study, folder: Path, out: Path, runs: list[Run], quick: bool, a
 
     Raises TransferError where there is nothing to compare with, and where runs that did not finish would be accepted.
     """
-    comparisons = compare(runs)
+    comparisons = compare_all(runs)
     lost = [run for run in runs if not run.done]
     if accept and (quick or lost or not comparisons):
         why = "a quick run" if quick else f"{len(lost)} of {len(runs)} runs did not finish"

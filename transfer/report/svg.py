@@ -54,11 +54,11 @@ class Figure(NamedTuple):
     caption: str
 
 
-def panel(width: float = 4.6, height: float = 3.1, columns: int = 1) -> tuple[Canvas, list[Axes]]:
-    """An empty figure in inches; at 72 to the inch one of the default width fits a phone."""
+def panel(width: float = 4.6, height: float = 3.1, columns: int = 1, share: bool = False) -> tuple[Canvas, list[Axes]]:
+    """An empty figure in inches, its columns with `share` on the same axes; one of the default width fits a phone."""
     with mpl.rc_context(STYLE):
         canvas = Canvas(figsize=(width, height), layout="constrained")
-        axes = canvas.subplots(1, columns, sharey=columns > 1, squeeze=False)[0]
+        axes = canvas.subplots(1, columns, sharex=share, sharey=share, squeeze=False)[0]
     return canvas, list(axes)
 
 

@@ -1,4 +1,4 @@
-"""The end of a multirun: the comparison on the screen, every run's gap to target_only, and the report in its folder."""
+"""The end of a multirun: the comparison on the screen, every run's gap to the reference, and the report in its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from transfer.report.compare import Comparison, Setting
+    from transfer.report.comparison import Comparison, Setting
     from transfer.report.runs import Run
 
 
@@ -44,7 +44,8 @@ def end_sweep(folder: Path) -> None:
 
 
 def print_sweep(folder: Path) -> list[Run]:
-    """Write every run's gap to target_only into its result.json, print the tables of the sweep in `folder`."""
+    """Write every run's gap to the reference into its result.json, print the tables of the sweep in `folder`."""
+    from transfer.report.average import averages
     from transfer.report.compare import compare
     from transfer.report.runs import read_runs
 
@@ -52,8 +53,11 @@ def print_sweep(folder: Path) -> list[Run]:
     if not runs:
         return []
     console = _console()
-    for found in compare(runs, pairs=False):
+    comparisons = compare(runs, pairs=False)
+    for found in comparisons:
         write_gaps(found)
+        console.print(sweep_table(found))
+    for found in averages(comparisons):
         console.print(sweep_table(found))
     for run in runs:
         if not run.done:
@@ -68,20 +72,21 @@ def _console() -> Console:
 
 
 def write_gaps(found: Comparison) -> None:
-    """Into every result.json, where it is new: the test metrics minus those of target_only on the same world and seed."""
-    from transfer.report.compare import REFERENCE
+    """Into every result.json, where it is new: the test metrics minus those of the reference on the same world and seed."""
+    from transfer.report.comparison import reference_name
     from transfer.track import RESULT, write_json
 
+    name = reference_name(found)
     for run in (run for one in found.settings for run in one.runs):
         gap = gap_of(run, found)
-        if gap and run.result.get("gap") != {REFERENCE: gap}:
-            run.result["gap"] = {REFERENCE: gap}
+        if gap and run.result.get("gap") != {name: gap}:
+            run.result["gap"] = {name: gap}
             write_json(run.folder / RESULT, run.result, flush=False)
 
 
 def gap_of(run: Run, found: Comparison) -> dict[str, float]:
-    """Test metrics minus those of the chosen target_only on the same world and seed; empty where there is no such run."""
-    from transfer.report.compare import reference
+    """Test metrics minus those of the chosen reference on the same world and seed; empty where there is no such run."""
+    from transfer.report.comparison import reference
 
     base = reference(found)
     other = next((other for other in base.runs if other.pair == run.pair), None) if base else None
@@ -93,13 +98,15 @@ def gap_of(run: Run, found: Comparison) -> dict[str, float]:
 
 def sweep_table(found: Comparison) -> Table:
     """One row per setting: how many runs, test metrics as mean ± std, and the gap with its interval and verdict."""
+    from transfer.report.comparison import reference_name
+
     select = found.metric
     keys = list(dict.fromkeys(key for one in found.settings for key in one.label))
     keys = [key for key in keys if key == "method" or len({one.label.get(key) for one in found.settings}) > 1]
     names = [name for name in shown(select) if name in found.facts["metrics"][found.part]]
     table = Table(
         title=f"{found.title}: {found.part_name} figures of {len(found.runs)} runs, mean ± std; * best setting of its "
-        "method on validation; gap = difference to target_only, same world and seed",
+        f"method on validation; gap = difference to {reference_name(found)}, same world and seed",
     )
     for key in keys:
         table.add_column(key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from transfer.report.compare import REFERENCE, Comparison, Setting, reference
+from transfer.report.average import alone, by_pair, pair_name
+from transfer.report.comparison import REFERENCE, UNADAPTED, Comparison, Setting, reference, reference_name
 from transfer.report.sweep import count, shown
 from transfer.report.values import GROUPS
 from transfer.report.words import between, number
@@ -36,7 +37,7 @@ def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
     others = [name for name in names if name != metric]
     groups = [group for group in groups_of(found) if group != "all"]
     heads = ["method", "source", f"{found.part_name} {metric}", "95 % interval"]
-    heads += ["setting"] if everything else [f"gap to {REFERENCE}", "95 % interval of gap", "verdict", *groups]
+    heads += ["setting"] if everything else [f"gap to {reference_name(found)}", "95 % interval of gap", "verdict", *groups]
     heads += ["runs", f"validation {metric}", *others, "s per run"]
     ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary(found.part, metric).mean)
     settings = ranked if everything else found.best
@@ -77,20 +78,35 @@ def spread(mean: float, std: float) -> str:
 
 
 def markdown(comparisons: list[Comparison]) -> str:
-    """One table for every comparison."""
+    """One table for every comparison; of a mean over pairs of domains another with a column for each pair."""
     parts = []
-    for found in comparisons:
-        board = leaderboard(found)
-        lines = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
-        lines += [[cell.text for cell in row] for row in board.rows]
-        table = "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in lines)
-        parts.append(f"### {found.title}\n\n{table}\n")
+    for found in alone(comparisons):
+        parts.append(f"### {found.title}\n\n{_lines(leaderboard(found))}\n")
+        if found.members:
+            parts.append(f"{found.part_name} {found.metric} by pair:\n\n{_lines(matrix(found))}\n")
     return "\n".join(parts) + f"\n{NOTE}\n"
+
+
+def _lines(board: Leaderboard) -> str:
+    lines = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
+    lines += [[cell.text for cell in row] for row in board.rows]
+    return "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in lines)
+
+
+def matrix(found: Comparison) -> Leaderboard:
+    """Methods by pairs of domains, the best mean first."""
+    rows = []
+    for one in found.best:
+        values = by_pair(one.method, found)
+        mean = one.summary(found.part, found.metric).mean
+        rows.append([Cell(one.method), *(Cell(number(value), value) for value in [*values, mean])])
+    return Leaderboard(["method", *(pair_name(member) for member in found.members), "mean"], rows, found.best)
 
 
 NOTE = (
     "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose. Gap: the "
-    f"difference to {REFERENCE} on the same worlds and seeds; its interval knows of users (or examples) within splits. "
+    f"difference to {REFERENCE} (without labels of the target to {UNADAPTED}) on the same worlds and seeds; its interval "
+    "knows of users (or examples) within splits; that of a mean over pairs of domains is one over pairs. "
     "Verdicts by group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
 )
 
@@ -98,7 +114,7 @@ NOTE = (
 def latex(comparisons: list[Comparison]) -> str:
     """A booktabs table for every comparison, to be read with \\input."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for found in comparisons:
+    for found in alone(comparisons):
         board = leaderboard(found)
         lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
         lines += [" & ".join(tex(cell.text) for cell in row) + r" \\" for row in board.rows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transfer.evaluate.significance import Paired
-from transfer.report.compare import REFERENCE, Comparison, Gap, Pair, reference
+from transfer.report.comparison import REFERENCE, Comparison, Gap, Pair, reference, reference_name
 from transfer.report.runs import Run
 
 MEANING = {
@@ -60,6 +60,7 @@ def lead(found: Comparison) -> list[str]:
     place = f"best of {len(ranked)} methods" if len(ranked) > 1 else "the only method here"
     of = first.summary(found.part, metric)
     over = f"mean of {of.n} runs" if of.n > 1 else "one run"
+    over = f"mean over {len(found.members)} pairs of domains, {of.n} times" if found.members else over
     explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
     said = [f"{first.method} is {place}: its {found.part_name} {metric} is {number(of.mean)} ({over}).{explained}"]
     if len(ranked) > 1:
@@ -70,6 +71,9 @@ def lead(found: Comparison) -> list[str]:
 
 def _second(found: Comparison, first: str, second: str) -> str:
     pair = pair_of(found, first, second)
+    if found.members:
+        means = [one.summary(found.part, found.metric).mean for one in found.best[:2]]
+        return f"Next is {second}, {number(abs(means[0] - means[1]))} behind."
     if pair is None:
         return f"Next is {second}; there are no values by {found.unit.removesuffix('s')} to test the difference with."
     of, way = pair
@@ -88,21 +92,24 @@ def _source(found: Comparison) -> str:
     base = reference(found)
     if base is None:
         return f"Whether the source helps cannot be said: the sweep has no {REFERENCE}, the same model without the source."
-    carriers = {one.method for one in found.best if one.uses_source}
+    name = reference_name(found)
+    carriers = {one.method for one in found.best if one.uses_source and one is not base}
     gaps = [gap for gap in found.gaps if gap.group == "all" and gap.method in carriers]
+    what, own = ("The source", "uses it") if name == REFERENCE else ("Adaptation", "adapts")
     if not gaps:
-        return f"Whether the source helps cannot be said: no method that uses it shares world and seed with {REFERENCE}."
+        return f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {name}."
     by = {name: [gap for gap in gaps if gap.verdict == name] for name in ("helps", "no difference", "hurts", "not known")}
     counts = [f"{len(rows)} {word}" for name, word in _COUNTED.items() if (rows := by[name])]
     best = max(gaps, key=lambda gap: found.sign * gap.paired.difference)
     if best.verdict == "helps":
         tested = "" if best.holm < 0.05 else " (not certain once corrected for the number of methods)"
-        opening = f"The source helps: {best.method} is {_gain(best.paired, found)} better than {REFERENCE}{tested}"
+        opening = f"{what} helps: {best.method} is {_gain(best.paired, found)} better than {name}{tested}"
     elif len(by["hurts"]) == len(gaps):
-        opening = f"The source hurts: every method that uses it is worse than {REFERENCE}, which does not"
+        opening = f"{what} hurts: every method that {own} is worse than {name}, which does not"
     else:
-        opening = f"The source does not show its use: no method that has it is better than {REFERENCE} beyond chance"
-    return f"{opening}. Of {len(gaps)} that use the source, {', '.join(counts)} ({_behind(best)}).{_without(found)}"
+        opening = f"{what} does not show its use: no method that {own} is better than {name} beyond chance"
+    who = "that use the source" if name == REFERENCE else "that adapt"
+    return f"{opening}. Of {len(gaps)} {who}, {', '.join(counts)} ({_behind(best)}).{_without(found)}"
 
 
 def _without(found: Comparison) -> str:
@@ -136,7 +143,7 @@ def _gain(paired: Paired, found: Comparison) -> str:
 
 
 def _behind(gap: Gap) -> str:
-    return f"paired over {gap.size:,} {'runs' if gap.basis == 'runs' else f'{gap.basis} × splits'}"
+    return f"paired over {gap.size:,} {gap.basis}" + (" × splits" if gap.basis in ("users", "examples") else "")
 
 
 def outcome(runs: list[Run]) -> str:

@@ -100,7 +100,7 @@ def objective(folder: Path) -> float:
     """The validation metric that a run was selected by; NaN for a run without one."""
     facts = track.read_result(folder)
     metric = facts.get("select", {}).get("metric", "")
-    value = facts["metrics"]["valid"].get(metric)
+    value = facts["metrics"].get("valid", {}).get(metric)  # none where nothing is held out
     return float("nan") if value is None else float(value)
 
 
