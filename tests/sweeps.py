@@ -22,7 +22,9 @@ HISTORY = np.where(np.arange(USERS) % 2 == 0, 0, np.arange(USERS) % 8 + 1)
 
 @cache
 def base(task: str) -> dict[str, Any]:
-    return compose([*(RANKING if task == "ranking" else RATING), "method=emcdr"]).model_dump(mode="json")
+    words = {"ranking": [*RANKING, "method=emcdr"], "rating": [*RATING, "method=emcdr"]}
+    words["classification"] = ["domain=digits_shift", "method=coral", "hp.l2=0.1"]
+    return compose(words[task]).model_dump(mode="json")
 
 
 def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ranking", **result: Any) -> Path:
@@ -42,15 +44,16 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
         place[last] = yaml.safe_load(value)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     names = {"domain": config["domain"]["name"], "task": task, "method": config["method"]["name"], "model": "mf"}
-    metric, sign = ("ndcg@10", 1) if task == "ranking" else ("rmse", -1)
+    metric, sign = {"ranking": ("ndcg@10", 1), "rating": ("rmse", -1), "classification": ("accuracy", 1)}[task]
     facts: dict[str, Any] = {"metrics": {"valid": {}, "test": {}}, **names, "seed": config["seed"]}
     if values is not None:
         x, events = np.asarray(values, np.float32), 1 + np.arange(USERS) % 3
         table = {"user": np.arange(USERS), "history": HISTORY, "events": events}
         frame = pl.DataFrame({name: column.astype(np.int32) for name, column in table.items()})
         columns = {"ndcg@10": x, "recall@10": x / 2} if task == "ranking" else {"mae": np.sqrt(x), "mse": x}
+        columns = {"accuracy": x} if task == "classification" else columns
         frame.with_columns(**columns).write_parquet(folder / "per_user.parquet", compression="zstd")
-        mean = float(x.mean()) if task == "ranking" else float(np.sqrt(np.average(x, weights=events)))
+        mean = float(np.sqrt(np.average(x, weights=events))) if task == "rating" else float(x.mean())
         part = {"train": {"users": USERS, "items": 60, "events": 900}}
         facts |= {
             "status": "done",
@@ -61,7 +64,7 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
             "select": {"metric": metric, "sign": sign, "on": "valid"},
             "protocol": {"split": config["split"], "candidates": "all", "positives": config["task"]["positives"]},
             "world": {"target": {"name": "books", **part, "test": part["train"]}, "sources": [{"name": "movies", **part}]},
-            "fingerprint": f"{names['domain']}-{config['split']['seed']}",
+            "fingerprint": f"{names['domain']}-{config['domain'].get('target')}-{config['split']['seed']}",
             "seconds": {"train": 2.0, "evaluate": 0.5},
             "replicas": 1,
             "trainable_parameters": 1000 + len(names["method"]),

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from labelled import accuracy, fitted, shifted_world, solved
 from scipy import linalg, optimize
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
 from transfer.adapt import mixture
 from transfer.data.examples import Inputs
+from transfer.errors import TransferError
 from transfer.evaluate import distance
 from transfer.methods import gfk
-from transfer.models import classifiers, ratios
-from transfer.models.spectra import power, spectrum
+from transfer.models import classifiers, cnn, ratios
+from transfer.models.spectra import leading, power, spectrum
 from transfer.models.transport import sinkhorn
 
 RNG = np.random.default_rng(0)
@@ -59,6 +63,23 @@ def test_convex_classifiers_reach_the_optima_of_scikit_learn(n: int, d: int) -> 
     np.testing.assert_array_equal(said, KNeighborsClassifier(1).fit(x, labels).predict(new))
 
 
+def test_one_against_one_votes_as_scikit_learn_does() -> None:
+    x, labels = data(90, 6, classes=4)
+    l2, mean = 0.05, x.mean(0)
+    design = np.hstack([x - mean, np.full((90, 1), classifiers.CONSTANT)])
+    svm = LinearSVC(C=1 / (l2 * 90), fit_intercept=False, tol=1e-8, max_iter=100000)
+    peer = OneVsOneClassifier(svm).fit(design, labels)
+    ours = fit("svm_ovo", jnp.asarray(x), jnp.eye(4)[labels], jnp.ones(90), jnp.float32(l2), False)
+    logits = np.asarray(classifiers.logits(ours, jnp.asarray(x)))
+    assert (logits.argmax(1) == peer.predict(design)).mean() > 0.98  # ties of votes are broken in another way
+    margins = np.stack([one.decision_function(design) for one in peer.estimators_], axis=1)
+    pairs = list(combinations(range(4), 2))
+    won = np.stack([sum(np.sign(m) * ((c == b) * 1 - (c == a)) for m, (a, b) in zip(margins.T, pairs)) for c in range(4)])  # noqa: B905
+    np.testing.assert_allclose(np.round(logits), won.T, atol=1)
+    with pytest.raises(TransferError, match="one class per example"):
+        classifiers.fit("svm_ovo", jnp.asarray(x), jnp.eye(4)[labels], jnp.ones(90), jnp.float32(l2), True)
+
+
 def test_weights_of_examples_count_as_repetitions() -> None:
     x, labels = data(40, 4)
     y = np.eye(3, dtype=np.float32)[labels]
@@ -81,6 +102,22 @@ def test_powers_of_a_covariance_equal_the_dense_ones(n: int) -> None:
         wanted = RNG.normal(size=(5, 12))
         ours = power(spectrum(jnp.asarray(x, jnp.float32)), jnp.asarray(wanted, jnp.float32), exponent, jnp.float32(0.7))
         np.testing.assert_allclose(ours, wanted @ (vectors * values**exponent) @ vectors.T, rtol=2e-3, atol=2e-3)
+
+
+def test_leading_directions_are_those_of_the_whole_spectrum() -> None:
+    x = jnp.asarray(RNG.normal(size=(60, 80)) * np.geomspace(30, 0.5, 80), jnp.float32)
+    few, whole = leading(x, 4, jax.random.key(0)), spectrum(x)
+    np.testing.assert_allclose(few["values"], whole["values"][-4:], rtol=1e-3)
+    overlap = np.abs(np.asarray(few["vectors"]).T @ np.asarray(whole["vectors"])[:, -4:])
+    np.testing.assert_allclose(overlap, np.eye(4), atol=0.02)
+
+
+def test_convolutions_as_products_are_convolutions() -> None:
+    x = jnp.asarray(RNG.normal(size=(3, 7, 6, 2)), jnp.float32)
+    kernel = jnp.asarray(RNG.normal(size=(3, 3, 2, 4)), jnp.float32)
+    wanted = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    np.testing.assert_allclose(cnn.patches(x) @ kernel.reshape(18, 4), wanted, atol=1e-4)
+    np.testing.assert_array_equal(cnn.halved(x), nnx.max_pool(x, (2, 2), (2, 2)))
 
 
 def test_coral_gives_the_source_the_moments_of_the_target_and_leaves_equal_domains_alone() -> None:

@@ -305,6 +305,14 @@ def test_a_stored_featuriser_makes_the_same_features_of_raw_examples(reads: tupl
         again(counts=xs[0])
 
 
+def test_a_closed_form_without_a_solution_has_diverged() -> None:
+    words = ["domain=digits_shift", "method=source_only", "method.classifier=ridge", *QUICK]
+    for l2, status in ((-100.0, "diverged"), (0.1, "done")):
+        (result,) = run_batch([compose([*words, f"hp.l2={l2}"])])
+        assert result.status == status
+        assert bool(result.metrics["test"]) == (status == "done")
+
+
 def test_a_sweep_compares_methods_example_by_example(command: Command, tmp_path: Path) -> None:
     """Rows name the test examples of every split; the page counts examples, not users; stages are shared as elsewhere."""
     quick = ["train.epochs=2", "train.evaluate_every=1", "train.batch_size=32"]

@@ -149,7 +149,10 @@ def _run_program(
     hosts = jax.device_get(done)
     common = describe_program(config, loaded, task, clock, len(configs)) | count_parameters(program, done)
     for i, each in enumerate(configs):
-        lost = diverged(records[i], task) or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
+        parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
+        # scores that are not a number have an accuracy too: that of the first class
+        lost = diverged(records[i], task) or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(parameters))
+        lost = lost or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
         facts = {
             "status": "diverged" if lost else "done",
             "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
@@ -161,7 +164,6 @@ def _run_program(
             **({"distance": apart[i].distance} if apart else {}),
         }
         per_user = None if lost or not rows else rows[i]
-        parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
         folder = folders[i] if folders else None
         if folder:
             tables = {track.PER_USER: per_user, track.PROJECTION: apart[i].projection if apart else None}

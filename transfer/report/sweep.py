@@ -93,7 +93,8 @@ def gap_of(run: Run, found: Comparison) -> dict[str, float]:
     if other is None:
         return {}
     mine, theirs = (each.result["metrics"].get("test", {}) for each in (run, other))
-    return {name: mine[name] - theirs[name] for name in mine if name in theirs}
+    both = [name for name in mine if mine[name] is not None and theirs.get(name) is not None]  # AUC may be unknown
+    return {name: mine[name] - theirs[name] for name in both}
 
 
 def sweep_table(found: Comparison) -> Table:
