@@ -50,8 +50,9 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
         x, events = np.asarray(values, np.float32), 1 + np.arange(USERS) % 3
         table = {"user": np.arange(USERS), "history": HISTORY, "events": events}
         frame = pl.DataFrame({name: column.astype(np.int32) for name, column in table.items()})
-        columns = {"ndcg@10": x, "recall@10": x / 2} if task == "ranking" else {"mae": np.sqrt(x), "mse": x}
-        columns = {"accuracy": x} if task == "classification" else columns
+        columns = {"ndcg@10": x, "recall@10": x / 2} if task == "ranking" else {"accuracy": x}
+        if task == "rating":
+            columns = {"mae": np.sqrt(x), "mse": x}
         frame.with_columns(**columns).write_parquet(folder / "per_user.parquet", compression="zstd")
         mean = float(np.sqrt(np.average(x, weights=events))) if task == "rating" else float(x.mean())
         part = {"train": {"users": USERS, "items": 60, "events": 900}}

@@ -299,10 +299,10 @@ def test_hyperparameters_are_drawn_with_the_best_marked(tmp_path: Path) -> None:
         write_run(tmp_path / str(number), *words, values=np.full(USERS, quality))
         write_run(tmp_path / f"1{number}", "method=cmf", f"hp.l2={b}", f"seed={number // 3}", values=np.full(USERS, b / 9))
     text = write_report(tmp_path).read_text()
-    assert "frame marks the chosen setting: best at hp.l2=2, hp.ridge=10" in text or (
-        "frame marks the chosen setting: best at hp.ridge=10, hp.l2=2" in text
+    assert "frame marks the best: best at hp.l2=2, hp.ridge=10" in text or (
+        "frame marks the best: best at hp.ridge=10, hp.l2=2" in text
     )
-    assert "ring marks the chosen one: best at hp.l2=3" in text
+    assert "ring marks the best: best at hp.l2=3" in text
     assert "All 12 settings" in text
 
 

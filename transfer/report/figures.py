@@ -153,6 +153,12 @@ def hyperparameters(found: Comparison) -> list[Figure]:
     return made[: 2 * PANELS]
 
 
+def _best_of(found: Comparison, own: list[Setting]) -> Setting:
+    """The chosen setting; of the trials of a search, which are not chosen themselves, the best mean on validation."""
+    scores = [found.sign * one.summary("valid", found.metric).mean for one in own]
+    return next((one for one in own if one.best), own[int(np.nanargmax(scores))])
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -160,11 +166,10 @@ def _is_number(value: Any) -> bool:
 def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
     across, up = (sorted({one.values[key] for one in own}) for key in keys)
     table = np.full((len(up), len(across)), np.nan)
-    best = (0, 0)
+    places = {id(one): (up.index(one.values[keys[1]]), across.index(one.values[keys[0]])) for one in own}
     for one in own:
-        place = up.index(one.values[keys[1]]), across.index(one.values[keys[0]])
-        table[place] = one.summary("valid", found.metric).mean
-        best = place if one.best else best
+        table[places[id(one)]] = one.summary("valid", found.metric).mean
+    best = places[id(_best_of(found, own))]
     canvas, (axis,) = panel(height=1.3 + 0.34 * len(up))
     axis.pcolormesh(table, cmap=HEAT if found.sign > 0 else HEAT.reversed(), edgecolors=PAGE, linewidth=1.5)
     for (row, column), value in np.ndenumerate(table):
@@ -182,7 +187,7 @@ def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
     axis.set(xlabel=keys[0], ylabel=keys[1])
     axis.set_title(own[0].method, loc="left", fontsize=10)
     said = f"best at {keys[0]}={across[best[1]]:g}, {keys[1]}={up[best[0]]:g}"
-    caption = f"Validation {found.metric} ({better(found)}), mean over runs; the frame marks the chosen setting: {said}."
+    caption = f"Validation {found.metric} ({better(found)}), mean over runs; the frame marks the best: {said}."
     return finish(canvas, f"{own[0].method}: validation {found.metric} by {keys[0]} and {keys[1]}; {said}", caption)
 
 
@@ -197,16 +202,14 @@ def _slice(found: Comparison, own: list[Setting], key: str) -> Figure:
     axis.errorbar(x, y, std, fmt="o-" if alone else "o", color=colour, ms=4.5, lw=1.2, elinewidth=1.2, alpha=0.9)
     if (x > 0).all() and x.max() / x.min() >= 20:
         axis.set_xscale("log")
-    (at,) = [place for place, one in enumerate(rows) if one.best]
+    at = rows.index(_best_of(found, rows))
     axis.plot(x[at], y[at], "o", ms=11, mfc="none", mec=INK, mew=1.6)
     axis.grid(axis="y")
     axis.set(xlabel=key, ylabel=f"validation {found.metric}")
     axis.set_title(own[0].method, loc="left", fontsize=10)
     said = f"best at {key}={x[at]:g}"
     more = "" if alone else " Other settings differ between points too."
-    caption = (
-        f"Validation {found.metric} ({better(found)}), mean ± std over runs; the ring marks the chosen one: {said}.{more}"
-    )
+    caption = f"Validation {found.metric} ({better(found)}), mean ± std over runs; the ring marks the best: {said}.{more}"
     return finish(canvas, f"{own[0].method}: validation {found.metric} by {key}; {said}", caption)
 
 
