@@ -83,11 +83,12 @@ class LabelPredictor:
         self._probabilities = lambda inputs: compiled(loaded.world, parameters, inputs)
 
     def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """P of every class for target examples with features x float32 [n, ...], as in `loaded.world`: [n, classes]."""
-        wanted = self.loaded.world.unlabelled.shape[1:]
+        """P of every class for target examples with features x [n, ...], as in `loaded.world`: [n, classes]."""
+        known = self.loaded.world.unlabelled
+        wanted = known.shape[1:]
         if x.shape[1:] != wanted:
             raise TransferError(f"examples of shape {list(x.shape[1:])}: this run has inputs of shape {list(wanted)}")
-        padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(np.float32).reshape(-1, CHUNK, *wanted)
+        padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(known.dtype).reshape(-1, CHUNK, *wanted)
         target = jnp.zeros(CHUNK, jnp.int32)
         return np.concatenate([np.asarray(self._probabilities(Inputs(chunk, target))) for chunk in padded])[: len(x)]
 

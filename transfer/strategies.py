@@ -54,9 +54,9 @@ class Addition(NamedTuple):
 def with_addition(model: AnyModel, addition: Addition) -> Any:
     """The model with a body {"carried", "added"}, of which only `added` is for training."""
 
-    def body(key: jax.Array, given: Any) -> Params:
-        carried = model.body(key, given)
-        some = jnp.zeros((1, *given)) if isinstance(model, Classifier) else jnp.zeros(1, jnp.int32)
+    def body(key: jax.Array, *about: Any) -> Params:
+        carried = model.body(key, *about)
+        some = jnp.zeros((1, *about[0]), model.dtype) if isinstance(model, Classifier) else jnp.zeros(1, jnp.int32)
         z = jax.eval_shape(model.features, carried, some)
         return {"carried": carried, "added": addition.start(carried, z, stream(key, "added"))}
 
@@ -67,7 +67,9 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
         return of_users.penalty({**params, "body": addition.body(**params["body"])}, batch)
 
     if isinstance(model, Classifier):
-        return model._replace(body=body, features=features, layers=("added",))
+        of_carried = model.adapt
+        adapt = of_carried and (lambda body, x: {**body, "carried": of_carried(body["carried"], x)})
+        return model._replace(body=body, features=features, layers=("added",), fixed=None, adapt=adapt)
     of_users = model
     return model._replace(body=body, features=features, penalty=penalty, layers=("added",))
 

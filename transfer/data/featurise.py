@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from transfer.data import cache
 from transfer.data.sets.raw import Raw
+from transfer.data.tokens import tokenised
 from transfer.domains import ExampleDomains
 from transfer.errors import TransferError
 
@@ -19,7 +18,10 @@ def featurise(raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains) -
 
     Texts become counts of the `domain.words` commonest words; counts are weighted by `domain.weighting`; arrays stay as
     they are, or are flattened and put beside the words where there are both. Last comes `domain.standardise`.
+    With domain.features=tokens texts become token ids int32 [n, length], which nothing is fitted for.
     """
+    if domains.features == "tokens":
+        return tokenised([raw.texts or [] for raw in raws], domains)
     blocks = [[] for _ in raws]  # type: list[list[np.ndarray]]
     counts = [raw.counts for raw in raws] if raws[0].texts is None else _word_counts(raws, fit, domains.words)
     if counts[0] is not None:
@@ -40,15 +42,9 @@ def featurise(raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains) -
 def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> list[Any]:
     """Counts of the commonest words of the training texts, English stop words left out."""
     texts = [raw.texts or [] for raw in raws]
-    digest = hashlib.sha256(f"counts-1 {words}".encode())
-    for of_domain, rows in zip(texts, fit, strict=True):
-        digest.update(rows.tobytes())
-        for text in of_domain:
-            digest.update(hashlib.sha256(text.encode()).digest())
     from scipy import sparse
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "features"
-    paths = [cache / f"{digest.hexdigest()[:24]}-{i}.npz" for i in range(len(raws))]
+    paths = cache.places(f"counts-1 {words}".encode() + b"".join(rows.tobytes() for rows in fit), texts)
     if all(path.exists() for path in paths):
         return [sparse.load_npz(path) for path in paths]  # arrays only: scipy refuses pickled ones
     from sklearn.feature_extraction.text import CountVectorizer
@@ -56,11 +52,8 @@ def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> list[Any
     vectoriser = CountVectorizer(max_features=words, stop_words="english", strip_accents="unicode", dtype=np.float32)
     vectoriser.fit([of_domain[i] for of_domain, rows in zip(texts, fit, strict=True) for i in rows])
     counts = [vectoriser.transform(of_domain) for of_domain in texts]
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path, table in zip(paths, counts, strict=True):
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        sparse.save_npz(temporary, table)
-        temporary.replace(path)
+        cache.keep(path, lambda temporary, table=table: sparse.save_npz(temporary, table))  # type: ignore[misc]
     return counts
 
 

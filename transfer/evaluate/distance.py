@@ -91,13 +91,17 @@ def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
 def measure_distances(
     program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
 ) -> list[dict[str, dict[str, float]]]:
-    """How far apart source and target are `before` and `after` the map, per replica; none for interactions or no source."""
+    """How far apart source and target are `before` and `after` the map, per replica; none for interactions or no source.
+
+    Tokens have no `before`.
+    """
     if not isinstance(world, ExamplesWorld) or not world.sources:
         return []
     raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
-    before = distances(*raw)
+    tokens = np.issubdtype(raw[0].dtype, np.integer)  # ids are no points of a space
+    before = {} if tokens else {"before": distances(*raw)}
     if program.features is None:
-        return [{"before": before}] * len(replicas.keys)
+        return [before] * len(replicas.keys) if before else []
 
     def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
         done, (_, hp) = each
@@ -106,7 +110,7 @@ def measure_distances(
         return [of(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
 
     spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
-    return [{"before": before, "after": distances(*(z[i] for z in spaces))} for i in range(len(replicas.keys))]
+    return [{**before, "after": distances(*(z[i] for z in spaces))} for i in range(len(replicas.keys))]
 
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:
