@@ -133,11 +133,17 @@ def adapt(body: Params, x: jax.Array) -> Params:
     size = min(PART, x.shape[0])
     batches = x[: x.shape[0] // size * size].reshape(-1, size, *x.shape[1:])
     moments = jax.lax.map(lambda batch: _forward(body, batch, own=True)[1], batches)
-    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), moments)
+    return _with_moments(body, jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), moments))
+
+
+def _with_moments(body: Params, moments: Params) -> Params:
+    if "kernel" in body:
+        return {**body, "norm": {**body["norm"], **moments}}
+    return {name: _with_moments(part, moments[name]) for name, part in body.items()}
 
 
 def _forward(body: Params, x: jax.Array, own: bool) -> tuple[jax.Array, Params]:
-    """z, and the body; with `own` every normalisation uses the moments of x itself, and they are in the body returned."""
+    """z, and the mean and variance that every normalisation used: the stored ones, or with `own` those of x itself."""
     mean, std = (jnp.array(of)[None, None, None, :] for of in (MEAN, STD))
     used: Params = {}
     x, used["stem"] = _unit(body["stem"], (jnp.broadcast_to(x, (*x.shape[:3], 3)) - mean) / std, 2, own)
@@ -161,16 +167,16 @@ def _bottleneck(block: Params, x: jax.Array, stride: int, own: bool) -> tuple[ja
 
 
 def _unit(unit: Params, x: jax.Array, stride: int, own: bool) -> tuple[jax.Array, Params]:
-    """A convolution and its normalisation, scale · (Wx - mean) / sqrt(var + ε) + bias."""
+    """A convolution and its normalisation, scale · (Wx - mean) / sqrt(var + ε) + bias; and the mean and variance."""
     kernel, norm = unit["kernel"], unit["norm"]
     y = jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), _padding(kernel.shape[0])[1:3], dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    if own:
-        norm = {**norm, "mean": jnp.mean(y, axis=(0, 1, 2)), "var": jnp.var(y, axis=(0, 1, 2))}
-    factor = norm["scale"] * jax.lax.rsqrt(norm["var"] + EPSILON)
-    offset = norm["bias"] - norm["mean"] * factor
-    return y * factor[None, None, None, :] + offset[None, None, None, :], {"kernel": kernel, "norm": norm}
+    axes = (0, 1, 2)
+    mean, var = (jnp.mean(y, axes), jnp.var(y, axes)) if own else (norm["mean"], norm["var"])
+    factor = norm["scale"] * jax.lax.rsqrt(var + EPSILON)
+    offset = norm["bias"] - mean * factor
+    return y * factor[None, None, None, :] + offset[None, None, None, :], {"mean": mean, "var": var}
 
 
 def _padding(size: int) -> list[tuple[int, int]]:

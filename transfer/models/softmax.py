@@ -23,7 +23,7 @@ def flat(x: jax.Array) -> jax.Array:
     """[B, ...] -> [B, d]. Raises TransferError for ids of tokens, which are no measurements."""
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TransferError(
-            "domain.features=tokens gives ids of tokens, which this model or classifier would take for measurements; "
+            "domain.features=tokens gives ids of tokens, which this model or classifier takes for measurements; "
             "write model=text_encoder, with a method that trains the model (method.classifier=model)"
         )
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
