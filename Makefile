@@ -3,21 +3,24 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+PARITY := .venv/parity
 
 # What `make demo` compares, on the embedded default world (nothing to download).
 DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map seed=0,1,2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types clean
+.PHONY: help demo test parity lint types clean
 
 help: ## list the targets
-	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## set up, run the main job on the simulator, print the comparison
 	$(BIN)/transfer -m $(DEMO)
 
 test: $(READY) ## set up, run the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+parity: $(PARITY) ## set up PyTorch and transformers, with which the tests then compare the networks
 
 lint: $(READY) ## style and formatting
 	$(BIN)/ruff check .
@@ -29,6 +32,12 @@ types: $(READY) ## type checker
 clean: ## remove the environment, caches and builds; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# PyTorch for the CPU is enough; where the package index has no CPU build of it, several GB of CUDA come with it.
+$(PARITY): $(READY)
+	@echo "Installing PyTorch and transformers into .venv (some minutes the first time)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
+	@touch $@
 
 # The stamp is written last, so that an interrupted set-up is taken up again.
 $(READY): pyproject.toml constraints.txt

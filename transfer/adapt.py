@@ -15,7 +15,7 @@ from transfer.data.examples import Examples, ExamplesWorld, Inputs
 from transfer.models import classifiers
 from transfer.models.softmax import flat
 from transfer.program import Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, stream
-from transfer.supervised import squares
+from transfer.supervised import rates_without_fixed, squares
 
 Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
 Each = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
@@ -156,7 +156,8 @@ def adapted(
     size = config.train.batch_size
 
     def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
-        body = model.body(stream(key, "body"), world.unlabelled.shape[1:])
+        body = model.body(stream(key, "body"), world.unlabelled.shape[1:], world.given)
+        body = model.adapt(body, world.unlabelled) if model.adapt else body
         width = jax.eval_shape(model.features, body, world.unlabelled[:1]).shape[1]
         heads = [model.head(stream(key, "head", i), width, world.n_classes) for i in range(len(world.sources))]
         return {"body": body, "heads": heads}
@@ -206,6 +207,7 @@ def adapted(
         loss=loss,
         size=lambda world: max(side.train.x.shape[0] for side in world.sources),
         scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
+        rates=rates_without_fixed(model),
     )
     return Program(
         (fit, Solve("mix", partial(mix, each))) if len(world.sources) > 1 else (fit,),

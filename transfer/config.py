@@ -118,8 +118,8 @@ class Config(Traced):
     domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
     split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
-    model: Model
-    method: SerializeAsAny[Method]  # with the settings of its subclass, or programs of different settings are mixed up
+    model: SerializeAsAny[Model]  # with the settings of its subclass, or programs of different settings are mixed up
+    method: SerializeAsAny[Method]
     train: Train
     track: Annotated[Track, BeforeValidator(_as_track)]
     data_dir: str
@@ -135,8 +135,9 @@ class Config(Traced):
         return json.dumps([self.static(), sorted(self.hp)], sort_keys=True)
 
     def run_id(self, fingerprint: str) -> str:
-        """Identity of a run: hash of configuration, hp, seed and the data's fingerprint (for paths and split)."""
+        """Identity of a run: hash of configuration, hp, seed and the fingerprint of the data (for paths and split)."""
         static = {key: value for key, value in self.static().items() if key not in ("data_dir", "domain", "split")}
+        static["model"] = {key: value for key, value in static["model"].items() if key not in MODEL_PATHS}
         return _hash([static, self.domain.name, self.hp, self.seed, fingerprint])
 
     def identity(self) -> str:
@@ -151,6 +152,7 @@ def _hash(value: Any) -> str:
 # Keys of the composed configuration that say how a sweep runs, not what a run is.
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
 FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
+MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer",)
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -199,7 +201,17 @@ def _anchored(config: Config) -> Config:
         here = {key: str(Path(path).resolve()) for key, path in given.items() if Path(path).exists()}
         return part.model_copy(update={key: path for key, path in here.items() if not (data_dir / given[key]).exists()})
 
+    def anywhere(part: Any, keys: tuple[str, ...]) -> Any:
+        """Paths that are found from here, else in data_dir."""
+        given = {key: path for key in keys if isinstance(path := getattr(part, key, None), str)}
+        places = {key: [Path(path).expanduser().resolve(), data_dir / path] for key, path in given.items()}
+        found = {key: str(place) for key, both in places.items() for place in reversed(both) if place.exists()}
+        return part.model_copy(update=found)
+
     update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
+    update["model"] = anywhere(config.model, MODEL_PATHS)
+    if isinstance(config.domain, ExampleDomains):
+        update["domain"] = anywhere(config.domain, EXAMPLE_PATHS)
     if isinstance(config.domain, FileDomains):
 
         def of(files: Files) -> Files:

@@ -121,6 +121,17 @@ class ExampleDomains(Frozen):
     weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
     standardise: Literal["none", "domain", "source"]
     strength: float = Field(default=1.0, ge=0)
+    side: int = Field(default=32, ge=1)
+    tokenizer: str | None = None
+    length: int = Field(default=128, ge=2)
+
+    @model_validator(mode="after")
+    def _tokens_are_no_measurements(self) -> ExampleDomains:
+        if self.features == "tokens" and self.tokenizer is None:
+            raise ValueError("domain.features=tokens: write domain.tokenizer=FOLDER (with tokenizer.json) or minilm")
+        if self.features == "tokens" and self.standardise != "none":
+            raise ValueError(f"domain.standardise={self.standardise}: tokens have no mean; write domain.standardise=none")
+        return self
 
     @model_validator(mode="after")
     def _sources_are_not_the_target(self) -> ExampleDomains:

@@ -27,7 +27,7 @@ from transfer.evaluate.distance import measure_distances
 from transfer.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
-from transfer.registry import build_program, build_task, check_settings
+from transfer.registry import build_program, build_task, check_settings, with_weights
 from transfer.stages import Job, diverged, parameter_shapes, run_stages, selected
 
 
@@ -115,7 +115,8 @@ def _run_program(
     clock: Clock = {"load": 0.0, "compile": 0.0}
     began = time.perf_counter()
     config = check_settings(configs[0])
-    loaded = load_world(config)
+    loaded, given = with_weights(config, load_world(config))
+    content = loaded.fingerprint + given
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint), memory)
@@ -123,9 +124,9 @@ def _run_program(
     job = Job(
         task=task,
         world=loaded.world,
-        fingerprint=loaded.fingerprint,
+        fingerprint=content,
         replicas=replicas_of(configs),
-        ids=[each.run_id(loaded.fingerprint) for each in configs],
+        ids=[each.run_id(content) for each in configs],
         seeds=[each.seed for each in configs],
         train=config.train,
         run=run,
@@ -160,6 +161,7 @@ def _run_program(
             "identity": each.identity(),
             "seed": each.seed,
             **common,
+            **({"weights": given} if given else {}),
             "selected": selected(records[i], task),
             **({"distance": apart[i].distance} if apart else {}),
         }
@@ -216,6 +218,7 @@ def load_run(folder: Path) -> Result:
         )
     if (kept := folder / featurise.FILE).exists() and isinstance(loaded, LoadedExamples):
         loaded = replace(loaded, featuriser=featurise.read_featuriser(kept))
+    loaded, _ = with_weights(config, loaded)
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     shapes = program_shapes(program, loaded.world, replicas_of([config]))

@@ -98,10 +98,11 @@ class LabelPredictor:
     def probabilities(self, x: np.ndarray | None = None, **raw: Any) -> np.ndarray:
         """P of every class, float32 [n, classes], of raw examples or of features x."""
         x = self.features(**raw) if x is None else x
-        wanted = self.loaded.world.unlabelled.shape[1:]
+        known = self.loaded.world.unlabelled
+        wanted = known.shape[1:]
         if x.shape[1:] != wanted:
             raise TransferError(f"examples of shape {list(x.shape[1:])}: this run has inputs of shape {list(wanted)}")
-        padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(np.float32).reshape(-1, CHUNK, *wanted)
+        padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(known.dtype).reshape(-1, CHUNK, *wanted)
         target = jnp.zeros(CHUNK, jnp.int32)
         return np.concatenate([np.asarray(self._probabilities(Inputs(chunk, target))) for chunk in padded])[: len(x)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -78,15 +79,20 @@ class Model(NamedTuple):
 class Classifier(NamedTuple):
     """A representation of examples that can travel (the body) and a linear head of one domain's classes on it.
 
-    body(key, shape of x) -> params;  head(key, width, classes) -> params;  features(body, x [B, ...]) -> z [B, width];
-    logits(head, z) -> [B, classes]. `layers` names the body's parts from input to output.
+    body(key, shape of x, given) -> params, drawn or those that are given (None: none are);
+    head(key, width, classes) -> params;  features(body, x [B, ...]) -> z [B, width];  logits(head, z) -> [B, classes].
+    `layers` names the body's parts from input to output; dtype is that of x. fixed(body) -> pytree of bool, True for what
+    never trains;  adapt(body, x [n, ...]) -> body with statistics of these inputs.
     """
 
-    body: Callable[[jax.Array, tuple[int, ...]], Params]
+    body: Callable[[jax.Array, tuple[int, ...], Params | None], Params]
     head: Callable[[jax.Array, int, int], Params]
     features: Callable[[Params, jax.Array], jax.Array]
     logits: Callable[[Params, jax.Array], jax.Array]
     layers: tuple[str, ...] = ()
+    dtype: Any = jnp.float32
+    fixed: Callable[[Params], Any] | None = None
+    adapt: Callable[[Params, jax.Array], Params] | None = None
 
 
 class Steps(NamedTuple):

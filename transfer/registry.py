@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
@@ -18,10 +19,13 @@ import numpy as np
 from pydantic import ValidationError
 
 from transfer.config import Config, Method, Model, describe
-from transfer.data.examples import ExamplesWorld
+from transfer.data.examples import ExamplesWorld, LoadedExamples
 from transfer.data.world import World
 from transfer.errors import TransferError
+from transfer.models import weights
+from transfer.packaged import located
 from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, SequenceModel, Task
+from transfer.progress import console
 
 KINDS = ("methods", "models", "tasks")
 INTERACTIONS = ("rating", "ranking")
@@ -58,8 +62,10 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     method = find("methods", config.method.name)
     check_needs(config, world, method.NEEDS)
     model = check_model(config).build(config.model)
-    if method.NEEDS.representation and isinstance(model, Classifier):
-        _check_body(config, world, model)
+    if isinstance(model, Classifier):
+        _check_inputs(config, world, model)
+        if method.NEEDS.representation:
+            _check_body(config, world, model)
     if isinstance(model, SequenceModel):
         _check_order(config, world, method.NEEDS)
     program = method.build(config, world, task, model)
@@ -86,13 +92,37 @@ def _check_order(config: Config, world: World, needs: Needs) -> None:
         )
 
 
+def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
+    """The same with the weights that `model.weights` names in the world, and a fingerprint of them ("": there are none)."""
+    module = check_model(config)
+    if not isinstance(loaded, LoadedExamples) or not hasattr(module, "read_weights"):
+        return loaded, ""
+    if not config.model.weights:
+        console.print(f"model={config.model.name} without model.weights=PATH: its weights are random, not pre-trained")
+        return loaded, ""
+    given = jax.tree.map(jax.numpy.asarray, module.read_weights(config.model, loaded.world))
+    fingerprint = weights.fingerprint(located(config.model.weights))
+    return replace(loaded, world=replace(loaded.world, given=given)), fingerprint
+
+
+def _check_inputs(config: Config, world: ExamplesWorld, model: Classifier) -> None:
+    """Tokens go with models of tokens; and weights that are asked for must have been read."""
+    tokens, of_tokens = (jax.numpy.issubdtype(of, jax.numpy.integer) for of in (world.unlabelled.dtype, model.dtype))
+    if of_tokens and not tokens:
+        raise TransferError(
+            f"model={config.model.name} reads tokens; write domain.features=tokens domain.tokenizer=FOLDER (or minilm)"
+        )
+    if world.given is None and config.model.model_dump().get("weights"):
+        raise TransferError("model.weights is named and was not read: call registry.with_weights first")
+
+
 def _check_body(config: Config, world: ExamplesWorld, model: Classifier) -> None:
     """A method that works on the representation would silently do nothing where there is none to learn."""
-    body = jax.eval_shape(lambda key: model.body(key, world.unlabelled.shape[1:]), jax.random.key(0))
+    body = jax.eval_shape(lambda key: model.body(key, world.unlabelled.shape[1:], world.given), jax.random.key(0))
     if not jax.tree.leaves(body):
         raise TransferError(
             f"method={config.method.name} works on a representation that learns, and model={config.model.name} has none; "
-            "choose model=mlp or, for images, model=cnn"
+            "choose model=mlp or, for images, model=cnn or resnet50"
         )
 
 
@@ -122,21 +152,23 @@ def check_settings(config: Config) -> Config:
     if examples != (config.split.name == "examples"):
         fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
         raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
-    update = {"method": _checked("method", config.method, Method), "model": _checked("model", config.model, Model)}
-    return config.model_copy(update=update)
+    refined = {"method": _refined("method", config.method, Method), "model": _refined("model", config.model, Model)}
+    return config.model_copy(update=refined)
 
 
-def _checked(part: str, given: Any, base: type[Any]) -> Any:
-    """The settings of a method or model by the `Settings` class of its module. Raises TransferError for what is not one."""
-    settings = getattr(find(f"{part}s", given.name), "Settings", base)
-    values = given.model_dump()
-    if unknown := sorted(set(values) - set(settings.model_fields)):
-        keys = ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
-        raise TransferError(f"{part}.{unknown[0]}: no such key here; {part}={given.name} knows {keys}")
+def _refined(kind: str, part: Method | Model, usual: type[Method | Model]) -> Method | Model:
+    """A part of the configuration as its module's own `Settings`, or as what all have."""
+    settings, given = getattr(find(f"{kind}s", part.name), "Settings", usual), part.model_dump()
+    if unknown := sorted(set(given) - set(settings.model_fields)):
+        raise TransferError(f"{kind}.{unknown[0]}: no such key here; {kind}={part.name} knows {_keys(settings)}")
     try:
-        return settings.model_validate(values)
+        return settings.model_validate(given)
     except ValidationError as error:
-        raise TransferError(describe(error, f"{part}.")) from None
+        raise TransferError(describe(error, f"{kind}.")) from None
+
+
+def _keys(settings: type[Method | Model]) -> str:
+    return ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
 
 
 def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:

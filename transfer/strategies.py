@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.errors import TransferError
-from transfer.program import Classifier, Done, Hp, Model, Params, Rate, SequenceModel, Steps, stream
+from transfer.program import Classifier, Done, Hp, Params, Rate, SequenceModel, Steps, stream
 from transfer.supervised import AnyModel
 
 
@@ -54,9 +54,9 @@ class Addition(NamedTuple):
 def with_addition(model: AnyModel, addition: Addition) -> Any:
     """The model with a body {"carried", "added"}, of which only `added` is for training."""
 
-    def body(key: jax.Array, given: Any) -> Params:
-        carried = model.body(key, given)
-        z = jax.eval_shape(model.features, carried, _some_input(model, given))
+    def body(key: jax.Array, *about: Any) -> Params:
+        carried = model.body(key, *about)
+        z = jax.eval_shape(model.features, carried, _some_input(model, *about))
         return {"carried": carried, "added": addition.start(carried, z, stream(key, "added"))}
 
     def features(body: Params, x: Any) -> Any:
@@ -65,16 +65,20 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
     def penalty(params: Params, batch: Any) -> jax.Array:
         return of_users.penalty({**params, "body": addition.body(**params["body"])}, batch)
 
-    if not isinstance(model, Model):
+    if isinstance(model, Classifier):
+        of_carried = model.adapt
+        adapt = of_carried and (lambda body, x: {**body, "carried": of_carried(body["carried"], x)})
+        return model._replace(body=body, features=features, layers=("added",), fixed=None, adapt=adapt)
+    if isinstance(model, SequenceModel):
         return model._replace(body=body, features=features, layers=("added",))
     of_users = model
     return model._replace(body=body, features=features, penalty=penalty, layers=("added",))
 
 
-def _some_input(model: AnyModel, given: Any) -> Any:
-    """An input of the body, for its shapes; `given` is what else the body is made from."""
+def _some_input(model: AnyModel, shape: Any, *_: Any) -> Any:
+    """An input of the body, for its shapes; `shape` is that of an example."""
     if isinstance(model, Classifier):
-        return jnp.zeros((1, *given))
+        return jnp.zeros((1, *shape), model.dtype)
     if isinstance(model, SequenceModel):
         return Steps(jnp.zeros((1, model.length, model.dim)), jnp.ones((1, model.length), bool))
     return jnp.zeros(1, jnp.int32)

@@ -12,7 +12,21 @@ from transfer import sequences
 from transfer.data.examples import Examples, ExamplesWorld
 from transfer.data.world import Interactions, World
 from transfer.errors import TransferError
-from transfer.program import AnyWorld, Batch, Classifier, Done, Fit, Hp, Model, Params, Scores, SequenceModel, Task, stream
+from transfer.program import (
+    AnyWorld,
+    Batch,
+    Classifier,
+    Done,
+    Fit,
+    Hp,
+    Model,
+    Params,
+    Rate,
+    Scores,
+    SequenceModel,
+    Task,
+    stream,
+)
 from transfer.sequences import Reading
 
 AnyModel = Model | Classifier | SequenceModel
@@ -23,7 +37,8 @@ Data = Callable[[Any], Any]  # world -> the Interactions, Examples or Reading to
 class Learner(NamedTuple):
     """How a model learns from data of its kind.
 
-    body(world, key) and head(world, body, key) -> params;  batch(world, key);  loss(params, batch, key, hp) -> scalar;
+    body(world, key) and head(world, body, key) -> params;  adapted(world, body) -> the body that a fit starts from;
+    batch(world, key);  loss(params, batch, key, hp) -> scalar;
     scores(world, params) -> Scores;  size(world) -> events or examples.
     """
 
@@ -33,6 +48,7 @@ class Learner(NamedTuple):
     loss: Callable[[Params, Any, jax.Array, Hp], jax.Array]
     scores: Callable[[AnyWorld, Params], Scores]
     size: Callable[[AnyWorld], int]
+    adapted: Callable[[AnyWorld, Params], Params] = lambda world, body: body
 
 
 def supervised(
@@ -57,7 +73,8 @@ def supervised(
     def start(world: AnyWorld, done: Done, key: jax.Array) -> Params:
         body = learner.body(world, stream(key, "body"))
         fresh = {"body": body, "head": learner.head(world, body, stream(key, "head"))}
-        return init(world, done, fresh, key)
+        params = init(world, done, fresh, key)
+        return {**params, "body": learner.adapted(world, params["body"])}
 
     return Fit(
         name=name,
@@ -67,9 +84,23 @@ def supervised(
         size=learner.size,
         scores=lambda world, done, hp: learner.scores(world, done[name]),
         heldout=heldout,
-        rates=rates,
+        rates=rates_without_fixed(model, rates),
         penalty=penalty,
     )
+
+
+def rates_without_fixed(model: AnyModel, rates: Callable[[Params], Any] | None = None) -> Callable[[Params], Any] | None:
+    """The rates of {"body", ...} with a factor of 0 for what never trains in the model's body."""
+    if not isinstance(model, Classifier) or model.fixed is None:
+        return rates
+    fixed = model.fixed
+
+    def of(params: Params) -> Any:
+        given = rates(params) if rates else jax.tree.map(lambda _: Rate(), params)
+        still = fixed(params["body"])
+        return {**given, "body": jax.tree.map(lambda is_still, rate: Rate(0.0) if is_still else rate, still, given["body"])}
+
+    return of
 
 
 Part = Literal["target", "source", "both", "told"]
@@ -145,8 +176,14 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
     def logits(params: Params, x: jax.Array) -> jax.Array:
         return model.logits(params["head"], model.features(params["body"], x))
 
+    def adapted(world: ExamplesWorld, body: Params) -> Params:
+        if model.adapt is None:
+            return body
+        own = data(world)  # of the target all inputs are known, not those of the labelled examples alone
+        return model.adapt(body, world.unlabelled if own is world.labelled else own.x)
+
     return Learner(
-        body=lambda world, key: model.body(key, world.unlabelled.shape[1:]),
+        body=lambda world, key: model.body(key, world.unlabelled.shape[1:], world.given),
         head=head,
         batch=lambda world, key: task.batch(data(world), key, batch_size),
         loss=lambda params, batch, key, hp: (
@@ -154,6 +191,7 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
         ),
         scores=lambda world, params: lambda inputs: logits(params, inputs.x),
         size=lambda world: data(world).x.shape[0],
+        adapted=adapted,
     )
 
 

@@ -16,7 +16,7 @@ CHUNK = 1024
 
 
 class Inputs(NamedTuple):
-    """What is known of examples without their labels: x float32 [n, ...]; domain int32 [n], 0 is the target."""
+    """What is known of examples without their labels: x [n, ...], float32 or int32 tokens; domain int32 [n], target 0."""
 
     x: jax.Array
     domain: jax.Array
@@ -60,7 +60,7 @@ class ExamplesWorld:
 
     `valid` holds labelled target examples where there are some, else what the sources hold out: never test labels.
     Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
-    examples: their rows in the target's data.
+    examples: their rows in the target's data. `given` holds a model's body from a file of weights, where one is named.
     """
 
     sources: tuple[Source, ...]
@@ -69,6 +69,7 @@ class ExamplesWorld:
     valid: HiddenExamples
     test: HiddenExamples
     tested: jax.Array
+    given: Any = None
 
     @property
     def n_classes(self) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from transfer.checkpoint import load_arrays, load_facts, save_tree, write
+from transfer.data import cache
 from transfer.data.sets.raw import Raw
+from transfer.data.tokens import tokenised
 from transfer.domains import ExampleDomains
 from transfer.errors import TransferError
 
@@ -76,12 +76,17 @@ def read_featuriser(path: Path) -> Featuriser:
     return Featuriser(facts["weighting"], tuple(facts["reads"]), words, **load_arrays(path))
 
 
-def featurise(raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains) -> tuple[list[np.ndarray], Featuriser]:
+def featurise(
+    raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains
+) -> tuple[list[np.ndarray], Featuriser | None]:
     """Features float32 [n, ...] of the target and its sources; vocabulary, idf and statistics come from the `fit` rows.
 
     Texts become counts of the `domain.words` commonest words; counts are weighted by `domain.weighting`; arrays stay as
     they are, or are flattened and put beside the words where there are both. Last comes `domain.standardise`.
+    With domain.features=tokens texts become token ids int32 [n, length], which nothing is fitted for.
     """
+    if domains.features == "tokens":
+        return tokenised([raw.texts or [] for raw in raws], domains), None
     first, words, idf = raws[0], None, None
     counts = [raw.counts for raw in raws]
     if first.texts is not None:
@@ -128,27 +133,18 @@ def _vectoriser(**how: Any) -> Any:
 def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> tuple[tuple[str, ...], list[Any]]:
     """The commonest words of the training texts, English stop words left out, and their counts in all texts."""
     texts = [raw.texts or [] for raw in raws]
-    digest = hashlib.sha256(f"counts-2 {words}".encode())
-    for of_domain, rows in zip(texts, fit, strict=True):
-        digest.update(rows.tobytes())
-        for text in of_domain:
-            digest.update(hashlib.sha256(text.encode()).digest())
     from scipy import sparse
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "features"
-    name = digest.hexdigest()[:24]
-    paths, list_ = [cache / f"{name}-{i}.npz" for i in range(len(raws))], cache / f"{name}.json"
+    paths = cache.places(f"counts-3 {words}".encode() + b"".join(rows.tobytes() for rows in fit), texts)
+    list_ = paths[0].with_suffix(".json")
     if list_.exists() and all(path.exists() for path in paths):
         # arrays only: scipy refuses pickled ones
         return tuple(json.loads(list_.read_bytes())), [sparse.load_npz(path) for path in paths]
     vectoriser = _vectoriser(max_features=words)
     vectoriser.fit([of_domain[i] for of_domain, rows in zip(texts, fit, strict=True) for i in rows])
     counts = [vectoriser.transform(of_domain) for of_domain in texts]
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     for path, table in zip(paths, counts, strict=True):
-        temporary = path.with_name(f".{os.getpid()}-{path.name}")
-        sparse.save_npz(temporary, table)
-        temporary.replace(path)
+        cache.keep(path, lambda temporary, table=table: sparse.save_npz(temporary, table))  # type: ignore[misc]
     columns = tuple(map(str, vectoriser.get_feature_names_out()))
     write(list_, json.dumps(columns).encode())
     return columns, counts

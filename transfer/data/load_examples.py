@@ -51,5 +51,5 @@ def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:
                 raise TransferError(f"domain.{key}={name}: {domains.name} has {', '.join(module.DOMAINS)}")
     if domains.features not in module.FEATURES:
         raise TransferError(f"domain.features={domains.features}: {domains.name} has {', '.join(module.FEATURES)}")
-    strength = {"strength": domains.strength} if domains.reader == "digits_shift" else {}
-    return [module.read(name, domains.features, data_dir, **strength) for name in (domains.target, *domains.source)]
+    more = {key: getattr(domains, key) for key in getattr(module, "SETTINGS", ())}
+    return [module.read(name, domains.features, data_dir, **more) for name in (domains.target, *domains.source)]

@@ -98,13 +98,17 @@ class Apart(NamedTuple):
 
 
 def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> list[Apart]:
-    """What the map does to the distance of the domains, per replica; none for interactions or no source."""
+    """What the map does to the distance of the domains, per replica; none for interactions or no source.
+
+    Tokens have no `before`, and no place in a plane.
+    """
     if not isinstance(world, ExamplesWorld) or not world.sources:
         return []
     raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
-    before = distances(*raw)
+    tokens = np.issubdtype(raw[0].dtype, np.integer)  # ids are no points of a space
+    before = {} if tokens else {"before": distances(*raw)}
     if program.features is None:
-        return [Apart({"before": before}, None)] * len(replicas.keys)
+        return [Apart(before, None)] * len(replicas.keys) if before else []
 
     def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
         done, (_, hp) = each
@@ -114,7 +118,7 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
 
     spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
     after = [[z[i] for z in spaces] for i in range(len(replicas.keys))]
-    return [Apart({"before": before, "after": distances(*of)}, project(raw, of)) for of in after]
+    return [Apart({**before, "after": distances(*of)}, None if tokens else project(raw, of)) for of in after]
 
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:

@@ -49,7 +49,7 @@ def halved(x: jax.Array) -> jax.Array:
 
 
 def build(settings: config.Model) -> Classifier:
-    def body(key: jax.Array, shape: tuple[int, ...]) -> Params:
+    def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         if len(shape) != 3 or min(shape[:2]) < 4:
             raise TransferError(
                 f"model=cnn needs images of 4 x 4 pixels or more, and the inputs have shape {list(shape)}; "

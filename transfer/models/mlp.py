@@ -13,7 +13,7 @@ TASKS = ("classification",)
 
 
 def build(settings: config.Model) -> Classifier:
-    def body(key: jax.Array, shape: tuple[int, ...]) -> Params:
+    def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         width = flat(jax.numpy.zeros((1, *shape))).shape[1]
         return nnx.to_pure_dict(nnx.state(nnx.Linear(width, settings.dim, rngs=nnx.Rngs(key)), nnx.Param))
 

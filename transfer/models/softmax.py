@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer import config
+from transfer.errors import TransferError
 from transfer.program import Classifier, Params
 
 TASKS = ("classification",)
@@ -15,11 +16,16 @@ TASKS = ("classification",)
 
 def build(settings: config.Model) -> Classifier:
     """The inputs themselves are the features; they are flattened."""
-    return Classifier(body=lambda key, shape: {}, head=head, features=lambda body, x: flat(x), logits=logits)
+    return Classifier(body=lambda key, shape, given: {}, head=head, features=lambda body, x: flat(x), logits=logits)
 
 
 def flat(x: jax.Array) -> jax.Array:
-    """[B, ...] -> [B, d]."""
+    """[B, ...] -> [B, d]. Raises TransferError for ids of tokens, which are no measurements."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TransferError(
+            "domain.features=tokens gives ids of tokens, which this model or classifier takes for measurements; "
+            "write model=text_encoder, with a method that trains the model (method.classifier=model)"
+        )
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 

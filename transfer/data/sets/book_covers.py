@@ -11,30 +11,31 @@ from transfer.data.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
 
 DOMAINS = ("books",)
-FEATURES = ("cover", "description", "both")
+FEATURES = ("cover", "description", "both", "tokens")
+SETTINGS = ("side",)
 NOT_GENRES = ("default", "add-a-comment")
 FEWEST = 10  # books of a category that is kept
-SIDE = 32  # pixels
 
 
-def read(name: str, features: str, data_dir: Path) -> Raw:
+def read(name: str, features: str, data_dir: Path, side: int = 32) -> Raw:
+    """Covers are `side` pixels wide and high."""
     folder = data_dir / "book-covers"
     table = pl.read_csv(existing(folder / "books.csv", "domain=book_covers"))
     table = table.filter(~pl.col("category").is_in(NOT_GENRES)).filter(pl.len().over("category") >= FEWEST)
     classes = tuple(table["category"].unique().sort())
     y = one_hot(np.array([classes.index(category) for category in table["category"]]), len(classes))
     texts = [f"{title} {said}" for title, said in table.select("title", "description").fill_null("").iter_rows()]
-    covers = np.stack([cover(folder / path) for path in table["cover"]]) if features != "description" else None
+    covers = np.stack([cover(folder / path, side) for path in table["cover"]]) if features in ("cover", "both") else None
     hidden = np.zeros(len(y), bool)
     return Raw(name, y, classes, hidden, texts=texts if features != "cover" else None, arrays=covers)
 
 
-def cover(path: Path) -> np.ndarray:
-    """An image file as float32 [32, 32, 3] in [0, 1], squeezed to a square. Raises TransferError for an unreadable one."""
+def cover(path: Path, side: int) -> np.ndarray:
+    """An image file as float32 [side, side, 3] in [0, 1], squeezed. Raises TransferError for an unreadable one."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(existing(path, "domain=book_covers")) as image:
-            return np.asarray(image.convert("RGB").resize((SIDE, SIDE)), np.float32) / 255
+            return np.asarray(image.convert("RGB").resize((side, side)), np.float32) / 255
     except (UnidentifiedImageError, OSError) as error:
         raise TransferError(f"{path}: not a readable image ({error}); remove its row from books.csv") from None

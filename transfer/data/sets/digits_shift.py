@@ -14,6 +14,7 @@ from transfer.data.sets.raw import Raw, one_hot
 
 DOMAINS = ("plain", "rotated", "inverted", "noisy", "background")
 FEATURES = ("pixels",)
+SETTINGS = ("strength",)
 
 
 def read(name: str, features: str, data_dir: Path, strength: float = 1.0) -> Raw:
