@@ -27,6 +27,16 @@ def base(task: str) -> dict[str, Any]:
     return compose(words[task]).model_dump(mode="json")
 
 
+# What result.json says of a world of examples.
+EXAMPLES = {
+    "target": {"name": "rotated", "train": 0, "stop": 0, "unlabelled": 90, "test": USERS, "selecting": "sources"},
+    "sources": [{"name": "plain", "train": 90, "stop": 10, "unlabelled": 0, "test": 0}],
+    "classes": ["zero", "one"],
+    "inputs": [4],
+    "multi_label": False,
+}
+
+
 def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ranking", **result: Any) -> Path:
     """One run folder: values [users] are what its users score (nDCG, or squared errors); None writes no result of its own.
 
@@ -64,7 +74,9 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
             "split_seed": config["split"]["seed"],
             "select": {"metric": metric, "sign": sign, "on": "valid"},
             "protocol": {"split": config["split"], "candidates": "all", "positives": config["task"]["positives"]},
-            "world": {"target": {"name": "books", **part, "test": part["train"]}, "sources": [{"name": "movies", **part}]},
+            "world": EXAMPLES
+            if task == "classification"
+            else {"target": {"name": "books", **part, "test": part["train"]}, "sources": [{"name": "movies", **part}]},
             "fingerprint": f"{names['domain']}-{config['domain'].get('target')}-{config['split']['seed']}",
             "seconds": {"train": 2.0, "evaluate": 0.5},
             "replicas": 1,

@@ -84,8 +84,8 @@ def test_its_gaps_have_intervals_over_pairs(found: Comparison) -> None:
         assert gap.verdict == "no difference", "three pairs are few"
 
 
-def test_tables_and_studies_speak_of_the_mean(runs: list[Run], found: Comparison) -> None:
-    everything = [found, *compare(runs, pairs=False)]
+def test_tables_and_studies_speak_of_the_mean(found: Comparison) -> None:
+    everything = [found, *found.members]
     assert alone(everything) == [found]
     text = markdown(everything)
     assert text.count("### ") == 1

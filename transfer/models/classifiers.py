@@ -36,7 +36,7 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
     weight = weight / jnp.sum(weight)
     mean = weight @ z
     x = _with_constant(z - mean[None, :])
-    residual, curvature = _loss(kind, y, signs, multi_label)
+    residual, start, curvature = _loss(kind, y, signs, multi_label)
     n, d = x.shape
     root = jnp.sqrt(weight)[:, None]
     a = root * x  # curvature is bounded by `curvature` aᵀa
@@ -50,7 +50,9 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
         g = root * residual(logits)
         return w - cho_solve(factor, (g if dual else a.T @ g) + l2 * w)
 
-    w = step(jnp.zeros((gram.shape[0], signs.shape[1])))  # already the optimum of ridge, whose curvature is its bound
+    # The step from zero, written out: from the softmax of a product with zeros, in a batch of replicas, XLA for CPUs was
+    # seen to make NaN (jaxlib 0.10). It is already the optimum of ridge, whose curvature is its bound.
+    w = -cho_solve(factor, root * start if dual else a.T @ (root * start))
     if kind != "ridge":
 
         def accelerated(state: Any, _: None) -> tuple[Any, None]:
@@ -100,12 +102,14 @@ def _with_constant(x: jax.Array) -> jax.Array:
     return jnp.concatenate([x, jnp.full((x.shape[0], 1), CONSTANT)], axis=1)
 
 
-def _loss(kind: str, y: jax.Array, signs: jax.Array, multi_label: bool) -> tuple[Callable[[jax.Array], jax.Array], float]:
-    """The derivative of the loss by the logits [n, classes], and a bound of its second derivative."""
+def _loss(
+    kind: str, y: jax.Array, signs: jax.Array, multi_label: bool
+) -> tuple[Callable[[jax.Array], jax.Array], jax.Array, float]:
+    """The derivative of the loss by the logits [n, classes], its value where these are 0, a bound of the second one."""
     if kind == "ridge":
-        return (lambda f: f - signs), 1.0
+        return (lambda f: f - signs), -signs, 1.0
     if kind in ("svm", "svm_ovo"):  # a sign of 0: the example is of neither class
-        return (lambda f: -2 * signs * jnp.maximum(1 - signs * f, 0.0)), 2.0
+        return (lambda f: -2 * signs * jnp.maximum(1 - signs * f, 0.0)), -2 * signs, 2.0
     if multi_label:
-        return (lambda f: jax.nn.sigmoid(f) - y), 0.25
-    return (lambda f: jax.nn.softmax(f, axis=1) - y), 0.5
+        return (lambda f: jax.nn.sigmoid(f) - y), 0.5 - y, 0.25
+    return (lambda f: jax.nn.softmax(f, axis=1) - y), 1 / y.shape[1] - y, 0.5
