@@ -107,7 +107,7 @@ def test_lora_starts_at_the_pretrained_output_and_adds_little_rank() -> None:
     x = jax.random.normal(jax.random.key(0), (5, 8, 8, 1))
     for addition in (strategies.lora(2), strategies.adapter(2)):
         changed = strategies.with_addition(model, addition)
-        body = changed.body(jax.random.key(1), x.shape[1:])
+        body = changed.body(jax.random.key(1), x.shape[1:], None)
         np.testing.assert_array_equal(changed.features(body, x), model.features(body["carried"], x))
     result = tuned("method.strategy=lora", "method.rank=2")
     carried, added = (result.parameters["target"]["body"][name] for name in ("carried", "added"))

@@ -94,7 +94,7 @@ def _check_order(config: Config, world: World, needs: Needs) -> None:
 
 def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
     """The same with the weights that `model.weights` names in the world, and a fingerprint of them ("": there are none)."""
-    module = check_model(config)
+    module = find("models", config.model.name)
     if not isinstance(loaded, LoadedExamples) or not hasattr(module, "read_weights"):
         return loaded, ""
     if not config.model.weights:
