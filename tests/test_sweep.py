@@ -290,6 +290,8 @@ def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tm
     trials = [one for one in comparison.settings if one.method == "item_bias" and not one.best]
     assert sum(len(one.runs) for one in trials) == 8
     assert all("hp.damping" in one.label for one in trials)
+    page = (tmp_path / "S" / "index.html").read_text()
+    assert "validation rmse by hp.damping" in page, "the trials are drawn"
 
 
 def test_optuna_trials_of_a_batch_are_one_program(command: Command, tmp_path: Path) -> None:
