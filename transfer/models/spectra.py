@@ -11,7 +11,7 @@ from transfer.data.examples import ExamplesWorld
 from transfer.errors import TransferError
 from transfer.program import Params
 
-ROUNDS = 8  # of subspace iteration
+ROUNDS, SPARE = 8, 10  # of subspace iteration, and directions beside those that are wanted
 
 
 def spectrum(x: jax.Array) -> Params:
@@ -43,11 +43,12 @@ def leading(x: jax.Array, dim: int, key: jax.Array) -> Params:
     def round_(q: jax.Array, _: None) -> tuple[jax.Array, None]:
         return jnp.linalg.qr(centred.T @ (centred @ q))[0], None
 
-    start = jnp.linalg.qr(jax.random.normal(key, (x.shape[1], dim)))[0]
+    width = min(dim + SPARE, *x.shape)
+    start = jnp.linalg.qr(jax.random.normal(key, (x.shape[1], width)))[0]
     q, _ = jax.lax.scan(round_, start, None, length=ROUNDS)
     inside = centred @ q
     values, vectors = jnp.linalg.eigh(inside.T @ inside)
-    return {"mean": mean, "vectors": q @ vectors, "values": jnp.maximum(values, 0.0)}
+    return {"mean": mean, "vectors": q @ vectors[:, -dim:], "values": jnp.maximum(values[-dim:], 0.0)}
 
 
 def power(spectrum: Params, x: jax.Array, exponent: float, shrinkage: jax.Array) -> jax.Array:
