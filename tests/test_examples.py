@@ -237,8 +237,7 @@ def test_every_legal_combination_takes_a_step_and_the_others_are_refused(method:
         return
     program = build_program(config, loaded.world, task)
     for logits in jax.jit(stepped, static_argnums=0)(program, loaded.world, replicas_of([config])):
-        assert logits.shape[1] == loaded.world.n_classes
-        assert logits.shape[0] > 0
+        assert logits.shape == (2, loaded.world.n_classes)
         assert np.isfinite(logits).all()
 
 
@@ -259,7 +258,7 @@ def stepped(program: Program, world: Any, replicas: Any) -> list[jax.Array]:
 
 
 def first(hidden: Any) -> Inputs:
-    return Inputs(hidden.inputs.x[0][:4], hidden.inputs.domain[0][:4])
+    return Inputs(hidden.inputs.x[0][:2], hidden.inputs.domain[0][:2])
 
 
 def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path: Path) -> None:

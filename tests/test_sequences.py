@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -169,6 +170,17 @@ def test_what_does_not_fit_is_refused_in_a_sentence(words: tuple[str, ...], told
 
     with pytest.raises(TransferError, match=told):
         build()
+
+
+def test_a_world_in_which_nobody_comes_back_has_nothing_to_learn_from() -> None:
+    config = check_settings(compose(["split=global_time", "model=caser"]))
+    world = load_world(config).world
+    nobody = replace(world.target.sequence, learners=jnp.zeros(0, jnp.int32))
+    empty = replace(world, target=replace(world.target, sequence=nobody))
+    task = build_task(config, world)
+    build_program(config, world, task)
+    with pytest.raises(TransferError, match="no user has training events on two days"):
+        build_program(config, empty, task)
 
 
 def test_pretraining_on_both_starts_from_all_items_and_is_told_both_histories() -> None:

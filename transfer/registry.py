@@ -90,6 +90,12 @@ def _check_order(config: Config, world: World, needs: Needs) -> None:
             f"model={config.model.name} needs events in the order of time; write split=global_time, with a domain of which "
             "the times are known"
         )
+    read = [world.target, *(world.sources[:1] if needs.source else ())]
+    if not all(side.sequence and side.sequence.learners.shape[0] for side in read):
+        raise TransferError(
+            f"model={config.model.name} has nothing to learn from: no user has training events on two days; lower "
+            "split.valid, split.test and split.stop"
+        )
 
 
 def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.errors import TransferError
-from transfer.program import Classifier, Done, Hp, Params, Rate, SequenceModel, Steps, stream
+from transfer.program import Classifier, Done, Hp, Model, Params, Rate, SequenceModel, Steps, stream
 from transfer.supervised import AnyModel
 
 
@@ -62,17 +62,15 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
     def features(body: Params, x: Any) -> Any:
         return addition.after(model.features(addition.body(**body), x), body["added"])
 
-    def penalty(params: Params, batch: Any) -> jax.Array:
-        return of_users.penalty({**params, "body": addition.body(**params["body"])}, batch)
-
+    changed: dict[str, Any] = {"body": body, "features": features, "layers": ("added",)}
     if isinstance(model, Classifier):
         of_carried = model.adapt
-        adapt = of_carried and (lambda body, x: {**body, "carried": of_carried(body["carried"], x)})
-        return model._replace(body=body, features=features, layers=("added",), fixed=None, adapt=adapt)
-    if isinstance(model, SequenceModel):
-        return model._replace(body=body, features=features, layers=("added",))
-    of_users = model
-    return model._replace(body=body, features=features, penalty=penalty, layers=("added",))
+        changed["adapt"] = of_carried and (lambda body, x: {**body, "carried": of_carried(body["carried"], x)})
+        changed["fixed"] = None
+    elif isinstance(model, Model):
+        prior = model.penalty
+        changed["penalty"] = lambda params, batch: prior({**params, "body": addition.body(**params["body"])}, batch)
+    return model._replace(**changed)
 
 
 def _some_input(model: AnyModel, shape: Any, *_: Any) -> Any:
@@ -82,6 +80,13 @@ def _some_input(model: AnyModel, shape: Any, *_: Any) -> Any:
     if isinstance(model, SequenceModel):
         return Steps(jnp.zeros((1, model.length, model.dim)), jnp.ones((1, model.length), bool))
     return jnp.zeros(1, jnp.int32)
+
+
+def _each(make: Callable[[Any, jax.Array], Params], tree: Any, key: jax.Array) -> Params:
+    """make(leaf, a key of its own) in the place of every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(structure, [make(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])
 
 
 def lora(rank: int) -> Addition:
@@ -96,15 +101,10 @@ def lora(rank: int) -> Addition:
         rows, columns = leaf.size // leaf.shape[-1], leaf.shape[-1]
         return {"a": jax.random.normal(key, (rows, rank)) / jnp.sqrt(rank), "b": jnp.zeros((rank, columns))}
 
-    def start(carried: Params, z: Any, key: jax.Array) -> Params:
-        leaves, structure = jax.tree.flatten(carried)
-        keys = jax.random.split(key, len(leaves))
-        return jax.tree.unflatten(structure, [pair(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])
-
     def body(carried: Params, added: Params) -> Params:
         return jax.tree.map(lambda leaf, ab: leaf + (ab["a"] @ ab["b"]).reshape(leaf.shape) if ab else leaf, carried, added)
 
-    return Addition(start, body, lambda z, added: z)
+    return Addition(lambda carried, z, key: _each(pair, carried, key), body, lambda z, added: z)
 
 
 def adapter(width: int) -> Addition:
@@ -119,15 +119,10 @@ def adapter(width: int) -> Addition:
         d = z.shape[-1]
         return {"down": jax.random.normal(key, (d, width)) / jnp.sqrt(d), "up": jnp.zeros((width, d))}
 
-    def start(carried: Params, z: Any, key: jax.Array) -> Params:
-        leaves, structure = jax.tree.flatten(z)
-        keys = jax.random.split(key, len(leaves))
-        return jax.tree.unflatten(structure, [layer(leaf, k) for leaf, k in zip(leaves, keys, strict=True)])
-
     def after(z: Any, added: Params) -> Any:
         return jax.tree.map(lambda leaf, of: leaf + jax.nn.relu(leaf @ of["down"]) @ of["up"] if of else leaf, z, added)
 
-    return Addition(start, lambda carried, added: carried, after)
+    return Addition(lambda carried, z, key: _each(layer, z, key), lambda carried, added: carried, after)
 
 
 ADDITIONS = {"lora": lora, "adapter": adapter}

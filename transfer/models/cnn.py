@@ -5,12 +5,15 @@ Convolutions are products of a matrix of patches: on CPUs the gradients of XLA's
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from transfer import config
 from transfer.errors import TransferError
+from transfer.models import modules
 from transfer.models.softmax import flat, head, logits
 from transfer.program import Classifier, Params
 
@@ -55,11 +58,9 @@ def build(settings: config.Model) -> Classifier:
                 f"model=cnn needs images of 4 x 4 pixels or more, and the inputs have shape {list(shape)}; "
                 "choose model=mlp or softmax, or domain.features that are images"
             )
-        return nnx.to_pure_dict(nnx.state(Convolutions(shape, settings.dim, nnx.Rngs(key)), nnx.Param))
+        return modules.init(partial(Convolutions, shape, settings.dim), key)
 
     def features(body: Params, x: jax.Array) -> jax.Array:
-        graph, state = nnx.split(nnx.eval_shape(lambda: Convolutions(x.shape[1:], settings.dim, nnx.Rngs(0))))
-        nnx.replace_by_pure_dict(state, body)
-        return nnx.merge(graph, state)(x)
+        return modules.apply(partial(Convolutions, x.shape[1:], settings.dim), body, x)
 
     return Classifier(body=body, head=head, features=features, logits=logits, layers=("first", "second", "dense"))

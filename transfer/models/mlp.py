@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 from flax import nnx
 
 from transfer import config
+from transfer.models import modules
 from transfer.models.softmax import flat, head, logits
 from transfer.program import Classifier, Params
 
@@ -15,14 +18,15 @@ TASKS = ("classification",)
 def build(settings: config.Model) -> Classifier:
     def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         width = flat(jax.numpy.zeros((1, *shape))).shape[1]
-        return nnx.to_pure_dict(nnx.state(nnx.Linear(width, settings.dim, rngs=nnx.Rngs(key)), nnx.Param))
+        return modules.init(_layer(width, settings.dim), key)
 
     return Classifier(body=body, head=head, features=features, logits=logits)
 
 
 def features(body: Params, x: jax.Array) -> jax.Array:
     """x [B, ...] -> z [B, dim]."""
-    inputs, dim = body["kernel"].shape
-    graph, state = nnx.split(nnx.eval_shape(lambda: nnx.Linear(inputs, dim, rngs=nnx.Rngs(0))))
-    nnx.replace_by_pure_dict(state, body)
-    return jax.nn.relu(nnx.merge(graph, state)(flat(x)))
+    return jax.nn.relu(modules.apply(_layer(*body["kernel"].shape), body, flat(x)))
+
+
+def _layer(inputs: int, dim: int) -> Callable[[nnx.Rngs], nnx.Linear]:
+    return lambda rngs: nnx.Linear(inputs, dim, rngs=rngs)
