@@ -62,7 +62,8 @@ def test_a_study_is_accepted_and_then_reproduced(
     assert expected["method"].to_list() == ["item_bias", "global_mean"]
     assert expected["runs"].to_list() == [2, 2]
     assert "item_bias" in (folder / "table.md").read_text()
-    assert (out / "index.html").exists()
+    page = (out / "index.html").read_text()
+    assert f"hydra.sweep.dir={out}/rating" in page, "the sweep's own command, not what its jobs were given"
     assert pl.read_parquet(out / "results.parquet")["run"].to_list() == [f"rating/{number}" for number in range(4)]
     assert call("--quick") == 2
     assert "holds the runs of another command; give --out" in capfd.readouterr().err

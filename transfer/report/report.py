@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import yaml
+from omegaconf import OmegaConf
 
 from transfer.checkpoint import write
 from transfer.errors import TransferError
@@ -17,9 +17,10 @@ from transfer.report.compare import users_by_group
 from transfer.report.comparison import Comparison, reference_name
 from transfer.report.runs import Run, read_runs, results_table
 from transfer.report.tables import latex, leaderboard, markdown, matrix
+from transfer.sweep import launch
 from transfer.track import sweep_name
 
-PAGE = "index.html"
+PAGE, RECORD = "index.html", "multirun.yaml"
 # A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
 DRAWN, FAILURES = 12, 100
 # What is counted of the parts of a world of interactions, and of the domains of labelled examples: key and head.
@@ -137,11 +138,10 @@ def _worlds(found: Comparison) -> list[dict[str, Any]]:
 
 
 def command(folder: Path, runs: list[Run]) -> str:
-    """The command of this sweep: Hydra's own record, or else what its jobs were given."""
-    record = folder / "multirun.yaml"
-    if record.exists():
-        given = (yaml.safe_load(record.read_text()).get("hydra") or {}).get("overrides", {})
-        return shlex.join(["transfer", "-m", *(given.get("task") or [])])
+    """The command of this sweep, or a line for each of a study: Hydra's record, or else what the jobs were given."""
+    places = list(dict.fromkeys(run.folder.parent for run in runs)) or [folder]
+    if all((place / RECORD).exists() for place in places):
+        return "\n".join(launch.command(OmegaConf.load(place / RECORD)) for place in places)  # type: ignore[arg-type]
     choices: dict[str, dict[str, None]] = {}
     for run in runs:
         for key, value in run.overrides.items():
