@@ -159,6 +159,7 @@ def test_sequences_hold_the_training_events_in_order_and_nothing_else() -> None:
         (("model=sasrec", "split=cold_start"), "split=global_time"),
         (("model=sasrec", "method=cmf"), "finetune, target_only"),
         (("model=sasrec", "model.heads=0"), "model.heads"),
+        (("model=sasrec", "model.heads=3"), "^model.dim=64 is not a multiple of model.heads=3$"),
         (("model=mf", "method=finetune", "method.pretrain=both"), "next-item"),
     ],
 )

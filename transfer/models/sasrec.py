@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field
 
+from transfer.errors import TransferError
 from transfer.models import items
 from transfer.models.items import sequence_model
 from transfer.program import SequenceModel, Steps
@@ -63,6 +64,10 @@ class Transformer(nnx.Module):
 
 
 def build(settings: Settings) -> SequenceModel:
+    """The model. Raises TransferError where the heads do not divide the width."""
+    if settings.dim % settings.heads:
+        raise TransferError(f"model.dim={settings.dim} is not a multiple of model.heads={settings.heads}")
+
     def make(rngs: nnx.Rngs) -> Transformer:
         return Transformer(settings.dim, settings.heads, settings.layers, settings.length, rngs)
 
