@@ -35,7 +35,7 @@ def write(path: Path, data: bytes, flush: bool = True) -> None:
 def save_tree(path: Path, tree: Any, facts: dict[str, Any], flush: bool = True) -> None:
     """Save the leaves of a pytree under their paths, with JSON facts beside them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    arrays = {_name(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
+    arrays = {name_of(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
     write(path, save(arrays, metadata={"facts": json.dumps(facts)}), flush)
 
 
@@ -61,14 +61,15 @@ def load_tree(path: Path, template: Any) -> Any:
     """The pytree of a file in the form of `template` (arrays or shapes). Raises TransferError naming what does not fit."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(template)
     stored = load_arrays(path)
-    wanted = {_name(keys): tuple(leaf.shape) for keys, leaf in leaves}
+    wanted = {name_of(keys): tuple(leaf.shape) for keys, leaf in leaves}
     for name, shape in wanted.items():
         if name not in stored:
             raise TransferError(f"{path}: no array {name}; it was written by another method or version")
         if stored[name].shape != shape:
             raise TransferError(f"{path}: {name} has shape {stored[name].shape}, expected {shape}; the data has changed")
-    return jax.tree_util.tree_unflatten(structure, [stored[_name(keys)] for keys, _ in leaves])
+    return jax.tree_util.tree_unflatten(structure, [stored[name_of(keys)] for keys, _ in leaves])
 
 
-def _name(keys: tuple[Any, ...]) -> str:
+def name_of(keys: tuple[Any, ...]) -> str:
+    """The name of a leaf from its path in a pytree: body/first/kernel."""
     return jax.tree_util.keystr(keys, simple=True, separator="/")

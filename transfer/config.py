@@ -83,6 +83,10 @@ class Track(Frozen):
     per: Literal["run", "program"] = "run"
 
 
+def _as_patterns(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 def _as_track(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -125,6 +129,8 @@ class Config(Traced):
     data_dir: str
     resume: bool
     test: bool
+    init_from: str | None = None
+    init_only: Annotated[tuple[str, ...] | None, BeforeValidator(_as_patterns)] = None
 
     def static(self) -> dict[str, Any]:
         """Everything that decides the compiled program, as plain JSON values."""
@@ -135,8 +141,8 @@ class Config(Traced):
         return json.dumps([self.static(), sorted(self.hp)], sort_keys=True)
 
     def run_id(self, fingerprint: str) -> str:
-        """Identity of a run: hash of configuration, hp, seed and the fingerprint of the data (for paths and split)."""
-        static = {key: value for key, value in self.static().items() if key not in ("data_dir", "domain", "split")}
+        """Identity of a run: hash of configuration, hp, seed and the fingerprint of its data and given parameters."""
+        static = {key: value for key, value in self.static().items() if key not in BY_CONTENT}
         static["model"] = {key: value for key, value in static["model"].items() if key not in MODEL_PATHS}
         return _hash([static, self.domain.name, self.hp, self.seed, fingerprint])
 
@@ -153,6 +159,7 @@ def _hash(value: Any) -> str:
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
 FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
 MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer",)
+BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place
 
 
 def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
@@ -210,6 +217,7 @@ def _anchored(config: Config) -> Config:
 
     update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
     update["model"] = anywhere(config.model, MODEL_PATHS)
+    update["init_from"] = anywhere(config, ("init_from",)).init_from
     if isinstance(config.domain, ExampleDomains):
         update["domain"] = anywhere(config.domain, EXAMPLE_PATHS)
     if isinstance(config.domain, FileDomains):

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from transfer import checkpoint, track
+from transfer.begin import begin, fingerprint, show_begun
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data import featurise
@@ -116,14 +117,16 @@ def _run_program(
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded, given = with_weights(config, load_world(config))
-    content = loaded.fingerprint + given
+    begun_by = fingerprint(config)
+    content = loaded.fingerprint + given + begun_by
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
-    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), loaded.fingerprint), memory)
+    program, world, begun = begin(config, program, loaded.world)
+    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), content), memory)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
-        world=loaded.world,
+        world=world,
         fingerprint=content,
         replicas=replicas_of(configs),
         ids=[each.run_id(content) for each in configs],
@@ -135,15 +138,17 @@ def _run_program(
         alone=alone,
     )
     if alone:
-        show_parameters(program, program_shapes(program, loaded.world, job.replicas))
+        show_parameters(program, program_shapes(program, world, job.replicas))
+        if begun:
+            show_begun(begun, config)
     began = time.perf_counter()
     with interruptible():
         done, records = run_stages(program, job, config.resume)
     clock["train"] = time.perf_counter() - began - clock["compile"]
 
     began, compiling = time.perf_counter(), clock["compile"]
-    metrics, rows = evaluate(program, task, loaded.world, done, job.replicas, run, config.test)
-    apart = measure_distances(program, loaded.world, done, job.replicas, run)
+    metrics, rows = evaluate(program, task, world, done, job.replicas, run, config.test)
+    apart = measure_distances(program, world, done, job.replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
@@ -162,6 +167,7 @@ def _run_program(
             "seed": each.seed,
             **common,
             **({"weights": given} if given else {}),
+            **({"begun": {"fingerprint": begun_by, **begun._asdict()}} if begun else {}),
             "selected": selected(records[i], task),
             **({"distance": apart[i].distance} if apart else {}),
         }

@@ -60,7 +60,8 @@ class ExamplesWorld:
 
     `valid` holds labelled target examples where there are some, else what the sources hold out: never test labels.
     Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
-    examples: their rows in the target's data. `given` holds a model's body from a file of weights, where one is named.
+    examples: their rows in the target's data. `given` holds a model's body from a file of weights, `begun` the
+    parameters of another run that stages start from, where one is named.
     """
 
     sources: tuple[Source, ...]
@@ -70,6 +71,7 @@ class ExamplesWorld:
     test: HiddenExamples
     tested: jax.Array
     given: Any = None
+    begun: Any = None
 
     @property
     def n_classes(self) -> int:

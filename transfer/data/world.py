@@ -80,6 +80,7 @@ class World:
     """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale.
 
     `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
+    `begun` holds the parameters of another run that stages start from, where one is named.
     """
 
     target: Side
@@ -88,6 +89,7 @@ class World:
     test: Heldout
     scale: tuple[float, float] = field(metadata={"static": True})
     merged: Sequences | None = None
+    begun: Any = None
 
     @property
     def n_users(self) -> int:

@@ -75,11 +75,11 @@ def load(
     if missing:
         raise TransferError(
             f"{path}: no tensor {missing[0]}{_count(missing)}, which {wanted[missing[0]]} needs; "
-            f"{_closest(missing[0], extra)}"
+            f"{closest(missing[0], extra)}"
         )
     if extra:
         raise TransferError(
-            f"{path}: the model has no place for the tensor {stored[extra[0]]}{_count(extra)}; {_closest(extra[0], wanted)}"
+            f"{path}: the model has no place for the tensor {stored[extra[0]]}{_count(extra)}; {closest(extra[0], wanted)}"
         )
     arrays = {}
     for theirs, ours in wanted.items():
@@ -88,7 +88,7 @@ def load(
             alike = [name for name in stored if _turned(ours, tensors[stored[name]]).shape == shapes[ours]]
             raise TransferError(
                 f"{path}: {stored[theirs]} has shape {list(array.shape)} in our layout and {ours} needs "
-                f"{list(shapes[ours])}; {_closest(theirs, alike)}"
+                f"{list(shapes[ours])}; {closest(theirs, alike)}"
             )
         arrays[ours] = array
     return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in shapes])
@@ -105,7 +105,8 @@ def _without(name: str, prefixes: tuple[str, ...]) -> str:
     return name
 
 
-def _closest(name: str, others: Iterable[str]) -> str:
+def closest(name: str, others: Iterable[str]) -> str:
+    """The words that name the closest of some names, for an error's end."""
     found = get_close_matches(name, list(others), 1, cutoff=0)
     return f"the closest match is {found[0]}" if found else "nothing is like it"
 

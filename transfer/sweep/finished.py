@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transfer import track
+from transfer import begin, track
 from transfer.config import Config
 from transfer.data.load import load_world
 from transfer.errors import TransferError
@@ -81,11 +81,13 @@ def _counts(config: Config, places: dict[str, list[Path]], retry: list[str]) -> 
 
 
 def _same_data(config: Config, facts: dict[str, Any]) -> bool:
-    """Whether the data that a run was trained on is what its configuration reads today (a failed run may have had none)."""
+    """Whether the data and parameters that a run began with are what its configuration reads today (a failed one may have
+    had none)."""
     if "fingerprint" not in facts:
         return True
     try:
-        return load_world(config).fingerprint == facts["fingerprint"]
+        begun = facts.get("begun", {}).get("fingerprint", "")
+        return load_world(config).fingerprint == facts["fingerprint"] and begin.fingerprint(config) == begun
     except TransferError:
         return False
 
