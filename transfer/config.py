@@ -65,9 +65,14 @@ class Method(BaseModel):
 
 
 class Train(Frozen):
-    """The budget of every gradient stage and how its replicas run."""
+    """The budget of every gradient stage and how its replicas run.
+
+    steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say.
+    """
 
     epochs: int = Field(ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
     batch_size: int = Field(ge=1)
     evaluate_every: int = Field(ge=1)
     patience: int = Field(ge=1)

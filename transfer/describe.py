@@ -56,11 +56,15 @@ def show_parameters(program: Program, done: Done) -> None:
     console.print(table)
 
 
-def count_parameters(program: Program, done: Done) -> dict[str, int]:
-    """Numbers that a replica keeps, and those among them that gradient steps have moved."""
+def count_parameters(program: Program, done: Done) -> dict[str, Any]:
+    """Numbers that a replica keeps, and those among them that gradient steps have moved; these also by gradient stage."""
     rows = parameter_table(program, done)
-    moved = (row.size for row in rows if row.rate.factor)
-    return {"parameters": sum(row.size for row in rows), "trainable_parameters": sum(moved)}
+    moved = {stage.name: 0 for stage in program.stages if isinstance(stage, Fit)}
+    for row in rows:
+        if row.rate.factor:
+            moved[row.stage] += row.size
+    whole = {"parameters": sum(row.size for row in rows), "trainable_parameters": sum(moved.values())}
+    return {**whole, "trainable_by_stage": moved}
 
 
 def describe_program(
@@ -83,6 +87,7 @@ def describe_program(
         },
         "world": loaded.summary,
         "fingerprint": loaded.fingerprint,
+        "reproducible": config.train.seconds is None,  # a budget of seconds ends where the machine has come to
         "seconds": {name: round(value, 4) for name, value in clock.items()},
         "replicas": replicas,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

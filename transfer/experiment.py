@@ -168,6 +168,7 @@ def _run_program(
             **common,
             **({"weights": given} if given else {}),
             **({"begun": {"fingerprint": begun_by, **begun._asdict()}} if begun else {}),
+            "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
             "selected": selected(records[i], task),
             **({"distance": apart[i].distance} if apart else {}),
         }

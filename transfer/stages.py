@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from transfer import checkpoint, reuse
 from transfer.compiler import Compiler, Replicas, over_replicas
@@ -33,6 +34,7 @@ class Job:
     `train.checkpoint_seconds` and seldom where it is slow to write; None writes none. reuse: folder of stages that were
     fitted before; None fits every stage.
     alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
+    spent: seconds of training by stage, one number per replica; added to.
     """
 
     task: Task
@@ -46,6 +48,7 @@ class Job:
     path: Path | None = None
     reuse: Path | None = None
     alone: bool = True
+    spent: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, Records]:
@@ -127,19 +130,23 @@ def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records
         nonlocal due
         for i, record in zip(rows, block, strict=True):
             records[i].extend([record] if record else [])
+        job.spent[stage.name][rows] = seconds
         bar.update(block, step, total)
         if job.path and (interrupted() or time.monotonic() >= due):
-            began, facts = time.monotonic(), {"ids": job.ids, "stage": number, "rows": rows, "records": records}
+            began, spent = time.monotonic(), {name: seconds.tolist() for name, seconds in job.spent.items()}
+            facts = {"ids": job.ids, "stage": number, "rows": rows, "records": records, "spent": spent}
             checkpoint.save_tree(job.path, {"done": done, "state": state}, facts)
             ended = time.monotonic()
             due = ended + max(job.train.checkpoint_seconds, RARELY * (ended - began))
         if interrupted():
             raise Interrupted
 
+    seconds = job.spent.setdefault(stage.name, np.zeros(len(job.ids)))[rows]
     if state is None:
         state = start(stage, job.world, *of_rows, job.run)
+        seconds[:] = 0
     with Progress(stage.name, job.task.select, job.train.progress) as bar:
-        return fit(stage, job.task, job.world, *of_rows, job.train, state, job.run, on_block).best
+        return fit(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
 
 
 def _is_ours(job: Job, path: Path) -> bool:
@@ -161,6 +168,7 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
     state = _shapes(start, program.stages[number], job.world, *of_rows)
     tree = checkpoint.load_tree(path, {"done": done, "state": state})
     tree = jax.tree.map(jnp.asarray, tree)
+    job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
     console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 

@@ -81,33 +81,37 @@ def fit(
     train: Train,
     state: State,
     run: Compiler,
+    spent: np.ndarray,
     on_block: Callable[[State, list[dict[str, Any]], int, int], None],
 ) -> State:
-    """Run a stage from `state` until every replica has stopped early, diverged or used its epochs.
+    """Run a stage from `state` until every replica has stopped early, diverged or used its epochs, steps or seconds.
 
+    spent [R]: seconds that each replica has had, its equal share of every block; added to.
     on_block(state, records, step, total steps) is called between blocks with one record of losses and metrics per
     replica (none for replicas that had stopped); an exception raised there ends the fit.
     """
     length, total = plan(stage, world, train)
-    block = make_block(stage, task, train.patience, total, length)
     while True:
         active = np.asarray(state.active)
         step = int(np.max(np.asarray(state.step)))
-        if not active.any() or step >= total:
+        if not active.any() or step >= total or spent[active].max() >= (train.seconds or np.inf):
             return state
+        size = min(length, total - step)
+        block = make_block(stage, task, train.patience, total, size)
         began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
-        state, report = run(f"{stage.name}/block", block, world, (state, done, replicas))
+        state, report = run(f"{stage.name}/block of {size}", block, world, (state, done, replicas))
         report = jax.device_get(report)
         steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
         run.clock["steps"] = run.clock.get("steps", 0.0) + steps
-        on_block(state, _records(stage, report, active, step + length), step + length, total)
+        spent[active] += steps / active.sum()
+        on_block(state, _records(stage, report, active, step + size), step + size, total)
 
 
 def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas, train: Train) -> str:
     """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
     length, total = plan(stage, world, train)
     block = make_block(stage, task, train.patience, total, length)
-    texts = [f"{total} steps"]  # dead code in the block unless the loss looks at the progress
+    texts = [f"{total} steps, {train.seconds} seconds"]  # dead code in the block unless the loss looks at the progress
 
     def lower(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
         row = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), each)
@@ -120,9 +124,10 @@ def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Repl
 
 
 def plan(stage: Fit, world: AnyWorld, train: Train) -> tuple[int, int]:
-    """Steps of a block, and of the whole budget."""
+    """Steps of a block (the last may be shorter), and of the whole budget."""
     length = train.evaluate_every * max(1, -(-stage.size(world) // train.batch_size))
-    return length, -(-train.epochs // train.evaluate_every) * length
+    total = train.steps or -(-train.epochs // train.evaluate_every) * length
+    return min(length, total), total
 
 
 def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:

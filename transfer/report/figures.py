@@ -1,4 +1,4 @@
-"""The figures of a comparison: test figures, gain by user group, learning curves, hyper-parameters, cost."""
+"""The figures of a comparison: test figures, gain by user group, learning curves, hyper-parameters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from transfer.report.comparison import REFERENCE, Comparison, Setting, reference, reference_name
-from transfer.report.runs import Run, varying
-from transfer.report.svg import INK, LINE, MUTED, PAGE, Figure, colours, finish, panel
+from transfer.report.runs import varying
+from transfer.report.svg import INK, MUTED, PAGE, Figure, colours, finish, panel
 from transfer.report.tables import groups_of
 
 # A page of a thousand runs stays light: at most so many panels of a kind, and so many thin lines in each.
@@ -213,63 +213,6 @@ def _slice(found: Comparison, own: list[Setting], key: str) -> Figure:
     return finish(canvas, f"{own[0].method}: validation {found.metric} by {key}; {said}", caption)
 
 
-def cost(found: Comparison) -> list[Figure]:
-    """The test metric against seconds of a run and against trainable parameters."""
-    made: list[Figure] = []
-    of: list[tuple[str, Any]] = [
-        ("seconds per run", lambda run: run.seconds),
-        ("trainable parameters", lambda run: run.result.get("trainable_parameters")),
-    ]
-    for label, read in of:
-        known = [(one, one.mean(read(run) for run in one.runs)) for one in found.best]
-        rows = [(one, max(value, 1e-3) if "seconds" in label else value) for one, value in known if value]
-        if len(rows) < 2:
-            continue
-        made.append(_against(found, label, rows))
-    return made
-
-
-def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
-    palette = shade(found)
-    canvas, (axis,) = panel()
-    points = [(one.method, value, one.summary(found.part, found.metric).mean) for one, value in rows]
-    wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
-    for name, x, y in points:
-        axis.plot(x, y, "o", color=palette[name], ms=7)
-    if wide:
-        axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 100 else f"{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    if not wide:
-        axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.set_title(f"quality against {label.removesuffix(' per run')}", loc="left", fontsize=10)
-    axis.margins(x=0.3, y=0.12)
-    _labels(axis, points)
-    axis.grid(color=LINE)
-    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"{found.part_name} {found.metric}")
-    said = "; ".join(f"{one.method} {value:.3g}" for one, value in rows)
-    seconds = "Training and evaluation, the run's share of its compiled program, without compilation."
-    counted = "Numbers that gradient steps move; closed forms have none and are not shown."
-    caption = seconds if "seconds" in label else counted
-    return finish(canvas, f"Test {found.metric} against {label}: {said}", caption)
-
-
-def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
-    """The points' names to their right, each moved down until it clears the one above it."""
-    axis.autoscale_view()
-    places = axis.transData.transform([(x, y) for _, x, y in points])
-    taken: list[tuple[float, float]] = []
-    for at in np.argsort(-places[:, 1]):
-        x, y = places[at]
-        line = y
-        for other_x, other_y in taken:
-            if abs(other_x - x) < 75 and other_y - line < 14:
-                line = other_y - 14
-        taken.append((x, line))
-        offset = (7, (line - y) * 72 / 100 - 3)
-        axis.annotate(points[at][0], points[at][1:], offset, textcoords="offset points", fontsize=8.5, color=INK)
-
-
 def _rows(axis: Axes, names: list[str]) -> None:
     axis.set_yticks(range(len(names)), names)
     axis.tick_params(axis="y", length=0, labelcolor=INK)
@@ -277,8 +220,3 @@ def _rows(axis: Axes, names: list[str]) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.grid(axis="x")
-
-
-def seconds(runs: list[Run]) -> float:
-    """All of a sweep's training and evaluation, in seconds."""
-    return float(sum(run.seconds or 0.0 for run in runs))

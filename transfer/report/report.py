@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from transfer.checkpoint import write
 from transfer.errors import TransferError
-from transfer.report import apart, figures, words
+from transfer.report import apart, cost, figures, words
 from transfer.report.average import compare_all
 from transfer.report.compare import users_by_group
 from transfer.report.comparison import Comparison, reference_name
@@ -57,7 +57,7 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         title=sweep_name(folder),
         folder=str(folder),
         outcome=words.outcome(runs),
-        seconds=figures.seconds(runs),
+        seconds=cost.seconds(runs),
         command=command(folder, runs),
         sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
         failures=[
@@ -77,7 +77,7 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
         groups = [
             (
                 f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
-                [figures.figures_of_test(found), *figures.gains(found), *figures.cost(found)],
+                [figures.figures_of_test(found), *figures.gains(found), *cost.cost(found)],
             ),
             ("Source and target before and after the map", apart.projections(found)),
             ("Learning curves", [] if found.members else figures.learning_curves(found)),
@@ -107,6 +107,8 @@ def _protocol(found: Comparison) -> list[tuple[str, str]]:
     rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
     rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
     rows.append(("selection", f"{found.metric} on the validation part; the test part is scored once, after it"))
+    if not all(run.result.get("reproducible", True) for run in found.runs):
+        rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
     seeds = sorted({run.result["seed"] for run in found.runs if run.done})
     splits = sorted({run.result["split_seed"] for run in found.runs if run.done})
     return [*rows, ("seeds", _several(seeds)), ("split seeds", _several(splits))]

@@ -27,6 +27,8 @@ def print_run(result: Result, short: bool = False) -> None:
         table.add_row(name, _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
     console.print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in facts["seconds"].items()))
+    if not facts["reproducible"]:
+        console.print("train.seconds ends a run where this machine has come to: the figures are not reproducible")
     if result.folder:
         console.print(f"run folder: {result.folder}", soft_wrap=True)
 
