@@ -48,11 +48,19 @@ class FairSweeper(TransferSweeper):
     """Tunes every combination with its own search space and the same budget, then tests the chosen settings."""
 
     def __init__(
-        self, spaces: dict[str, dict[str, str]], trials: int, batch: int, seeds: int, sampler_seed: int, **grid: Any
+        self,
+        spaces: dict[str, dict[str, str]],
+        trials: int,
+        batch: int,
+        seeds: int,
+        sampler_seed: int,
+        rungs: int,
+        reduction: int,
+        **grid: Any,
     ):
         super().__init__(**grid)
         self.spaces, self.trials, self.batch, self.seeds = spaces, trials, batch, seeds
-        self.sampler_seed = sampler_seed
+        self.sampler_seed, self.rungs, self.reduction = sampler_seed, rungs, reduction
 
     def sweep(self, arguments: list[str]) -> Any:
         from transfer.sweep.fair import fair

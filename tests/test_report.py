@@ -93,7 +93,11 @@ def test_parameters_are_counted_without_what_is_frozen(run: Result) -> None:
     fit = Fit("fit", *[None] * 7, rates=lambda params: {"kept": Rate(0.0), "moved": Rate()})  # type: ignore[arg-type]
     done = {"fit": {"kept": np.zeros((2, 3, 4)), "moved": np.zeros((2, 5))}, "closed": {"x": np.zeros((2, 7))}}
     program = Program((fit, Solve("closed", solve=None)), scores=None)  # type: ignore[arg-type]
-    assert count_parameters(program, done) == {"parameters": 12 + 5 + 7, "trainable_parameters": 5}
+    assert count_parameters(program, done) == {
+        "parameters": 12 + 5 + 7,
+        "trainable_parameters": 5,
+        "trainable_by_stage": {"fit": 5},
+    }
 
 
 def test_the_root_of_errors_is_a_weighted_mean_of_linear_values() -> None:

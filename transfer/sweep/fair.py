@@ -1,7 +1,12 @@
-"""A fair comparison: equally many trials for every method, chosen on validation; only the chosen setting is tested."""
+"""A fair comparison: equally many trials for every method, chosen on validation; only the chosen setting is tested.
+
+With `rungs` the trials of a batch begin with a small budget, and those that Optuna's pruner lets live go on to the next one
+(successive halving). A rung is a run of its own, from the start, so that schedules have the length of its budget.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +24,21 @@ TRIAL_SEED = 0  # of all trials; the tests use 1, 2, ...
 
 
 class Cell(NamedTuple):
-    """One combination of the choices given on the command line: its overrides, its search space, its study."""
+    """One combination of the choices given on the command line: its overrides, its search space, its study, and the
+    overrides of every rung's budget (of the last, which is all of it, none)."""
 
     words: list[str]
     space: list[Override]
     study: Any
+    budgets: list[list[str]]
 
     @property
     def trials(self) -> int:
         """Without a space there is nothing to try."""
         return 0 if not self.space else len(self.study.trials)
+
+
+Tried = tuple[Cell, Any, list[str]]  # a trial and its overrides
 
 
 def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
@@ -46,21 +56,29 @@ def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
         raise TransferError("sweep=fair has seeds of its own: leave `seed` out and say how many, hydra.sweeper.seeds=3")
     (combinations,) = sweeper.split_arguments(overrides, None)
     cells = [_cell(sweeper, parser, list(words)) for words in combinations]
-    returns, count = [], 0
+    returns, count, stopped = [], 0, 0
     while any(cell.space and cell.trials < sweeper.trials for cell in cells):
         asked = [
             (cell, cell.study.ask())
             for cell in cells
             for _ in range(min(sweeper.batch, sweeper.trials - cell.trials) if cell.space else 0)
         ]
-        jobs = [[*cell.words, *_suggest(trial, cell.space), f"seed={TRIAL_SEED}", "test=false"] for cell, trial in asked]
-        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=count))
-        for number, (cell, trial) in enumerate(asked, start=count):
-            _tell(cell.study, trial, folder / str(number))
-        count += len(jobs)
+        given = [(cell, trial, [*_suggest(trial, cell.space), f"seed={TRIAL_SEED}", "test=false"]) for cell, trial in asked]
+        for rung in range(sweeper.rungs):
+            if not given:
+                break
+            jobs = [[*cell.words, *words, *cell.budgets[rung]] for cell, _, words in given]
+            returns.append(sweeper.launcher.launch(jobs, initial_job_idx=count))
+            kept = _judged(given, [folder / str(i) for i in range(count, count + len(jobs))], rung, sweeper)
+            count += len(jobs)
+            stopped += len(given) - len(kept) if rung + 1 < sweeper.rungs else 0
+            given = kept
     chosen = [[*cell.words, *_best(cell), *_tuned(cell)] for cell in cells]
     console.print(
-        f"{count} trials are done; the chosen settings go to the test, {sweeper.seeds} seeds each", highlight=False
+        f"{sum(cell.trials for cell in cells)} trials are done"
+        + (f", {stopped} of them ended early" if sweeper.rungs > 1 else "")
+        + f"; the chosen settings go to the test, {sweeper.seeds} seeds each",
+        highlight=False,
     )
     seeds = range(TRIAL_SEED + 1, TRIAL_SEED + 1 + sweeper.seeds)
     jobs = [[*words, f"seed={seed}"] for words in chosen for seed in seeds]
@@ -78,7 +96,19 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
     method = given.get("method", "target_only")
     space = parser.parse_overrides([w for w in sweeper.spaces.get(method) or [] if w.partition("=")[0] not in given])
     sampler = optuna.samplers.TPESampler(seed=sweeper.sampler_seed, n_startup_trials=sweeper.batch)
-    return Cell(words, space, optuna.create_study(sampler=sampler, direction="maximize"))
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=sweeper.reduction)
+    study = optuna.create_study(sampler=sampler, pruner=pruner, direction="maximize")
+    return Cell(words, space, study, _budgets(sweeper, words))
+
+
+def _budgets(sweeper: Any, words: list[str]) -> list[list[str]]:
+    """The overrides of every rung: a power of 1 / reduction of the steps or epochs; none for the last rung, the whole."""
+    if sweeper.rungs == 1:
+        return [[]]
+    train = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, words).train
+    key = "epochs" if train.steps is None else "steps"
+    parts = [math.ceil(train[key] / sweeper.reduction**left) for left in range(sweeper.rungs - 1, 0, -1)]
+    return [*([f"train.{key}={part}"] for part in parts), []]
 
 
 def _suggest(trial: Any, space: list[Override]) -> list[str]:
@@ -100,16 +130,35 @@ def _suggest(trial: Any, space: list[Override]) -> list[str]:
     return words
 
 
-def _tell(study: Any, trial: Any, folder: Path) -> None:
-    """Tell a study how good a trial was on validation; one without a figure failed."""
-    import optuna
+def _judged(given: list[Tried], folders: list[Path], rung: int, sweeper: Any) -> list[Tried]:
+    """Tell every study how good its trials were on validation: those that go on. Without a figure a trial has failed.
 
-    value = objective(folder)
-    if value != value:
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        return
-    sign = track.read_result(folder)["select"]["sign"]
-    study.tell(trial, sign * value)
+    Optuna judges a trial against those that reported before it. In the order best, losers, other winners its judgement is
+    that on a whole rung: the best n / reduction go on.
+    """
+    from optuna.trial import TrialState
+
+    values = [objective(folder) * track.read_result(folder).get("select", {}).get("sign", 1) for folder in folders]
+    kept: list[int] = []
+    for study in dict.fromkeys(cell.study for cell, _, _ in given):
+        own = [i for i, (cell, _, _) in enumerate(given) if cell.study is study]
+        for i in own:
+            if values[i] != values[i]:
+                study.tell(given[i][1], state=TrialState.FAIL)
+            elif rung + 1 == sweeper.rungs:
+                study.tell(given[i][1], values[i])
+        if rung + 1 == sweeper.rungs:
+            continue
+        ranked = sorted((i for i in own if values[i] == values[i]), key=lambda i: -values[i])
+        winners = max(1, len(ranked) // sweeper.reduction)
+        for i in ranked[:1] + ranked[winners:] + ranked[1:winners]:
+            trial = given[i][1]
+            trial.report(values[i], step=sweeper.reduction**rung)
+            if trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                kept.append(i)
+    return [given[i] for i in sorted(kept)]
 
 
 def _best(cell: Cell) -> list[str]:
