@@ -15,8 +15,9 @@ from pretrained import WORDS, bert_folder, resnet_body, settings, tensors
 from safetensors.numpy import load_file, save_file
 
 from transfer.data.tokens import _tokenizer
-from transfer.models import resnet50, text_encoder
+from transfer.models import gru4rec, modules, resnet50, sasrec, text_encoder
 from transfer.packaged import located
+from transfer.program import Steps
 
 torch: Any = pytest.importorskip("torch", reason="make parity installs PyTorch")
 with warnings.catch_warnings():
@@ -176,3 +177,67 @@ def test_names_that_we_write_are_those_that_others_read() -> None:
     missing = theirs.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()}, strict=False)
     assert not missing.unexpected_keys
     assert {name for name in missing.missing_keys if "num_batches" not in name} == {"fc.weight", "fc.bias"}
+
+
+def windows(n: int, length: int, dim: int) -> Steps:
+    """Vectors of windows, of which the second begins with padding."""
+    x = np.random.default_rng(0).normal(size=(n, length, dim)).astype(np.float32)
+    there = np.ones((n, length), bool)
+    there[1, : length // 2] = False
+    return Steps(jnp.asarray(x), jnp.asarray(there))
+
+
+def of_linear(layer: Any) -> Any:
+    """A Linear of PyTorch as one of ours."""
+    return {"kernel": layer.weight.detach().numpy().T, "bias": layer.bias.detach().numpy()}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_gru4rec_equals_a_gru_of_pytorch(layers: int) -> None:
+    """Their gates have our order; of their four biases of a layer two belong to the inputs, two to the state."""
+    dim, steps = 8, windows(3, 6, 8)
+    torch.manual_seed(0)
+    theirs, last = torch.nn.GRU(dim, dim, layers, batch_first=True), torch.nn.Linear(dim, dim)
+    body: Any = {"last": of_linear(last)}
+    for i in range(layers):
+        weights = {name: getattr(theirs, f"{name}_l{i}").detach().numpy() for name in ("weight_ih", "bias_ih")}
+        weights |= {name: getattr(theirs, f"{name}_l{i}").detach().numpy() for name in ("weight_hh", "bias_hh")}
+        body[f"layer{i}"] = {
+            "inputs": {"kernel": weights["weight_ih"].T, "bias": weights["bias_ih"]},
+            "hidden": {"kernel": weights["weight_hh"].T, "bias": weights["bias_hh"]},
+        }
+    z = modules.apply(lambda rngs: gru4rec.Recurrent(dim, layers, rngs), body, steps)
+    with torch.no_grad():
+        close(z, last(theirs(torch.from_numpy(np.array(steps.vectors)))[0]))
+
+
+def test_an_attention_block_equals_that_of_pytorch() -> None:
+    """Normalised before attention and perceptron, causal, blind to padding; nn.TransformerEncoderLayer does the same."""
+    dim, heads, steps = 8, 2, windows(3, 6, 8)
+    torch.manual_seed(0)
+    theirs = randomised(
+        torch.nn.TransformerEncoderLayer(
+            *(dim, heads, 4 * dim),
+            dropout=0.0,
+            activation=lambda x: torch.nn.functional.gelu(x, approximate="tanh"),
+            layer_norm_eps=1e-6,
+            batch_first=True,
+            norm_first=True,
+        )
+    )
+    inside = zip(
+        ("query", "key", "value"),
+        theirs.self_attn.in_proj_weight.detach().numpy().reshape(3, dim, dim),
+        theirs.self_attn.in_proj_bias.detach().numpy().reshape(3, dim),
+        strict=True,
+    )
+    body: Any = {name: {"kernel": weight.T, "bias": bias} for name, weight, bias in inside}
+    body |= {"out": of_linear(theirs.self_attn.out_proj), "widen": of_linear(theirs.linear1)}
+    body["narrow"] = of_linear(theirs.linear2)
+    for name, norm in (("before_attention", theirs.norm1), ("before_mlp", theirs.norm2)):
+        body[name] = {"scale": norm.weight.detach().numpy(), "bias": norm.bias.detach().numpy()}
+    causal = jnp.tril(jnp.ones((6, 6), bool))[None] & steps.there[:, None, :] | jnp.eye(6, dtype=bool)[None]
+    ours = modules.apply(lambda rngs: sasrec.Block(dim, heads, rngs), body, steps.vectors, causal)
+    mask = torch.from_numpy(~np.repeat(np.array(causal), heads, axis=0))
+    with torch.no_grad():
+        close(ours, theirs(torch.from_numpy(np.array(steps.vectors)), src_mask=mask))

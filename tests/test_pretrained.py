@@ -14,8 +14,9 @@ import pytest
 from pretrained import TINY, WORDS, bert_folder, resnet_body, tensors
 from safetensors.numpy import save_file
 
+from transfer import registry
 from transfer.api import compose
-from transfer.data import tokens
+from transfer.data import load, tokens
 from transfer.data.load import load_world
 from transfer.errors import TransferError
 from transfer.experiment import load_run, run_batch
@@ -216,3 +217,30 @@ def test_weights_that_were_not_read_are_no_silent_random_start(file: Path) -> No
     world = load_world(config).world
     with pytest.raises(TransferError, match="was not read"):
         build_program(config, world, build_task(config, world))
+
+
+def test_a_frozen_encoder_makes_features_once(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are what the network says of the same tokens, whatever their lengths; the second time nothing is encoded."""
+    own = ["domain=amazon_reviews", "domain.length=10", "split=few_labels", f"data_dir={reviews}", "domain.encoder=tiny"]
+    config = check_settings(compose([*own, "domain.features=encoded"]))
+    assert config.domain.encoder == str(reviews / "tiny"), "found in data_dir"  # type: ignore[union-attr]
+    x = np.asarray(registry.load_world(config).world.unlabelled)
+    of_tokens = check_settings(compose(words(reviews)))
+    loaded, _ = with_weights(of_tokens, load_world(of_tokens))
+    z = jax.jit(text_encoder.build(of_tokens.model).features)(loaded.world.given, loaded.world.unlabelled)
+    np.testing.assert_allclose(x, z, rtol=1e-4, atol=1e-5)
+    assert np.asarray(z).std(axis=0).max() > 1e-3, "texts differ"
+    result = run_batch([compose([*own, "domain.features=encoded", "method=source_only", "method.classifier=ridge"])])[0]
+    assert result.status == "done"
+
+    def never(folder: str, ids: np.ndarray) -> np.ndarray:
+        raise AssertionError("encoded again")
+
+    seconds = compose([*own, "domain.features=encoded", "split.seed=1"])
+    assert load.load_world(seconds, never).fingerprint != load.load_world(config, never).fingerprint
+    with pytest.raises(AssertionError, match="encoded again"):
+        load.load_world(compose([*own, "domain.features=encoded", "domain.length=9"]), never)
+    with pytest.raises(TransferError, match="needs a network"):
+        load.load_world(config)
+    with pytest.raises(TransferError, match=r"write domain\.encoder=FOLDER"):
+        compose(["domain=amazon_reviews", "domain.features=encoded"])

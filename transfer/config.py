@@ -163,7 +163,7 @@ def _hash(value: Any) -> str:
 # Keys of the composed configuration that say how a sweep runs, not what a run is.
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
 FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
-MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer",)
+MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
 BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place
 
 

@@ -123,12 +123,15 @@ class ExampleDomains(Frozen):
     strength: float = Field(default=1.0, ge=0)
     side: int = Field(default=32, ge=1)
     tokenizer: str | None = None
+    encoder: str | None = None
     length: int = Field(default=128, ge=2)
 
     @model_validator(mode="after")
     def _tokens_are_no_measurements(self) -> ExampleDomains:
         if self.features == "tokens" and self.tokenizer is None:
             raise ValueError("domain.features=tokens: write domain.tokenizer=FOLDER (with tokenizer.json) or minilm")
+        if self.features == "encoded" and self.encoder is None:
+            raise ValueError("domain.features=encoded: write domain.encoder=FOLDER (of a BERT) or minilm")
         if self.features == "tokens" and self.standardise != "none":
             raise ValueError(f"domain.standardise={self.standardise}: tokens have no mean; write domain.standardise=none")
         return self

@@ -21,14 +21,13 @@ from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data import featurise
 from transfer.data.examples import LoadedExamples
-from transfer.data.load import load_world
 from transfer.describe import count_parameters, describe_program, show_parameters
 from transfer.errors import TransferError
 from transfer.evaluate.distance import measure_distances
 from transfer.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
-from transfer.registry import build_program, build_task, check_settings, with_weights
+from transfer.registry import build_program, build_task, check_settings, load_world, with_weights
 from transfer.stages import Job, diverged, parameter_shapes, run_stages, selected
 
 

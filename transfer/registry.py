@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from transfer.config import Config, Method, Model, describe
+from transfer.data import load
 from transfer.data.examples import ExamplesWorld, LoadedExamples
-from transfer.data.world import World
+from transfer.data.world import Loaded, World
 from transfer.errors import TransferError
-from transfer.models import weights
+from transfer.models import text_encoder, weights
 from transfer.packaged import located
 from transfer.program import AnyWorld, Classifier, Fit, Needs, Program, SequenceModel, Task
 from transfer.progress import console
@@ -96,6 +97,11 @@ def _check_order(config: Config, world: World, needs: Needs) -> None:
             f"model={config.model.name} has nothing to learn from: no user has training events on two days; lower "
             "split.valid, split.test and split.stop"
         )
+
+
+def load_world(config: Config) -> Loaded | LoadedExamples:
+    """The world of a configuration, with the network that encodes texts where it asks for one."""
+    return load.load_world(config, text_encoder.encoded)
 
 
 def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:

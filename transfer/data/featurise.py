@@ -12,6 +12,7 @@ import numpy as np
 
 from transfer.checkpoint import load_arrays, load_facts, save_tree, write
 from transfer.data import cache
+from transfer.data.encoded import Encode, encoded
 from transfer.data.sets.raw import Raw
 from transfer.data.tokens import tokenised
 from transfer.domains import ExampleDomains
@@ -77,16 +78,21 @@ def read_featuriser(path: Path) -> Featuriser:
 
 
 def featurise(
-    raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains
+    raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains, encode: Encode | None = None
 ) -> tuple[list[np.ndarray], Featuriser | None]:
     """Features float32 [n, ...] of the target and its sources; vocabulary, idf and statistics come from the `fit` rows.
 
     Texts become counts of the `domain.words` commonest words; counts are weighted by `domain.weighting`; arrays stay as
     they are, or are flattened and put beside the words where there are both. Last comes `domain.standardise`.
-    With domain.features=tokens texts become token ids int32 [n, length], which nothing is fitted for.
+    With domain.features=tokens texts become token ids int32 [n, length], which nothing is fitted for; with encoded the
+    vectors of a frozen network, `encode`.
     """
     if domains.features == "tokens":
         return tokenised([raw.texts or [] for raw in raws], domains), None
+    if domains.features == "encoded":
+        xs = encoded([raw.texts or [] for raw in raws], domains, encode)
+        moments = _moments(xs, fit, domains.standardise)
+        return [Featuriser("counts", (), None, None, *moments).standardised(x, i) for i, x in enumerate(xs)], None
     first, words, idf = raws[0], None, None
     counts = [raw.counts for raw in raws]
     if first.texts is not None:

@@ -11,6 +11,7 @@ import polars as pl
 from transfer.config import Config
 from transfer.data.clean import clean
 from transfer.data.domain import Domain
+from transfer.data.encoded import Encode
 from transfer.data.examples import LoadedExamples
 from transfer.data.load_examples import load_examples
 from transfer.data.read import read_domain
@@ -23,18 +24,21 @@ from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, Simulate
 IN_TIME = ("global_time",)  # splits whose events have an order: next-item models learn from it
 
 
-def load_world(config: Config) -> Loaded | LoadedExamples:
-    """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree."""
+def load_world(config: Config, encode: Encode | None = None) -> Loaded | LoadedExamples:
+    """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree.
+
+    encode: the network of domain.features=encoded, as `transfer.registry.load_world` gives it.
+    """
     if isinstance(config.domain, ExampleDomains):
         assert isinstance(config.split, ExampleSplit)
-        return _load_examples(config.domain, config.split, config.data_dir)
+        return _load_examples(config.domain, config.split, config.data_dir, encode)
     assert isinstance(config.split, Split)
     return _load(config.domain, config.split, config.data_dir, config.task.positives)
 
 
 @lru_cache(maxsize=2)
-def _load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: str) -> LoadedExamples:
-    return load_examples(domains, how, Path(data_dir))
+def _load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: str, encode: Encode | None) -> LoadedExamples:
+    return load_examples(domains, how, Path(data_dir), encode)
 
 
 @lru_cache(maxsize=4)

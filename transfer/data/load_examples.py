@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
+from transfer.data.encoded import Encode
 from transfer.data.examples import LoadedExamples, build_examples
 from transfer.data.featurise import featurise
 from transfer.data.label_split import source_rows, target_rows
@@ -22,7 +23,9 @@ READERS = (
 )
 
 
-def load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: Path) -> LoadedExamples:
+def load_examples(
+    domains: ExampleDomains, how: ExampleSplit, data_dir: Path, encode: Encode | None = None
+) -> LoadedExamples:
     """The world. Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts."""
     names = [domains.target, *domains.source]
     raws = read_examples(domains, data_dir)
@@ -35,7 +38,7 @@ def load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: Path) ->
             raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
     if not len(rows[0].test):
         raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
-    xs, featuriser = featurise(raws, fit, domains)
+    xs, featuriser = featurise(raws, fit, domains, encode)
     built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
     return replace(built, featuriser=featuriser)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from pydantic import Field
 
 from transfer import config
@@ -28,6 +29,7 @@ from transfer.program import Classifier, Params, stream
 
 TASKS = ("classification",)
 PART = 128  # texts at once
+ROUND = 32  # lengths at which frozen texts are encoded are multiples of this
 SPREAD = 0.02  # standard deviation of fresh weights
 NEVER = -1e9  # added to the attention that would go to padding
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -79,17 +81,41 @@ def build(settings: Settings) -> Classifier:
 
 def read_weights(settings: Settings, world: ExamplesWorld) -> Params:
     """The body in the folder `model.weights`. Raises TransferError too where the world's tokens are beyond its words."""
-    sizes, folder = sizes_of(settings), located(settings.weights or "")
-    template = jax.eval_shape(lambda key: _body(sizes, key, (2,), None), jax.random.key(0))
+    sizes = sizes_of(settings)
     largest = int(max(jnp.max(x) for x in (world.unlabelled, *(side.train.x for side in world.sources))))
     if largest >= sizes.vocabulary:
         raise TransferError(
             f"model.weights={settings.weights} knows {sizes.vocabulary:,} tokens and the texts have token {largest:,}; "
             "give domain.tokenizer the folder of the same model"
         )
+    return _read(sizes, located(settings.weights or ""))
+
+
+def _read(sizes: Sizes, folder: Path) -> Params:
+    template = jax.eval_shape(lambda key: _body(sizes, key, (2,), None), jax.random.key(0))
     namings = {"Hugging Face": hugging_face, "older": lambda name: _older(hugging_face(name))}
     unused = ("pooler.", "cls.", "classifier.", "embeddings.position_ids", "embeddings.token_type_ids")
     return weights.load(folder, template, namings, ("bert.", "0.auto_model.", "model."), unused)
+
+
+def encoded(given: str, x: np.ndarray) -> np.ndarray:
+    """Vectors float32 [n, width] of token ids int32 [n, length] by the encoder in a folder, as it is.
+
+    Texts of like length are read together, without the padding that none of them needs.
+    """
+    folder = located(given)
+    sizes = _read_sizes(folder / "config.json")
+    body, z = _read(sizes, folder), np.zeros((len(x), sizes.width), np.float32)
+    run = jax.jit(partial(encode, sizes))
+    lengths = np.maximum((x != 0).sum(axis=1), 1)
+    order = np.argsort(lengths, kind="stable")
+    for first in range(0, len(x), PART):
+        rows = order[first : first + PART]
+        longest = min(x.shape[1], -(-int(lengths[rows].max()) // ROUND) * ROUND)
+        padded = np.zeros((PART, longest), np.int32)  # one shape for every length: the last part has rows of padding
+        padded[: len(rows)] = x[rows, :longest]
+        z[rows] = np.asarray(run(body, padded))[: len(rows)]
+    return z
 
 
 def sizes_of(settings: Settings) -> Sizes:

@@ -9,8 +9,8 @@ from typing import Any
 
 from transfer import begin, track
 from transfer.config import Config
-from transfer.data.load import load_world
 from transfer.errors import TransferError
+from transfer.registry import load_world
 from transfer.sweep.plan import Job
 
 FINAL = ("done", "diverged", "failed")

@@ -11,7 +11,7 @@ from transfer.data.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
 
 DOMAINS = ("books",)
-FEATURES = ("cover", "description", "both", "tokens")
+FEATURES = ("cover", "description", "both", "tokens", "encoded")
 SETTINGS = ("side",)
 NOT_GENRES = ("default", "add-a-comment")
 FEWEST = 10  # books of a category that is kept

@@ -14,7 +14,7 @@ from transfer.data.sets.raw import Raw, existing
 from transfer.data.sets.summaries import multi_hot, summaries
 
 DOMAINS = ("movies", "books")
-FEATURES = ("text", "tokens")
+FEATURES = ("text", "tokens", "encoded")
 
 # shared genre: (what TMDB calls it), (what the book summaries call it)
 GENRES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

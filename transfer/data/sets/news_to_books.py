@@ -14,7 +14,7 @@ from transfer.data.sets.raw import Raw, existing, one_hot
 from transfer.data.sets.summaries import multi_hot, summaries
 
 DOMAINS = ("news", "books")
-FEATURES = ("text", "tokens")
+FEATURES = ("text", "tokens", "encoded")
 TOPICS = ("world", "sports", "business", "technology")
 GENRES = {
     "science fiction": ("Science Fiction",),
