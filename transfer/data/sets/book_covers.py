@@ -1,4 +1,7 @@
-"""Book covers with description and category, from the cover, the text or both; shelves that are no genre are left out."""
+"""Book covers with description and category, from the cover, the text or both; shelves that are no genre are left out.
+
+`kinds` is a source for networks of images: covers of books and of computer games, to be told apart.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import polars as pl
 from transfer.data.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
 
-DOMAINS = ("books",)
+DOMAINS = ("books", "kinds")
 FEATURES = ("cover", "description", "both", "tokens", "encoded")
 SETTINGS = ("side",)
 NOT_GENRES = ("default", "add-a-comment")
@@ -18,7 +21,9 @@ FEWEST = 10  # books of a category that is kept
 
 
 def read(name: str, features: str, data_dir: Path, side: int = 32) -> Raw:
-    """Covers are `side` pixels wide and high."""
+    """Covers are `side` pixels wide and high. Raises TransferError for texts of `kinds`, which has none."""
+    if name == "kinds":
+        return _kinds(features, data_dir / "game-and-book-covers", side)
     folder = data_dir / "book-covers"
     table = pl.read_csv(existing(folder / "books.csv", "domain=book_covers"))
     table = table.filter(~pl.col("category").is_in(NOT_GENRES)).filter(pl.len().over("category") >= FEWEST)
@@ -28,6 +33,15 @@ def read(name: str, features: str, data_dir: Path, side: int = 32) -> Raw:
     covers = np.stack([cover(folder / path, side) for path in table["cover"]]) if features in ("cover", "both") else None
     hidden = np.zeros(len(y), bool)
     return Raw(name, y, classes, hidden, texts=texts if features != "cover" else None, arrays=covers)
+
+
+def _kinds(features: str, folder: Path, side: int) -> Raw:
+    if features != "cover":
+        raise TransferError(f"domain.source=kinds has covers alone, no {features}; write domain.features=cover")
+    table = pl.read_csv(existing(folder / "covers.csv", "domain.source=kinds"))
+    y = one_hot((table["kind"] == "game").to_numpy(), 2)
+    covers = np.stack([cover(folder / path, side) for path in table["cover"]])
+    return Raw("kinds", y, ("book", "game"), np.zeros(len(y), bool), arrays=covers)
 
 
 def cover(path: Path, side: int) -> np.ndarray:
