@@ -19,20 +19,23 @@ from transfer.compiler import Compiler, Replicas
 from transfer.config import Train
 from transfer.errors import TransferError
 from transfer.experiment import run_batch
-from transfer.program import Program
+from transfer.program import Program, Rate
 from transfer.progress import Interrupted
 from transfer.stages import Job, run_stages
 
 USUAL: dict[str, Any] = {"epochs": 40, "batch_size": 1, "evaluate_every": 1, "patience": 100, "replicas": "map"}
 
 
-def fitted(*toys: Toy, path: Path | None = None, resume: bool = False, **budget: Any) -> tuple[Any, Any, Job]:
+def fitted(
+    *toys: Toy, path: Path | None = None, resume: bool = False, since: float = 0.0, **budget: Any
+) -> tuple[Any, Any, Job]:
     keys = jax.vmap(jax.random.key)(jnp.array([toy.seed for toy in toys], jnp.uint32))
     hp = {name: jnp.array([getattr(toy, name) for toy in toys], jnp.float32) for name in ("turn", "learning_rate", "noise")}
     train = Train(**{**USUAL, "checkpoint_seconds": 0.0, "progress": False, **budget})
     ids, seeds = [str(i) for i in range(len(toys))], [toy.seed for toy in toys]
     job = Job(TOY_TASK, jnp.float32(1), "", Replicas(keys, hp), ids, seeds, train, Compiler("map", {}, {}), path)
-    program = Program((toy_stage(),), scores=lambda world, done, hp: None)  # type: ignore[arg-type,return-value]
+    stage = toy_stage()._replace(rates=lambda params: {"w": Rate(since=since), "kept": Rate()})
+    program = Program((stage,), scores=lambda world, done, hp: None)  # type: ignore[arg-type,return-value]
     done, records = run_stages(program, job, resume)
     return jax.device_get(done), records, job
 
@@ -48,6 +51,13 @@ def test_a_budget_of_steps_is_kept_to_the_step(steps: int, stops: Any) -> None:
     done, records, _ = fitted(Toy(turn=GOAL), steps=steps)
     assert [record["step"] for record in records[0]] == list(stops) + [200] * (steps == 200)
     np.testing.assert_allclose(done["toy"]["w"][0], after(steps, Toy(0).learning_rate), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("since", "blocks"), [(0.0, 4), (0.5, 22), (1.0, 40)])
+def test_patience_begins_when_all_parameters_train(since: float, blocks: int) -> None:
+    """Validation never likes anything better than the first block; w joins at this share of 40 blocks."""
+    records = fitted(Toy(turn=-1.0), since=since, patience=3)[1][0]
+    assert len(records) == blocks
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -166,6 +167,8 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
         better = ~diverged & (score > state.best_score)
         waited = jnp.where(better, 0, state.waited + 1)
+        if (late := max((rate.since for rate in moving.rates), default=0.0)) > 0:  # patience begins when all of it trains
+            waited = jnp.where(state.step + length < math.ceil(late * total), 0, waited)
         pairs = zip(moving.take(params), moving.take(state.best), strict=True)
         best = moving.put(params, [jnp.where(better, new, old) for new, old in pairs])
         return State(
