@@ -141,3 +141,12 @@ def test_projections_share_their_axes_where_the_space_is_the_same() -> None:
     assert elsewhere is not None
     assert not elsewhere["same_axes"].any()
     assert project([source, target], [source * np.nan, target]) is None
+
+
+def test_pairs_without_a_common_method_have_no_mean(tmp_path: Path) -> None:
+    for number, (method, (source, target)) in enumerate(zip(("coral", "tca"), PAIRS[:2], strict=True)):
+        words = (f"method={method}", f"domain.source=[{source}]", f"domain.target={target}")
+        write_run(tmp_path / str(number), *words, values=np.full(USERS, 0.5), task="classification")
+    comparisons = compare(read_runs(tmp_path), pairs=False)
+    assert len(comparisons) == 2
+    assert averages(comparisons) == []

@@ -24,13 +24,15 @@ def compare_all(runs: list[Run]) -> list[Comparison]:
 
 
 def averages(comparisons: list[Comparison]) -> list[Comparison]:
-    """A mean for comparisons of labelled examples that differ in nothing but the pair of domains."""
+    """A mean for comparisons of labelled examples that differ in nothing but the pair of domains, and have a method in
+    common."""
     groups: dict[str, list[Comparison]] = {}
     for found in comparisons:
         if found.unit == "examples":
             rest = {key: value for key, value in _words(found).items() if key not in PAIR}
             groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(found)
-    return [_average(members) for members in groups.values() if len(members) > 1]
+    made = [_average(members) for members in groups.values() if len(members) > 1]
+    return [found for found in made if found.settings]
 
 
 def alone(comparisons: list[Comparison]) -> list[Comparison]:
