@@ -65,12 +65,16 @@ class Method(BaseModel):
 
 
 class Train(Frozen):
-    """The budget of every gradient stage and how its replicas run."""
+    """The budget of every gradient stage and how its replicas run.
+
+    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget.
+    """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     evaluate_every: int = Field(ge=1)
     patience: int = Field(ge=1)
+    keep: Literal["best", "last"] = "best"
     replicas: Literal["auto", "vmap", "map", "loop"]
     checkpoint_seconds: float = Field(ge=0)
     progress: bool

@@ -162,7 +162,7 @@ def _run_program(
             "seed": each.seed,
             **common,
             **({"weights": given} if given else {}),
-            "selected": selected(records[i], task),
+            "selected": selected(records[i], task, config.train),
             **({"distance": apart[i].distance} if apart else {}),
         }
         per_user = None if lost or not rows else rows[i]
