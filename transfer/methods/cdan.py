@@ -35,14 +35,7 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         return jax.nn.sigmoid(view.logits) if world.multi_label else jax.nn.softmax(view.logits, axis=1)
 
     def seen(view: View) -> jax.Array:
-        p = jax.lax.stop_gradient(probabilities(view))
-        if random:
-            r = [
-                jax.random.normal(stream(jax.random.key(0), "cdan", i), (x.shape[1], random))
-                for i, x in enumerate((view.z, p))
-            ]
-            return (view.z @ r[0]) * (p @ r[1]) / jnp.sqrt(jnp.float32(random))
-        return (view.z[:, :, None] * p[:, None, :]).reshape(p.shape[0], -1)
+        return products(view.z, jax.lax.stop_gradient(probabilities(view)), random)
 
     def sureness(view: View) -> jax.Array:
         """1 + exp(-H(p)) [B]; with several labels H is the mean over them."""
@@ -60,3 +53,13 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         weigh=sureness if config.method.entropy else None,
     )
     return adapted(config, world, task, model, game)
+
+
+def products(z: jax.Array, p: jax.Array, random: int) -> jax.Array:
+    """z ⊗ p, or so many random products with its inner products in expectation: [B, d], [B, c] -> [B, d c or random]."""
+    if not random:
+        return (z[:, :, None] * p[:, None, :]).reshape(p.shape[0], -1)
+    of_z, of_p = (
+        jax.random.normal(stream(jax.random.key(0), name), (x.shape[1], random)) for name, x in (("z", z), ("p", p))
+    )
+    return (z @ of_z) * (p @ of_p) / jnp.sqrt(jnp.float32(random))
