@@ -265,7 +265,10 @@ def test_the_critic_measures_the_wasserstein_distance() -> None:
 
 def test_every_evaluation_says_how_the_game_stands_and_selection_does_not_look(tmp_path: Path) -> None:
     quick = ["train.epochs=4", "train.evaluate_every=1", "train.batch_size=256", "train.progress=false"]
-    (result,) = run_batch([compose(["domain=digits_shift", "method=dann", "method.steps=2", *quick])], [tmp_path / "run"])
+    (result,) = run_batch(
+        [compose(["domain=digits_shift", "method=dann", "method.steps=2", "method.lipschitz=gradient", *quick])],
+        [tmp_path / "run"],
+    )
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(rows) == 4
     assert all(0 <= row["domain_accuracy"] <= 1 and row["domain_loss"] > 0 and "accuracy" in row for row in rows)
