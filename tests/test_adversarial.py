@@ -16,7 +16,7 @@ from labelled import accuracy, shifted_world
 from scipy import optimize
 
 from transfer import adversarial
-from transfer.adapt import ramp
+from transfer.adapt import in_order, ramp
 from transfer.adversarial import domain_accuracy, domain_loss, reverse, slopes
 from transfer.api import compose
 from transfer.compiler import Compiler
@@ -290,3 +290,12 @@ def test_what_cannot_play_is_refused_in_one_line(words: str, said: str) -> None:
         run_batch([compose(["domain=digits_shift", *words.split()])])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [4, 7, 25])
+def test_passes_have_every_example_once_and_a_new_order_each_time(size: int) -> None:
+    examples = Examples(jnp.arange(10.0)[:, None], jnp.eye(10), False)
+    drawn = [in_order(examples, jax.random.key(1), jnp.int32(step), size).x[:, 0] for step in range(20)]
+    rows = np.concatenate(drawn)[: 20 * size // 10 * 10].reshape(-1, 10)
+    np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(np.arange(10), (len(rows), 1)))
+    assert len({tuple(row) for row in rows}) == len(rows)

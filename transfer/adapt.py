@@ -16,7 +16,7 @@ from transfer.evaluate.distance import some
 from transfer.mixing import Each, mix, mixed
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import Classifier, Done, Fit, Hp, Params, Program, Rate, Solve, Task, Turn, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Rate, Solve, Task, Turn, stream
 from transfer.supervised import rates_without_fixed, squares
 
 Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
@@ -75,6 +75,13 @@ def aligned(
         lambda world, done, hp: mixed(world, done, each(world, done, hp)),
         features=lambda world, done, hp: lambda inputs: common(done["map"][0], inputs),
     )
+
+
+class Descent(config.Method):
+    """How a network learns. passes: source examples come in passes, each once, and are not drawn with replacement."""
+
+    optimizer: Literal["adam", "sgd"]
+    passes: bool
 
 
 class View(NamedTuple):
@@ -143,6 +150,11 @@ def adapted(
         few = task.batch(world.labelled, stream(key, "few"), size) if world.labelled is not None else None
         rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
         return sources, few, world.unlabelled[rows]
+
+    def batch_at(world: ExamplesWorld, done: Done, key: jax.Array, step: jax.Array) -> Any:
+        _, few, x = batch(world, done, stream(key, "step", step))
+        sources = [in_order(side.train, stream(key, "order", i), step, size) for i, side in enumerate(world.sources)]
+        return sources, few, x
 
     def represent(body: Params, x: jax.Array) -> jax.Array:
         z = model.features(body, x)
@@ -233,6 +245,8 @@ def adapted(
         size=lambda world: max(side.train.x.shape[0] for side in world.sources),
         scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
         rates=rates_without_fixed(model, rates if game else None),
+        optimizer=OPTIMIZERS[getattr(config.method, "optimizer", "adam")],
+        batch_at=batch_at if getattr(config.method, "passes", False) else None,
         turns=tuple(turn._replace(loss=partial(of_turn, turn.loss)) for turn in game.turns) if game else (),
         watch=watch if game else None,
     )
@@ -242,6 +256,18 @@ def adapted(
         lambda world, done, hp: mixed(world, done, each(world, done, hp)),
         features=features,
     )
+
+
+def in_order(examples: Examples, key: jax.Array, step: jax.Array, size: int) -> Examples:
+    """The `size` examples of a step in passes over all of them, each pass in a random order of its own."""
+    n = examples.x.shape[0]
+    places = step * size + jnp.arange(size)
+    first = step * size // n
+    numbers = first + jnp.arange(-(-size // n) + 1)
+    # argsort of random numbers: one sort, where jax.random.permutation has several
+    orders = jax.vmap(lambda number: jnp.argsort(jax.random.bits(jax.random.fold_in(key, number), (n,))))(numbers)
+    rows = orders[places // n - first, places % n]
+    return Examples(examples.x[rows], examples.y[rows], examples.multi_label)
 
 
 def labelled(world: ExamplesWorld) -> Examples:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import config
-from transfer.adapt import Game, View
+from transfer.adapt import Descent, Game, View
 from transfer.program import Hp, Params, Turn, stream
 
 ROUNDS = 8  # of power iteration for a spectral norm
 
 
-class Settings(config.Method):
+class Settings(Descent):
     """A discriminator: `depth` hidden layers of `width` units, updated `steps` times a step, held smooth or not."""
 
     width: int = Field(ge=1)
@@ -43,12 +43,13 @@ def _backward(weight: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Ar
 reverse.defvjp(_forward, _backward)
 
 
-def init(key: jax.Array, inputs: int, width: int, depth: int, outputs: int = 1) -> Params:
-    """A perceptron with `depth` hidden layers; 0 is a linear model."""
+def init(key: jax.Array, inputs: int, width: int, depth: int, outputs: int = 1, silent: bool = False) -> Params:
+    """A perceptron with `depth` hidden layers; 0 is a linear model. silent: what it says at first is 0 everywhere."""
     sizes = [inputs, *[width] * depth, outputs]
     normal = jax.nn.initializers.lecun_normal()
     pairs = enumerate(pairwise(sizes))
-    return [{"kernel": normal(stream(key, "layer", i), pair), "bias": jnp.zeros(pair[1])} for i, pair in pairs]
+    layers = [{"kernel": normal(stream(key, "layer", i), pair), "bias": jnp.zeros(pair[1])} for i, pair in pairs]
+    return [*layers[:-1], jax.tree.map(jnp.zeros_like, layers[-1])] if silent else layers
 
 
 def apply(layers: Params, z: jax.Array, spectral: bool = False) -> jax.Array:
@@ -139,7 +140,9 @@ def discriminated(
         return {"domain_loss": value, "domain_accuracy": domain_accuracy(here, there)}
 
     return Game(
-        init=lambda key, width, classes: init(key, inputs(width, classes), settings.width, settings.depth),
+        init=lambda key, width, classes: init(
+            key, inputs(width, classes), settings.width, settings.depth, silent=not spectral
+        ),
         loss=loss,
         watch=watch,
         turns=(Turn(loss, ("game",), settings.steps - 1),) if settings.steps > 1 else (),

@@ -121,6 +121,8 @@ class ExampleDomains(Frozen):
     weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
     standardise: Literal["none", "domain", "source"]
     strength: float = Field(default=1.0, ge=0)
+    points: int = Field(default=300, ge=20)
+    angle: float = 35.0
     side: int = Field(default=32, ge=1)
     tokenizer: str | None = None
     length: int = Field(default=128, ge=2)

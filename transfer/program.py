@@ -123,6 +123,14 @@ def adam(hp: Hp) -> optax.GradientTransformation:
     return optax.adam(hp["learning_rate"])
 
 
+def sgd(hp: Hp) -> optax.GradientTransformation:
+    """Gradient descent with the traced `hp.learning_rate` and `hp.momentum` (heavy ball)."""
+    return optax.sgd(hp["learning_rate"], momentum=hp["momentum"])
+
+
+OPTIMIZERS = {"adam": adam, "sgd": sgd}
+
+
 @dataclass(frozen=True)
 class Rate:
     """How a parameter trains: its factor on the learning rate (0: it does not), and from which share of the budget on.
@@ -155,7 +163,8 @@ class Fit(NamedTuple):
     size(world) -> examples per epoch;  rates(params) -> pytree with a Rate for every parameter (None: all train alike);
     penalty(params, done, hp) -> scalar, a term of the loss that looks at earlier stages;  turns: further updates of a step
     on the same batch, after that of `loss`;  watch(world, done with these parameters, hp) -> {name: value}, figures for
-    every evaluation that select nothing.
+    every evaluation that select nothing;  batch_at(world, done, key, step) -> batch, in place of `batch` where the order of
+    examples matters: the key is then the same in every step.
     """
 
     name: str
@@ -170,6 +179,7 @@ class Fit(NamedTuple):
     penalty: Callable[[Params, Done, Hp], jax.Array] | None = None
     turns: tuple[Turn, ...] = ()
     watch: Callable[[AnyWorld, Done, Hp], dict[str, jax.Array]] | None = None
+    batch_at: Callable[[AnyWorld, Done, jax.Array, jax.Array], Any] | None = None
 
 
 class Solve(NamedTuple):

@@ -133,6 +133,8 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
         optimizer, moving = stage.optimizer(hp), movers(stage, state.params)
 
         def draw(step: jax.Array) -> Any:
+            if stage.batch_at:
+                return stage.batch_at(world, done, stream(key, f"{stage.name}/batch"), step)
             return stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
 
         def whole(params: Params, batch: Any, noise: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ from transfer.data.examples import ExamplesWorld, Inputs
 from transfer.errors import TransferError
 from transfer.evaluate.distance import some
 from transfer.mixing import Each, mix, mixed
-from transfer.program import Classifier, Done, Fit, Hp, Needs, Params, Program, Rate, Solve, Task, Turn, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Needs, Params, Program, Rate, Solve, Task, Turn, stream
 from transfer.supervised import rates_without_fixed, squares
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
@@ -50,7 +50,7 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
     def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
         body = done["network"]["body"]
         width = jax.eval_shape(model.features, body, world.unlabelled[:1]).shape[1]
-        return {"body": body, "game": adversarial.init(key, width, method.width, method.depth)}
+        return {"body": body, "game": adversarial.init(key, width, method.width, method.depth, silent=not spectral)}
 
     def batch(world: ExamplesWorld, done: Done, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """z of `size` source examples, of all sources alike, and x of as many of the target."""
@@ -103,6 +103,7 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         size=lambda world: world.unlabelled.shape[0],
         scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
         rates=rates_without_fixed(model, rates),
+        optimizer=OPTIMIZERS[method.optimizer],
         turns=(Turn(tell, ("game",), method.steps - 1),) if method.steps > 1 else (),
         watch=watch,
     )

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from transfer import config
-from transfer.adapt import adapted, aligned
+from transfer.adapt import Descent, adapted, aligned
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.program import Classifier, Needs, Program, Task
@@ -19,7 +18,7 @@ from transfer.program import Classifier, Needs, Program, Task
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
 
 
-class Settings(config.Method):
+class Settings(Descent):
     classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
 
 
