@@ -22,6 +22,8 @@ from transfer.api import compose
 from transfer.compiler import Compiler
 from transfer.config import Config
 from transfer.data.examples import Examples, ExamplesWorld, Inputs, Source
+from transfer.data.load import load_world
+from transfer.data.sets import moons
 from transfer.errors import TransferError
 from transfer.evaluate.distance import mmd
 from transfer.experiment import replicas_of, run_batch
@@ -299,3 +301,51 @@ def test_passes_have_every_example_once_and_a_new_order_each_time(size: int) -> 
     rows = np.concatenate(drawn)[: 20 * size // 10 * 10].reshape(-1, 10)
     np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(np.arange(10), (len(rows), 1)))
     assert len({tuple(row) for row in rows}) == len(rows)
+
+
+def test_a_step_of_the_toy_is_that_of_the_authors_shallow_network() -> None:
+    """Gradients by hand, with λ = 6: the domain loss is the sum over both domains and λ multiplies D's step too."""
+    words = [
+        "domain=moons",
+        "domain.points=150",
+        "method=dann",
+        "model.dim=15",
+        "model.activation=sigmoid",
+        "method.depth=0",
+    ]
+    numbers = ["hp.weight=12", "hp.gamma=1e6", "hp.l2=0", "train.batch_size=1"]
+    config = check_settings(compose([*words, *numbers]))
+    world: Any = load_world(config).world
+    stage: Any = build_program(config, world, build_task(config, world)).stages[0]
+    key = jax.random.key(0)
+    params = jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(key, leaf.shape), stage.init(world, {}, key))
+    batch = stage.batch(world, {}, key)
+    hp = {name: jnp.float32(value) for name, value in config.hp.items()}
+    ours = jax.device_get(jax.grad(stage.loss)(params, batch, key, hp, jnp.float32(0.3)))
+    body, (head,), ((judge,),) = (jax.device_get(params[part]) for part in ("body", "heads", "game"))
+
+    def sigmoid(x: Any) -> Any:
+        return 1 / (1 + np.exp(-x))
+
+    w, weight = judge["kernel"][:, 0], 6.0
+    x, there = np.asarray(batch[0][0].x[0]), np.asarray(batch[2][0])
+    h, h_t = sigmoid(x @ body["kernel"] + body["bias"]), sigmoid(there @ body["kernel"] + body["bias"])
+    said = np.exp(h @ head["kernel"] + head["bias"])
+    off = said / said.sum() - np.asarray(batch[0][0].y[0])
+    right, wrong = 1 - sigmoid(h @ w + judge["bias"][0]), sigmoid(h_t @ w + judge["bias"][0])
+    into = (head["kernel"] @ off + weight * right * w) * h * (1 - h)
+    into_t = -weight * wrong * w * h_t * (1 - h_t)
+    np.testing.assert_allclose(ours["heads"][0]["kernel"], np.outer(h, off), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours["body"]["bias"], into + into_t, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours["body"]["kernel"], np.outer(x, into) + np.outer(there, into_t), rtol=1e-4, atol=1e-5)
+    up = right * h - wrong * h_t  # they ascend the likelihood of the domains
+    np.testing.assert_allclose(12 * ours["game"][0][0]["kernel"][:, 0], -weight * up, rtol=1e-4, atol=1e-5)
+
+
+def test_moons_differ_by_their_rotation_alone() -> None:
+    plain, turned = (moons.read("rotated", "points", Path(), 40, angle).arrays for angle in (0.0, 90.0))
+    np.testing.assert_allclose(turned, np.stack([-plain[:, 1], plain[:, 0]], axis=1), atol=1e-6)
+    source = moons.read("upright", "points", Path(), 40)
+    np.testing.assert_allclose(source.arrays.mean(axis=0), 0, atol=1e-6)
+    assert np.abs(plain.mean(axis=0)).max() < 0.1, "the centre is that of the source"
+    assert source.y.sum(axis=0).tolist() == [20, 20]
