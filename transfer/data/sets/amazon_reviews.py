@@ -1,7 +1,7 @@
 """Amazon reviews of four kinds of products, positive or negative (Blitzer, Dredze, Pereira 2007).
 
-Word counts (svmlight, and with autoencoders on them msda) are the 5,000-feature files with 2,000 training reviews per domain;
-texts come from reviews.parquet.
+Word counts (svmlight, and with autoencoders on them msda) are the 5,000-feature files with 2,000 training reviews per
+domain; texts come from reviews.parquet.
 """
 
 from __future__ import annotations
