@@ -54,7 +54,7 @@ def coral_distance(x: jax.Array, y: jax.Array) -> jax.Array:
         total = jnp.sum(jnp.square(a @ a.T)) + jnp.sum(jnp.square(b @ b.T)) - 2 * jnp.sum(jnp.square(a @ b.T))
     else:
         total = jnp.sum(jnp.square(a.T @ a - b.T @ b))
-    return total / (4 * x.shape[1] ** 2)
+    return total / (4.0 * x.shape[1] ** 2)  # a float: the square may be beyond int32
 
 
 def proxy_a_distance(x: np.ndarray, y: np.ndarray) -> float:
