@@ -107,7 +107,7 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
         task = build_task(config, world)
         stage: Any = build_program(config, world, task).stages[0]
         length, total = plan(stage, world, config.train)
-        block = make_block(stage, task, config.train.patience, total, length)
+        block = make_block(stage, task, config.train, total, length)
         for count in (1, 4, 16, 64):
             rows = replicas_of([config.model_copy(update={"seed": seed}) for seed in range(count)])
             for mode in ("vmap", "map", "loop"):

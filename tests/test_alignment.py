@@ -17,11 +17,11 @@ from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from transfer.adapt import mixture
 from transfer.data.examples import Inputs
 from transfer.errors import TransferError
 from transfer.evaluate import distance
 from transfer.methods import gfk
+from transfer.mixing import mixture
 from transfer.models import classifiers, cnn, ratios
 from transfer.models.spectra import leading, power, spectrum
 from transfer.models.transport import sinkhorn

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from planted import figure, outcome, planted, world_of
 
 from transfer.api import compose
+from transfer.data import msda
 from transfer.experiment import Result, run_batch
 from transfer.models import maps
 from transfer.models.histories import user_counts
@@ -193,3 +194,24 @@ def test_ptupcdr_gains_where_tastes_are_shared_and_only_there() -> None:
 
     assert gain(0.9) > 0.03
     assert gain(0.0) < 0.01
+
+
+def test_a_denoiser_is_the_least_squares_map_from_many_corruptions() -> None:
+    """Against the mean over sampled corruptions, and its stack against the formula in float64."""
+    random = np.random.default_rng(0)
+    x = (random.poisson(1.0, size=(80, 5)) + random.normal(size=(80, 1))).astype(np.float32)
+    w = np.asarray(msda.denoiser(jnp.asarray(x), jnp.float32(0.4)))
+    copies = np.tile(x, (4000, 1))
+    lost = np.hstack([copies * (random.random(copies.shape) > 0.4), np.ones((len(copies), 1))])
+    np.testing.assert_allclose(w, np.linalg.lstsq(lost, copies, rcond=None)[0], atol=0.02)
+    first, second = msda.stacked([x[:50], x[50:]], [np.arange(50), np.arange(30)], 2, 0.4)
+    assert (first.shape, second.shape) == ((50, 15), (30, 15))
+    hidden, wanted = x.astype(np.float64), [x]
+    for _ in range(2):
+        whole = np.hstack([hidden, np.ones((80, 1))])
+        kept, scatter = np.r_[np.full(5, 0.6), 1.0], whole.T @ whole
+        q = scatter * np.outer(kept, kept)
+        np.fill_diagonal(q, kept * np.diag(scatter))
+        hidden = np.tanh(whole @ np.linalg.solve(q, kept[:, None] * scatter[:, :5]))
+        wanted.append(hidden)
+    np.testing.assert_allclose(np.vstack([first, second]), np.hstack(wanted), atol=1e-3)

@@ -21,9 +21,9 @@ from transfer.config import Config, Train
 from transfer.data.load import load_world
 from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
-from transfer.program import Fit, Program, Rate, Solve, Task, stream
+from transfer.program import Fit, Program, Rate, Solve, Task, Turn, stream
 from transfer.registry import check_settings
-from transfer.stages import Job, run_stages
+from transfer.stages import Job, run_stages, selected
 
 MODES = ("map", "vmap", "loop")
 GOAL, PER_EPOCH = 10.0, 3  # of the toy: where its loss leads, and how many steps make an epoch
@@ -69,13 +69,19 @@ TOY_TASK = Task(
 
 
 def fit_toys(
-    *toys: Toy, stages: tuple[Fit | Solve, ...] = (), mode: str = "map", epochs: int = 40, patience: int = 3
+    *toys: Toy,
+    stages: tuple[Fit | Solve, ...] = (),
+    mode: str = "map",
+    epochs: int = 40,
+    patience: int = 3,
+    keep: str = "best",
 ) -> tuple[Any, Any]:
     train = Train(
         epochs=epochs,
         batch_size=1,
         evaluate_every=1,
         patience=patience,
+        keep=keep,  # type: ignore[arg-type]
         replicas=mode,
         checkpoint_seconds=0.0,
         progress=False,
@@ -287,3 +293,51 @@ def test_a_gradient_fit_without_validation_events_is_refused_in_one_line() -> No
     config = compose(["domain.users=200", "method=emcdr", "split.stop=0.001", "train.progress=false"])
     with pytest.raises(TransferError, match=r"stage source has no validation events .* split\.stop"):
         run_batch([config])
+
+
+def turning_stage(times: int) -> Fit:
+    """w seeks the goal at half the rate; then a turn moves `kept` towards w, at a rate that hp gives."""
+    stage = toy_stage()
+    turn = Turn(
+        lambda params, batch, key, hp, progress: jnp.square(params["kept"] - params["w"]),
+        ("kept",),
+        times,
+        lambda hp, progress: hp["turn"] / 10,
+    )
+    return stage._replace(
+        loss=lambda params, batch, key, hp, progress: jnp.square(params["w"] - GOAL),
+        rates=lambda params: {"w": Rate(0.5, by="noise"), "kept": Rate()},
+        turns=(turn,),
+        watch=lambda world, done, hp: {"between": done["toy"]["kept"] - done["toy"]["w"]},
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_turns_follow_each_other_and_move_what_they_name(mode: str) -> None:
+    """In NumPy: a step of w by its factor times an hp, then the turns of `kept`, which see the new w."""
+    toys = [Toy(turn=3.0, noise=1.0), Toy(turn=7.0, noise=0.5)]
+    done, records = fit_toys(*toys, stages=(turning_stage(2),), mode=mode, epochs=3, patience=9)
+    for i, toy in enumerate(toys):
+        w, kept, between = 0.0, 3.0, []
+        for step in range(3 * PER_EPOCH):
+            w -= 0.5 * toy.noise * toy.learning_rate * 2 * (w - GOAL)
+            for _ in range(2):
+                kept -= toy.turn / 10 * toy.learning_rate * 2 * (kept - w)
+            if step % PER_EPOCH == PER_EPOCH - 1:
+                between.append((-((w - toy.turn) ** 2), kept - w, w, kept))
+        np.testing.assert_allclose(
+            [record["between"] for record in records[i]], [b[1] for b in between], rtol=1e-4, atol=1e-5
+        )
+        _, _, w, kept = max(between)
+        np.testing.assert_allclose([done["toy"]["w"][i], done["toy"]["kept"][i]], [w, kept], rtol=1e-5)
+
+
+def test_the_last_parameters_are_kept_where_that_is_asked_for() -> None:
+    """A toy that is best at its first evaluation goes on to the end of its budget; what is kept is what is reached."""
+    done, records = fit_toys(Toy(turn=-1.0), epochs=12, patience=1, keep="last")
+    assert len(records[0]) == 12
+    assert records[0][-1]["score"] < records[0][0]["score"]
+    assert -((done["toy"]["w"][0] + 1) ** 2) == pytest.approx(records[0][-1]["score"], rel=1e-5)
+    for keep, row in (("last", -1), ("best", 0)):
+        train = compose(["domain=simulated"]).train.model_copy(update={"keep": keep})
+        assert selected(records[0], TOY_TASK, train)["toy"] == records[0][row]

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from transfer import config
 from transfer.config import Config
 from transfer.data.examples import Examples, ExamplesWorld, Inputs
+from transfer.evaluate.distance import some
+from transfer.mixing import Each, mix, mixed
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Rate, Solve, Task, Turn, stream
 from transfer.supervised import rates_without_fixed, squares
 
 Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
-Each = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
-ROUNDS = 50  # of expectation-maximisation for the weights of several sources
 
 
 class Settings(config.Method):
@@ -77,57 +77,11 @@ def aligned(
     )
 
 
-def mix(
-    each: Callable[[ExamplesWorld, Done, Hp], Each], world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array
-) -> Params:
-    """Shares of the sources' classifiers, learnt on validation; a source's own hidden examples do not speak for it."""
-    hidden, of = world.valid, each(world, done, hp)
-    classes = hidden.y.shape[-1]
-    logits = jax.lax.map(lambda inputs: jnp.stack(of(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
-    flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
-    foreign = hidden.inputs.domain.ravel()[None, :] != jnp.arange(1, len(world.sources) + 1)[:, None]
-    likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
-    return {"shares": mixture(jnp.where(foreign, likely, 0.0), hidden.weight.ravel())}
+class Descent(config.Method):
+    """How a network learns. passes: source examples come in passes, each once, and are not drawn with replacement."""
 
-
-def mixed(world: ExamplesWorld, done: Done, each: Each) -> Scores:
-    """Logits of the mixture of the sources' classifiers, in equal shares before these are learnt."""
-
-    def of(inputs: Inputs) -> jax.Array:
-        logits = each(inputs)
-        if len(logits) == 1:
-            return logits[0]
-        shares = done["mix"]["shares"] if done["mix"] else jnp.full(len(logits), 1 / len(logits))
-        return pooled(jnp.stack(logits), shares, world.multi_label)
-
-    return of
-
-
-def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
-    """P(labels) by each source's classifier: logits [sources, n, classes], y [n, classes] -> [sources, n]."""
-    if multi_label:
-        return jnp.exp(-jnp.mean(jax.nn.softplus(logits) - y[None] * logits, axis=-1))
-    return jnp.sum(jax.nn.softmax(logits, axis=-1) * y[None], axis=-1)
-
-
-def mixture(likelihood: jax.Array, weight: jax.Array) -> jax.Array:
-    """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources]."""
-
-    def round_(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
-        joint = shares[:, None] * likelihood + 1e-12
-        mine = weight[None, :] * joint / jnp.sum(joint, axis=0, keepdims=True)
-        return jnp.sum(mine, axis=1) / jnp.sum(mine), None
-
-    shares, _ = jax.lax.scan(round_, jnp.full(likelihood.shape[0], 1 / likelihood.shape[0]), None, length=ROUNDS)
-    return shares
-
-
-def pooled(logits: jax.Array, shares: jax.Array, multi_label: bool) -> jax.Array:
-    """Logits of the mixed probabilities: [sources, B, classes], [sources] -> [B, classes]."""
-    if multi_label:
-        p = jnp.einsum("s,sbc->bc", shares, jax.nn.sigmoid(logits))
-        return jnp.log(p + 1e-7) - jnp.log1p(1e-7 - p)
-    return jnp.log(jnp.einsum("s,sbc->bc", shares, jax.nn.softmax(logits, axis=-1)) + 1e-12)
+    optimizer: Literal["adam", "sgd"]
+    passes: bool
 
 
 class View(NamedTuple):
@@ -139,28 +93,57 @@ class View(NamedTuple):
     y: jax.Array | None
 
 
+# (own parameters, source View, target View, weight = hp.weight · ramp, hp, key) -> scalar
+Term = Callable[[Params, View, View, jax.Array, Hp, jax.Array], jax.Array]
+
+
+class Game(NamedTuple):
+    """What brings a source and the target together where that has parameters of its own, such as a discriminator.
+
+    init(key, width of z, classes) -> own parameters, for each source;  loss: a Term beside the classifier's loss;
+    watch(own, source View, target View, hp) -> {name: value} at every evaluation;  turns: further updates in a step, of
+    "body", "heads" or "game", whose losses are Terms;  shares(losses of the classifier [k], of the game [k], weight, hp) ->
+    how much each of k sources counts, 1 on average;  one_head: all sources share one classifier.
+    """
+
+    init: Callable[[jax.Array, int, int], Params]
+    loss: Term
+    watch: Callable[[Params, View, View, Hp], dict[str, jax.Array]]
+    turns: tuple[Turn, ...] = ()
+    shares: Callable[[jax.Array, jax.Array, jax.Array, Hp], jax.Array] | None = None
+    one_head: bool = False
+
+
+def ramp(progress: jax.Array, gamma: jax.Array) -> jax.Array:
+    """2 / (1 + exp(-γ progress)) - 1: from 0 towards 1, so that noise of a young network is not matched."""
+    return 2 / (1 + jnp.exp(-gamma * progress)) - 1
+
+
 def adapted(
     config: Config,
     world: ExamplesWorld,
     task: Task,
     model: Classifier,
-    penalty: Callable[[View, View, Hp], jax.Array],
+    penalty: Callable[[View, View, Hp], jax.Array] | Game | None = None,
     normalise: bool = False,
 ) -> Program:
-    """Fit one representation to the labelled sources, a head for each, and let `penalty` bring the domains together.
+    """Fit one representation to the labelled sources, a head for each, and let a penalty or a game unite the domains.
 
     min mean_i [loss(source i) + hp.weight · r · penalty(source i, target)] + hp.target_weight · loss(labelled target), with
-    r = 2 / (1 + exp(-10 progress)) - 1 (Ganin, Lempitsky 2015). With `normalise`, representations are standardised by
-    domain: by the batch in training, by all of the domain's examples later.
+    r = 2 / (1 + exp(-hp.gamma · progress)) - 1 (Ganin, Lempitsky 2015). None: no penalty. With `normalise`, representations
+    are standardised by domain: by the batch in training, by all of the domain's examples later.
     """
-    size = config.train.batch_size
+    size, count = config.train.batch_size, len(world.sources)
+    game = penalty if isinstance(penalty, Game) else None
 
     def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
         body = model.body(stream(key, "body"), world.unlabelled.shape[1:], world.given)
         body = model.adapt(body, world.unlabelled) if model.adapt else body
         width = jax.eval_shape(model.features, body, world.unlabelled[:1]).shape[1]
-        heads = [model.head(stream(key, "head", i), width, world.n_classes) for i in range(len(world.sources))]
-        return {"body": body, "heads": heads}
+        several = 1 if game and game.one_head else count
+        heads = [model.head(stream(key, "head", i), width, world.n_classes) for i in range(several)]
+        own = [game.init(stream(key, "game", i), width, world.n_classes) for i in range(count)] if game else None
+        return {"body": body, "heads": heads, **({"game": own} if game else {})}
 
     def batch(world: ExamplesWorld, done: Done, key: jax.Array) -> Any:
         sources = [task.batch(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
@@ -168,24 +151,63 @@ def adapted(
         rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
         return sources, few, world.unlabelled[rows]
 
+    def batch_at(world: ExamplesWorld, done: Done, key: jax.Array, step: jax.Array) -> Any:
+        _, few, x = batch(world, done, stream(key, "step", step))
+        sources = [in_order(side.train, stream(key, "order", i), step, size) for i, side in enumerate(world.sources)]
+        return sources, few, x
+
     def represent(body: Params, x: jax.Array) -> jax.Array:
         z = model.features(body, x)
         return _standard(z, jnp.mean(z, axis=0), jnp.std(z, axis=0)) if normalise else z
 
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        sources, few, x = batch
-        ramp = 2 / (1 + jnp.exp(-10 * progress)) - 1
+    def heads_of(params: Params) -> list[Params]:
+        """One for each source."""
+        return params["heads"] * (count // len(params["heads"]))
+
+    def views(params: Params, sources: list[Examples], x: jax.Array) -> list[tuple[View, View]]:
         there = represent(params["body"], x)
-        here = represent(params["body"], few.x) if few is not None else None
-        total = jnp.float32(0.0)
-        for examples, head in zip(sources, params["heads"], strict=True):
+        both = []
+        for examples, head in zip(sources, heads_of(params), strict=True):
             z = represent(params["body"], examples.x)
             source = View(examples.x, z, model.logits(head, z), examples.y)
-            target = View(x, there, model.logits(head, there), None)
-            total += jnp.mean(task.loss(source.logits, examples)) + hp["weight"] * ramp * penalty(source, target, hp)
+            both.append((source, View(x, there, model.logits(head, there), None)))
+        return both
+
+    def terms(
+        of: Term, params: Params, pairs: list[tuple[View, View]], weights: list[jax.Array], hp: Hp, key: jax.Array
+    ) -> list[jax.Array]:
+        played = zip(params["game"], pairs, weights, strict=True)
+        return [of(own, *pair, weight, hp, stream(key, "game", i)) for i, (own, pair, weight) in enumerate(played)]
+
+    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+        sources, few, x = batch
+        pairs = views(params, sources, x)
+        here = represent(params["body"], few.x) if few is not None else None
+        losses = [jnp.mean(task.loss(source.logits, of)) for (source, _), of in zip(pairs, sources, strict=True)]
+        total = jnp.float32(0.0)
+        if game:
+            weights = [hp["weight"] * ramp(progress, hp["gamma"])] * count
+            if game.shares and count > 1:
+                now = jnp.stack(terms(game.loss, params, pairs, weights, hp, key))
+                shares = game.shares(jax.lax.stop_gradient(jnp.stack(losses)), jax.lax.stop_gradient(now), weights[0], hp)
+                weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
+                losses = [value * share for value, share in zip(losses, shares, strict=True)]
+            added = terms(game.loss, params, pairs, weights, hp, key)
+        elif penalty:
+            weight = hp["weight"] * ramp(progress, hp["gamma"])
+            added = [weight * penalty(source, target, hp) for source, target in pairs]  # type: ignore[operator]
+        else:
+            added = [jnp.float32(0.0)] * count
+        for value, more, head in zip(losses, added, heads_of(params), strict=True):
+            total += value + more
             if here is not None:
                 total += hp["target_weight"] * jnp.mean(task.loss(model.logits(head, here), few))
-        return total / len(sources) + hp["l2"] / 2 * squares(params)
+        return total / count + hp["l2"] / 2 * squares(params)
+
+    def of_turn(term: Term, params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+        sources, _, x = batch
+        weights = [hp["weight"] * ramp(progress, hp["gamma"])] * count
+        return sum(terms(term, params, views(params, sources, x), weights, hp, key), jnp.float32(0.0)) / count
 
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
         body = done["network"]["body"]
@@ -200,6 +222,21 @@ def adapted(
         of, heads = features(world, done, hp), done["network"]["heads"]
         return lambda inputs: [model.logits(head, z) for z in [of(inputs)] for head in heads]
 
+    def watch(world: ExamplesWorld, done: Done, hp: Hp) -> dict[str, jax.Array]:
+        """The game's figures on some examples of every source and of the target, the mean over the sources."""
+        assert game
+        sources = [Examples(some(side.train.x), some(side.train.y), world.multi_label) for side in world.sources]
+        pairs = views(done["network"], sources, some(world.unlabelled))
+        found = [game.watch(own, *pair, hp) for own, pair in zip(done["network"]["game"], pairs, strict=True)]
+        return {name: sum(figures[name] for figures in found) / jnp.float32(count) for name in found[0]}
+
+    def rates(params: Params) -> Any:
+        return {
+            key: jax.tree.map(lambda _, by=by: Rate(by=by), part)
+            for key, part in params.items()
+            for by in ["discriminator_rate" if key == "game" else None]
+        }
+
     fit = Fit(
         "network",
         init=init,
@@ -207,13 +244,30 @@ def adapted(
         loss=loss,
         size=lambda world: max(side.train.x.shape[0] for side in world.sources),
         scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
-        rates=rates_without_fixed(model),
+        rates=rates_without_fixed(model, rates if game else None),
+        optimizer=OPTIMIZERS[getattr(config.method, "optimizer", "adam")],
+        batch_at=batch_at if getattr(config.method, "passes", False) else None,
+        turns=tuple(turn._replace(loss=partial(of_turn, turn.loss)) for turn in game.turns) if game else (),
+        watch=watch if game else None,
     )
+    alone = count == 1 or bool(game and game.one_head)
     return Program(
-        (fit, Solve("mix", partial(mix, each))) if len(world.sources) > 1 else (fit,),
+        (fit,) if alone else (fit, Solve("mix", partial(mix, each))),
         lambda world, done, hp: mixed(world, done, each(world, done, hp)),
         features=features,
     )
+
+
+def in_order(examples: Examples, key: jax.Array, step: jax.Array, size: int) -> Examples:
+    """The `size` examples of a step in passes over all of them, each pass in a random order of its own."""
+    n = examples.x.shape[0]
+    places = step * size + jnp.arange(size)
+    first = step * size // n
+    numbers = first + jnp.arange(-(-size // n) + 1)
+    # argsort of random numbers: one sort, where jax.random.permutation has several
+    orders = jax.vmap(lambda number: jnp.argsort(jax.random.bits(jax.random.fold_in(key, number), (n,))))(numbers)
+    rows = orders[places // n - first, places % n]
+    return Examples(examples.x[rows], examples.y[rows], examples.multi_label)
 
 
 def labelled(world: ExamplesWorld) -> Examples:

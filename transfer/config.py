@@ -67,7 +67,8 @@ class Method(BaseModel):
 class Train(Frozen):
     """The budget of every gradient stage and how its replicas run.
 
-    steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say.
+    steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say;
+    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget.
     """
 
     epochs: int = Field(ge=1)
@@ -76,6 +77,7 @@ class Train(Frozen):
     batch_size: int = Field(ge=1)
     evaluate_every: int = Field(ge=1)
     patience: int = Field(ge=1)
+    keep: Literal["best", "last"] = "best"
     replicas: Literal["auto", "vmap", "map", "loop"]
     checkpoint_seconds: float = Field(ge=0)
     progress: bool

@@ -52,8 +52,12 @@ def show_parameters(program: Program, done: Done) -> None:
     for row in parameter_table(program, done):
         since = f"from {row.rate.since:.0%} on" if row.rate.since else "yes"
         trains = since if row.rate.factor else "no"
-        table.add_row(row.stage, row.name, " x ".join(map(str, row.shape)), trains, f"{row.rate.factor:g}")
+        table.add_row(row.stage, row.name, " x ".join(map(str, row.shape)), trains, _factor(row.rate))
     console.print(table)
+
+
+def _factor(rate: Rate) -> str:
+    return f"{rate.factor:g}" + (f" · hp.{rate.by}" if rate.by else "")
 
 
 def count_parameters(program: Program, done: Done) -> dict[str, Any]:

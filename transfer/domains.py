@@ -121,6 +121,10 @@ class ExampleDomains(Frozen):
     weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
     standardise: Literal["none", "domain", "source"]
     strength: float = Field(default=1.0, ge=0)
+    layers: int = Field(default=5, ge=1)
+    corruption: float = Field(default=0.5, gt=0, lt=1)
+    points: int = Field(default=300, ge=20)
+    angle: float = 35.0
     side: int = Field(default=32, ge=1)
     tokenizer: str | None = None
     encoder: str | None = None

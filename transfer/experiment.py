@@ -168,7 +168,7 @@ def _run_program(
             **({"weights": given} if given else {}),
             **({"begun": {"fingerprint": begun_by, **begun._asdict()}} if begun else {}),
             "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
-            "selected": selected(records[i], task),
+            "selected": selected(records[i], task, config.train),
             **({"distance": apart[i].distance} if apart else {}),
         }
         per_user = None if lost or not rows else rows[i]

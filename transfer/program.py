@@ -123,12 +123,37 @@ def adam(hp: Hp) -> optax.GradientTransformation:
     return optax.adam(hp["learning_rate"])
 
 
+def sgd(hp: Hp) -> optax.GradientTransformation:
+    """Gradient descent with the traced `hp.learning_rate` and `hp.momentum` (heavy ball)."""
+    return optax.sgd(hp["learning_rate"], momentum=hp["momentum"])
+
+
+OPTIMIZERS = {"adam": adam, "sgd": sgd}
+
+
 @dataclass(frozen=True)
 class Rate:
-    """How a parameter trains: its factor on the learning rate (0: it does not), and from which share of the budget on."""
+    """How a parameter trains: its factor on the learning rate (0: it does not), and from which share of the budget on.
+
+    by: the name of an hp that multiplies the factor.
+    """
 
     factor: float = 1.0
     since: float = 0.0
+    by: str | None = None
+
+
+class Turn(NamedTuple):
+    """A further update in a step: descends a loss of its own, with moments of its own, and moves some parameters only.
+
+    loss: as that of Fit;  moves: the keys of the parameters that it moves;  times: how often it is made in a step;
+    rate(hp, progress) -> factor on the learning rate (None: 1).
+    """
+
+    loss: Callable[..., jax.Array]
+    moves: tuple[str, ...]
+    times: int = 1
+    rate: Callable[[Hp, jax.Array], jax.Array] | None = None
 
 
 class Fit(NamedTuple):
@@ -136,7 +161,10 @@ class Fit(NamedTuple):
 
     init(world, done, key) -> params;  batch(world, done, key) -> batch;  loss(params, batch, key, hp, progress) -> scalar;
     size(world) -> examples per epoch;  rates(params) -> pytree with a Rate for every parameter (None: all train alike);
-    penalty(params, done, hp) -> scalar, a term of the loss that looks at earlier stages.
+    penalty(params, done, hp) -> scalar, a term of the loss that looks at earlier stages;  turns: further updates of a step
+    on the same batch, after that of `loss`;  watch(world, done with these parameters, hp) -> {name: value}, figures for
+    every evaluation that select nothing;  batch_at(world, done, key, step) -> batch, in place of `batch` where the order of
+    examples matters: the key is then the same in every step.
     """
 
     name: str
@@ -149,6 +177,9 @@ class Fit(NamedTuple):
     optimizer: Callable[[Hp], optax.GradientTransformation] = adam
     rates: Callable[[Params], Any] | None = None
     penalty: Callable[[Params, Done, Hp], jax.Array] | None = None
+    turns: tuple[Turn, ...] = ()
+    watch: Callable[[AnyWorld, Done, Hp], dict[str, jax.Array]] | None = None
+    batch_at: Callable[[AnyWorld, Done, jax.Array, jax.Array], Any] | None = None
 
 
 class Solve(NamedTuple):

@@ -23,6 +23,7 @@ from transfer import checkpoint
 from transfer.compiler import Replicas
 from transfer.program import AnyWorld, Done, Fit, Params, Task
 from transfer.progress import Interrupted, interrupted
+from transfer.train import rates_of
 
 WAIT = 0.2  # seconds between two looks at an entry that another process is working on
 
@@ -53,12 +54,17 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         before, hp = _Read(done), _Read(hp)
         params = stage.init(world, before, key)
         stage.optimizer(hp).init(params)
-        loss = stage.loss(params, stage.batch(world, before, key), key, hp, jnp.float32(0))
+        batch, start = stage.batch(world, before, key), jnp.float32(0)
+        losses = [loss(params, batch, key, hp, start) for loss in (stage.loss, *(turn.loss for turn in stage.turns))]
+        losses += [stage.penalty(params, before, hp)] if stage.penalty else []
+        rates = [turn.rate(hp, start) for turn in stage.turns if turn.rate]
+        rates += [hp[rate.by] for rate in rates_of(stage, params) if rate.by]
         after = _Read({**done, stage.name: params})
         metrics = task.evaluate(stage.scores(world, after, hp), stage.heldout(world), full=False)
+        watched = stage.watch(world, after, hp) if stage.watch else {}
         stages.update(before.names | after.names - {stage.name})
         numbers.update(hp.names)
-        return loss, metrics
+        return losses, rates, metrics, watched
 
     done, (key, hp) = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), (done, replicas))
     jax.eval_shape(trace, world, done, key, hp)

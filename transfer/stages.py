@@ -187,14 +187,13 @@ def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, repl
     return jax.eval_shape(lambda w, d, r: function(stage, w, d, r, trace), world, done, replicas)
 
 
-def selected(records: list[dict[str, Any]], task: Task) -> dict[str, dict[str, Any]]:
-    """The best evaluation of each gradient stage of one replica: the one whose parameters were kept."""
+def selected(records: list[dict[str, Any]], task: Task, train: Train) -> dict[str, dict[str, Any]]:
+    """The evaluation of each gradient stage of one replica whose parameters were kept: the best, or the last."""
     best: dict[str, dict[str, Any]] = {}
     for record in records:
         score = task.sign * record[task.select]
-        if _finite(record, task) and (
-            record["stage"] not in best or score > task.sign * best[record["stage"]][task.select]
-        ):
+        before = best.get(record["stage"])
+        if _finite(record, task) and (before is None or train.keep == "last" or score > task.sign * before[task.select]):
             best[record["stage"]] = record
     return best
 

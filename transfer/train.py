@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ import optax
 
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Solve, Task, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Solve, Task, Turn, stream
 
 # (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
 Run = Callable[..., Any]
@@ -37,7 +38,7 @@ class State(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What one block reports: the mean loss of its steps and the validation metrics at its end."""
+    """What one block reports: the mean loss of its steps, the validation metrics at its end and what the stage watches."""
 
     loss: jax.Array
     metrics: dict[str, jax.Array]
@@ -61,7 +62,7 @@ def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run)
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
             params=params,
-            optimizer=stage.optimizer(hp).init(_moving(stage, params).take(params)),
+            optimizer=[stage.optimizer(hp).init(moving.take(params)) for moving in movers(stage, params)],
             best=params,
             best_score=jnp.float32(-jnp.inf),
             waited=jnp.int32(0),
@@ -98,7 +99,7 @@ def fit(
         if not active.any() or step >= total or spent[active].max() >= (train.seconds or np.inf):
             return state
         size = min(length, total - step)
-        block = make_block(stage, task, train.patience, total, size)
+        block = make_block(stage, task, train, total, size)
         began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
         state, report = run(f"{stage.name}/block of {size}", block, world, (state, done, replicas))
         report = jax.device_get(report)
@@ -111,7 +112,7 @@ def fit(
 def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas, train: Train) -> str:
     """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
     length, total = plan(stage, world, train)
-    block = make_block(stage, task, train.patience, total, length)
+    block = make_block(stage, task, train, total, length)
     texts = [f"{total} steps, {train.seconds} seconds"]  # dead code in the block unless the loss looks at the progress
 
     def lower(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
@@ -131,29 +132,38 @@ def plan(stage: Fit, world: AnyWorld, train: Train) -> tuple[int, int]:
     return min(length, total), total
 
 
-def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -> Callable[..., Any]:
+def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) -> Callable[..., Any]:
     """A block of `length` steps and one evaluation, per replica: (world, (state, done, (key, hp))) -> (state, Block)."""
 
     def steps(world: AnyWorld, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
-        optimizer, moving = stage.optimizer(hp), _moving(stage, state.params)
+        optimizer, moving = stage.optimizer(hp), movers(stage, state.params)
 
         def draw(step: jax.Array) -> Any:
+            if stage.batch_at:
+                return stage.batch_at(world, done, stream(key, f"{stage.name}/batch"), step)
             return stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
+
+        def whole(params: Params, batch: Any, noise: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+            value = stage.loss(params, batch, noise, hp, progress)
+            return value + stage.penalty(params, done, hp) if stage.penalty else value
 
         def one(carry: tuple[Params, Any], at: tuple[jax.Array, Any]) -> tuple[tuple[Params, Any], jax.Array]:
             (params, moments), (step, batch) = carry, at
             noise = stream(key, f"{stage.name}/noise", step)
             progress = step.astype(jnp.float32) / total
-
-            def loss(moved: list[jax.Array]) -> jax.Array:
-                full = moving.put(params, moved)
-                value = stage.loss(full, batch, noise, hp, progress)
-                return value + stage.penalty(full, done, hp) if stage.penalty else value
-
-            value, gradient = jax.value_and_grad(loss)(moving.take(params))
-            updates, moments = optimizer.update(gradient, moments, moving.take(params))
-            moved = optax.apply_updates(moving.take(params), moving.scale(updates, progress))
-            return (moving.put(params, moved), moments), value
+            after, values = [], []
+            for i, (turn, own, state) in enumerate(zip((Turn(whole, ()), *stage.turns), moving, moments, strict=True)):
+                for n in range(turn.times):
+                    drawn = stream(noise, f"turn {i}", n) if i else noise
+                    loss = partial(_at, turn.loss, own, params, batch, drawn, hp, progress)
+                    value, gradient = jax.value_and_grad(loss)(own.take(params))
+                    updates, state = optimizer.update(gradient, state, own.take(params))
+                    scaled = own.scale(updates, hp, progress)
+                    scaled = [u * turn.rate(hp, progress) for u in scaled] if turn.rate else scaled
+                    params = own.put(params, optax.apply_updates(own.take(params), scaled))
+                after.append(state)
+                values.append(value)
+            return (params, after), values[0]
 
         def several(carry: tuple[Params, Any], steps: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
             return jax.lax.scan(one, carry, (steps, jax.vmap(draw)(steps)))
@@ -163,14 +173,15 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
         loss = jnp.mean(losses)
         metrics = task.evaluate(stage.scores(world, {**done, stage.name: params}, hp), stage.heldout(world), full=False)
+        watched = stage.watch(world, {**done, stage.name: params}, hp) if stage.watch else {}
         score = task.sign * metrics[task.select]
         diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
-        better = ~diverged & (score > state.best_score)
+        better = ~diverged & ((score > state.best_score) | (train.keep == "last"))
         waited = jnp.where(better, 0, state.waited + 1)
-        if (late := max((rate.since for rate in moving.rates), default=0.0)) > 0:  # patience begins when all of it trains
+        if (late := max((rate.since for rate in moving[0].rates), default=0.0)) > 0:  # patience begins when all of it trains
             waited = jnp.where(state.step + length < math.ceil(late * total), 0, waited)
-        pairs = zip(moving.take(params), moving.take(state.best), strict=True)
-        best = moving.put(params, [jnp.where(better, new, old) for new, old in pairs])
+        pairs = zip(moving[0].take(params), moving[0].take(state.best), strict=True)
+        best = moving[0].put(params, [jnp.where(better, new, old) for new, old in pairs])
         return State(
             params,
             moments,
@@ -178,9 +189,9 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
             best_score=jnp.where(better, score, state.best_score),
             waited=waited,
             step=state.step + length,
-            active=~diverged & (waited < patience),
+            active=~diverged & (waited < train.patience),
             diverged=diverged,
-        ), Block(loss, metrics)
+        ), Block(loss, {**watched, **metrics})
 
     def block(world: AnyWorld, each: Any) -> tuple[State, Block]:
         state, done, (key, hp) = each
@@ -192,6 +203,12 @@ def make_block(stage: Fit, task: Task, patience: int, total: int, length: int) -
         return jax.lax.cond(state.active, steps, rest, world, state, done, key, hp)
 
     return block
+
+
+def _at(loss: Callable[..., jax.Array], own: Moving, params: Params, *rest: Any) -> jax.Array:
+    """A loss as a function of the leaves that move, which come last."""
+    *others, moved = rest
+    return loss(own.put(params, moved), *others)
 
 
 def _drawn_together(length: int, batch: Any) -> int:
@@ -221,16 +238,24 @@ class Moving(NamedTuple):
         new, leaves = iter(moved), zip(jax.tree.leaves(params), self.rates, strict=True)
         return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])
 
-    def scale(self, updates: list[jax.Array], progress: jax.Array) -> list[jax.Array]:
+    def scale(self, updates: list[jax.Array], hp: Hp, progress: jax.Array) -> list[jax.Array]:
         """Updates times their factors; zero before their time has come."""
         moving = [rate for rate in self.rates if rate.factor]
         scaled = [u * rate.factor if rate.factor != 1 else u for u, rate in zip(updates, moving, strict=True)]
+        scaled = [u * hp[rate.by] if rate.by else u for u, rate in zip(scaled, moving, strict=True)]
         started = zip(scaled, moving, strict=True)
         return [jnp.where(progress >= rate.since, u, 0.0) if rate.since > 0 else u for u, rate in started]
 
 
-def _moving(stage: Fit, params: Params) -> Moving:
-    return Moving(rates_of(stage, params), jax.tree.structure(params))
+def movers(stage: Fit, params: Params) -> list[Moving]:
+    """What moves in the updates of a step: in that of the loss all that trains, then in each turn what it names."""
+    rates, structure = rates_of(stage, params), jax.tree.structure(params)
+
+    def only(keys: tuple[str, ...]) -> list[Rate]:
+        named = jax.tree.leaves({key: jax.tree.map(lambda _, key=key: key in keys, part) for key, part in params.items()})
+        return [rate if mine else Rate(0.0) for rate, mine in zip(rates, named, strict=True)]
+
+    return [Moving(rates, structure), *(Moving(only(turn.moves), structure) for turn in stage.turns)]
 
 
 def _records(stage: Fit, report: Block, active: np.ndarray, step: int) -> list[dict[str, Any]]:

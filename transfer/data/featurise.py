@@ -13,6 +13,7 @@ import numpy as np
 from transfer.checkpoint import load_arrays, load_facts, save_tree, write
 from transfer.data import cache
 from transfer.data.encoded import Encode, encoded
+from transfer.data.msda import stacked
 from transfer.data.sets.raw import Raw
 from transfer.data.tokens import tokenised
 from transfer.domains import ExampleDomains
@@ -85,7 +86,8 @@ def featurise(
     Texts become counts of the `domain.words` commonest words; counts are weighted by `domain.weighting`; arrays stay as
     they are, or are flattened and put beside the words where there are both. Last comes `domain.standardise`.
     With domain.features=tokens texts become token ids int32 [n, length], which nothing is fitted for; with encoded the
-    vectors of a frozen network, `encode`.
+    vectors of a frozen network, `encode`; with msda weighted counts are followed by domain.layers layers of denoising
+    autoencoders, which are not kept for new examples.
     """
     if domains.features == "tokens":
         return tokenised([raw.texts or [] for raw in raws], domains), None
@@ -110,9 +112,11 @@ def featurise(
         raise TransferError(
             f"the domains have inputs of different shapes, {sorted(shapes)}: there is no common input space"
         )
+    if domains.features == "msda":
+        xs = stacked(xs, fit, domains.layers, domains.corruption)
     mean, std = _moments(xs, fit, domains.standardise)
     made = Featuriser(domains.weighting, reads, words, idf, mean, std)
-    return [made.standardised(x, i) for i, x in enumerate(xs)], made
+    return [made.standardised(x, i) for i, x in enumerate(xs)], None if domains.features == "msda" else made
 
 
 def weighted(counts: Any, weighting: str, idf: np.ndarray | None) -> Any:

@@ -19,7 +19,7 @@ from transfer.errors import TransferError
 
 READERS = (
     *("amazon_reviews", "book_covers", "digits", "digits_shift"),
-    *("movie_to_book_genres", "news_to_books", "office_caltech"),
+    *("moons", "movie_to_book_genres", "news_to_books", "office_caltech"),
 )
 
 

@@ -54,7 +54,7 @@ def coral_distance(x: jax.Array, y: jax.Array) -> jax.Array:
         total = jnp.sum(jnp.square(a @ a.T)) + jnp.sum(jnp.square(b @ b.T)) - 2 * jnp.sum(jnp.square(a @ b.T))
     else:
         total = jnp.sum(jnp.square(a.T @ a - b.T @ b))
-    return total / (4 * x.shape[1] ** 2)
+    return total / (4.0 * x.shape[1] ** 2)  # a float: the square may be beyond int32
 
 
 def proxy_a_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -123,12 +123,12 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:
     """At most 500 examples of the first source and of the target, evenly spaced: what distances are measured on."""
-    return _some(world.sources[0].train.x, MOST), _some(world.unlabelled, MOST)
+    return some(world.sources[0].train.x), some(world.unlabelled)
 
 
 _mmd, _coral_distance = jax.jit(mmd), jax.jit(coral_distance)
 
 
-def _some(x: jax.Array, most: int) -> jax.Array:
+def some(x: jax.Array, most: int = MOST) -> jax.Array:
     """At most `most` rows, evenly spaced."""
     return x[:: max(1, -(-x.shape[0] // most))][:most]

@@ -8,8 +8,6 @@ Paper: Li, Wang, Shi, Hou, Liu (2018), adaptive batch normalisation.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-
 from transfer.adapt import adapted
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
@@ -19,4 +17,4 @@ NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
-    return adapted(config, world, task, model, lambda source, target, hp: jnp.float32(0.0), normalise=True)
+    return adapted(config, world, task, model, normalise=True)

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import jax.numpy as jnp
-
-from transfer import config
-from transfer.adapt import adapted, aligned
+from transfer.adapt import Descent, adapted, aligned
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.program import Classifier, Needs, Program, Task
@@ -21,11 +18,11 @@ from transfer.program import Classifier, Needs, Program, Task
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
 
 
-class Settings(config.Method):
+class Settings(Descent):
     classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
     if config.method.classifier == "model":
-        return adapted(config, world, task, model, lambda source, target, hp: jnp.float32(0.0))
+        return adapted(config, world, task, model)
     return aligned(config, world, lambda *_: {}, lambda _, x: x, lambda _, x: x)

@@ -1,8 +1,9 @@
-"""model=mlp: one hidden layer as representation, z = relu(W x + b), softmax on it. Flax NNX through split and merge."""
+"""model=mlp: one hidden layer as representation, z = a(W x + b), softmax on it. Flax NNX through split and merge."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 from flax import nnx
@@ -15,17 +16,22 @@ from transfer.program import Classifier, Params
 TASKS = ("classification",)
 
 
-def build(settings: config.Model) -> Classifier:
+class Settings(config.Model):
+    activation: Literal["relu", "sigmoid", "tanh"] = "relu"
+
+
+def build(settings: Settings) -> Classifier:
+    activation = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jax.nn.tanh}[settings.activation]
+
     def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         width = flat(jax.numpy.zeros((1, *shape))).shape[1]
         return modules.init(_layer(width, settings.dim), key)
 
+    def features(body: Params, x: jax.Array) -> jax.Array:
+        """x [B, ...] -> z [B, dim]."""
+        return activation(modules.apply(_layer(*body["kernel"].shape), body, flat(x)))
+
     return Classifier(body=body, head=head, features=features, logits=logits)
-
-
-def features(body: Params, x: jax.Array) -> jax.Array:
-    """x [B, ...] -> z [B, dim]."""
-    return jax.nn.relu(modules.apply(_layer(*body["kernel"].shape), body, flat(x)))
 
 
 def _layer(inputs: int, dim: int) -> Callable[[nnx.Rngs], nnx.Linear]:

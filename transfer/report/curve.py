@@ -25,8 +25,8 @@ def learning_curve(records: list[dict[str, Any]], result: dict[str, Any], path: 
         left.set(ylabel="training loss", title=f"stage {stage}")
         values = [record[metric] for record in rows]
         right.plot(steps, values, color="#b5543c")
-        best = max(range(len(rows)), key=lambda i: sign * values[i])
-        right.plot(steps[best], values[best], "o", color="#b5543c", label=f"selected: {values[best]:.4f}")
+        chosen = result["selected"].get(stage) or max(rows, key=lambda record: sign * record[metric])
+        right.plot(chosen["step"], chosen[metric], "o", color="#b5543c", label=f"selected: {chosen[metric]:.4f}")
         right.set(ylabel=f"validation {metric}", title=f"stage {stage}")
         right.legend(frameon=False)
         for axis in (left, right):

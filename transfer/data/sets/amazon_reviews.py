@@ -1,6 +1,7 @@
 """Amazon reviews of four kinds of products, positive or negative (Blitzer, Dredze, Pereira 2007).
 
-Word counts are the 5,000-feature files with 2,000 training reviews per domain; texts come from reviews.parquet.
+Word counts (svmlight, and with autoencoders on them msda) are the 5,000-feature files with 2,000 training reviews per
+domain; texts come from reviews.parquet.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import polars as pl
 from transfer.data.sets.raw import Raw, existing, one_hot
 
 DOMAINS = ("books", "dvd", "electronics", "kitchen")
-FEATURES = ("svmlight", "text", "tokens", "encoded")
+FEATURES = ("svmlight", "msda", "text", "tokens", "encoded")
 CLASSES = ("negative", "positive")
 WORDS = 5000
 
