@@ -178,7 +178,8 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
         diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
         better = ~diverged & ((score > state.best_score) | (train.keep == "last"))
         waited = jnp.where(better, 0, state.waited + 1)
-        if (late := max((rate.since for rate in moving[0].rates), default=0.0)) > 0:  # patience begins when all of it trains
+        late = max((rate.since for rate in moving[0].rates), default=0.0)
+        if late > 0:  # patience begins when all of it trains
             waited = jnp.where(state.step + length < math.ceil(late * total), 0, waited)
         pairs = zip(moving[0].take(params), moving[0].take(state.best), strict=True)
         best = moving[0].put(params, [jnp.where(better, new, old) for new, old in pairs])
