@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from transfer import sequences
+from transfer.data.events import Interactions
 from transfer.data.examples import Examples, ExamplesWorld
-from transfer.data.world import Interactions, World
+from transfer.data.world import World
 from transfer.errors import TransferError
 from transfer.program import (
     AnyWorld,
