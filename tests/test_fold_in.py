@@ -26,6 +26,7 @@ from transfer.experiment import Result, run_batch
 from transfer.models import histories
 from transfer.registry import build_program, build_task, check_settings
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
 DAYS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 30), st.integers(0, 20)), min_size=1, max_size=60)
 
 
