@@ -1,7 +1,7 @@
 """What next-item models and loaded networks cost: `python experiments/sequences/timing.py DATA_DIR [ROUNDS]`.
 
-Seconds per epoch of SASRec (2 layers, width 64, 50 steps, batch 256) here and of a plain PyTorch version, in turns; the same
-with the table of what trains, with a frozen body and without a table; time and memory of loading ResNet-50 and a text encoder.
+Seconds per epoch of SASRec (2 layers, width 64, 50 steps, batch 256) here and of a plain PyTorch version, in turns; the
+same without the table of what trains, and with a frozen body; time and memory of loading ResNet-50 and a text encoder.
 `make parity` sets PyTorch up. On a machine that others use: `taskset -c 1`, and look at the ratios.
 """
 
@@ -23,23 +23,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.api import compose
+from transfer.compiler import Compiler
 from transfer.config import Config
 from transfer.data.load import load_world
 from transfer.data.sequences import Sequences
 from transfer.experiment import replicas_of
 from transfer.program import Fit
 from transfer.registry import build_program, build_task, check_settings
-from transfer.train import Compiler, make_block, plan, start
+from transfer.train import make_block, plan, start
 
 WORDS = ("split=fold_in", "split.valid=0.15", "split.test=0.25", "model=sasrec", "train.batch_size=256")
 BATCH, LENGTH, DIM, NEGATIVES = 256, 50, 64, 512
+NOBODY: Any = None  # the world, which loading a network does not look at
 
 
 def main(data_dir: str, rounds: int = 5) -> None:
     """Prints tables for the README."""
     where = ("domain=amazon_movies_books_dated", f"data_dir={data_dir}", *WORDS)
     config = check_settings(compose([*where, "method=finetune", "method.strategy=full"]))
-    world = load_world(config).world
+    world: Any = load_world(config).world
     probe = check_settings(compose([*where, "method=finetune", "method.strategy=probe"]))
     full = stage_of(config, world)
     epochs = {
@@ -149,7 +151,7 @@ def resnet(folder: str) -> tuple[Path, Callable[[], Any]]:
 
     from transfer.models import resnet50
 
-    config = check_settings(compose(["domain=digits_shift", "model=resnet50"]))
+    config: Any = check_settings(compose(["domain=digits_shift", "model=resnet50"]))
     path = Path(folder) / "resnet50.safetensors"
     settings = config.model.model_copy(update={"weights": str(path)})
     if not path.exists():
@@ -158,7 +160,7 @@ def resnet(folder: str) -> tuple[Path, Callable[[], Any]]:
         named = {jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf) for at, leaf in leaves}
         turned = {n: np.moveaxis(a, (3, 2), (0, 1)) if a.ndim == 4 else a for n, a in named.items()}
         save_file({resnet50.torchvision(n): np.ascontiguousarray(a) for n, a in turned.items()}, path)
-    return path, partial(resnet50.read_weights, settings, None)
+    return path, partial(resnet50.read_weights, settings, NOBODY)
 
 
 def minilm(folder: str) -> tuple[Path, Callable[[], Any]]:
@@ -166,8 +168,8 @@ def minilm(folder: str) -> tuple[Path, Callable[[], Any]]:
     from transfer.models import text_encoder
     from transfer.packaged import located
 
-    config = check_settings(compose(["domain=digits_shift", "model=text_encoder", "model.weights=minilm"]))
-    return located("minilm"), partial(text_encoder.read_weights, config.model, None)
+    config: Any = check_settings(compose(["domain=digits_shift", "model=text_encoder", "model.weights=minilm"]))
+    return located("minilm"), partial(text_encoder.read_weights, config.model, NOBODY)
 
 
 LOADS = {"ResNet-50": resnet, "text encoder (MiniLM, 6 layers)": minilm}
