@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sweeps import USERS, write_run
 
 from transfer.api import compose
 from transfer.data.domain import EVENTS, Domain
@@ -25,6 +26,8 @@ from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
 from transfer.models import histories
 from transfer.registry import build_program, build_task, check_settings
+from transfer.report.compare import compare
+from transfer.report.runs import read_runs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 DAYS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 30), st.integers(0, 20)), min_size=1, max_size=60)
@@ -198,3 +201,18 @@ def test_ease_of_the_most_chosen_items_is_ease_of_a_world_with_only_these(ring: 
 def test_a_method_that_knows_only_people_of_training_is_refused(ring: tuple[str, ...]) -> None:
     with pytest.raises(TransferError, match="method=user_knn does not know them"):
         learnt(ring, "method=user_knn")
+
+
+def test_a_model_with_a_source_is_measured_against_the_same_model_without(tmp_path: Path) -> None:
+    """The first model has more than the second, and both gain 0.1 by the source: that is what the gaps say."""
+    for number, (model, method, level) in enumerate(
+        [("a", "target_only", 0.6), ("b", "target_only", 0.3), ("a", "emcdr", 0.7), ("b", "emcdr", 0.4), ("b", "ease", 0.5)]
+    ):
+        for seed in (0, 1):
+            noise = np.random.default_rng([number, seed]).normal(0, 0.01, USERS)
+            words = (f"model={'mf' if method == 'ease' else model}", f"method={method}", f"seed={seed}")
+            write_run(tmp_path / f"{2 * number + seed}", *words, values=level + noise)
+    (found,) = compare(read_runs(tmp_path))
+    gaps = {gap.method: gap.paired.difference for gap in found.gaps if gap.group == "all"}
+    expected = {"emcdr model=a": 0.1, "emcdr model=b": 0.1, "ease": -0.1}
+    assert {name.replace(" model=mf", ""): round(gap, 2) for name, gap in gaps.items()} == expected
