@@ -19,8 +19,9 @@ import pytest
 from transfer.__main__ import main
 from transfer.api import compose
 from transfer.config import Config
+from transfer.data.events import Interactions, interactions_of
 from transfer.data.load import load_world
-from transfer.data.world import Interactions, Loaded, World, _interactions
+from transfer.data.world import Loaded, World
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -116,7 +117,7 @@ def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: in
     pairs = [(user, item) for user, items in enumerate(items_of_users) for item in sorted(items)]
     users, items = np.array(pairs, np.int32).reshape(-1, 2).T
     ratings = np.random.default_rng(seed).integers(1, 6, len(pairs)).astype(np.float32)
-    host = _interactions({"user": users, "item": items, "rating": ratings}, len(items_of_users), n_items)
+    host = interactions_of({"user": users, "item": items, "rating": ratings}, len(items_of_users), n_items)
     return replace(jax.tree.map(jnp.asarray, host), longest=n_items)
 
 

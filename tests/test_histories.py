@@ -13,7 +13,8 @@ import pytest
 from conftest import interactions
 from numpy.typing import NDArray
 
-from transfer.data.world import Interactions, Side, World
+from transfer.data.events import Interactions
+from transfer.data.world import Side, World
 from transfer.errors import TransferError
 from transfer.models import biases, histories, joint
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from planted import RANKING, outcome, plant, planted, world_of
 
 from transfer.api import compose, config_folder
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.errors import TransferError
 from transfer.experiment import run_batch
 from transfer.program import Needs

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
-import transfer.data.world as world_module
+import transfer.data.events as events_module
 from transfer.api import compose
 from transfer.config import Task as Settings
+from transfer.data.events import Heldout
 from transfer.data.load import _load
-from transfer.data.world import Heldout, World
+from transfer.data.world import World
 from transfer.errors import TransferError
 from transfer.evaluate.ranks import METRICS
 from transfer.program import Batch, Scores, Task
@@ -179,7 +180,7 @@ def test_the_rating_loss_is_the_squared_error_of_each_example() -> None:
 @pytest.fixture(params=[2**22, 500])
 def chunked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """One chunk of users, or several; loaded worlds are forgotten before and after."""
-    monkeypatch.setattr(world_module, "CHUNK_SCORES", request.param)
+    monkeypatch.setattr(events_module, "CHUNK_SCORES", request.param)
     _load.cache_clear()
     yield request.param
     _load.cache_clear()
@@ -255,7 +256,7 @@ def test_a_list_holds_nothing_that_the_user_has() -> None:
     seen = np.arange(8, dtype=np.int32)
     hidden = {"user": np.zeros(1, np.int32), "item": np.array([8], np.int32), "rating": np.ones(1, np.float32)}
     train = {"user": np.zeros(8, np.int32), "item": seen, "rating": np.ones(8, np.float32)}
-    part = jax.tree.map(jnp.asarray, world_module._heldout(hidden, [train], train, 10))
+    part = jax.tree.map(jnp.asarray, events_module.heldout_of(hidden, [train], train, 10))
     measured = ranking_task(k=(10,)).evaluate(looked_up(np.arange(10.0)[None, :]), part)
     assert float(measured["coverage@10"]) == pytest.approx(0.2)
     assert float(measured["popularity@10"]) == 0

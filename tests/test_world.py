@@ -13,10 +13,11 @@ import polars as pl
 import pytest
 from conftest import small_world
 
-import transfer.data.world as world_module
+import transfer.data.events as events_module
 from transfer.data.domain import EVENTS, Domain
+from transfer.data.events import Heldout, Interactions
 from transfer.data.split import Parts, split
-from transfer.data.world import Heldout, Interactions, Loaded, build_world
+from transfer.data.world import Loaded, build_world
 from transfer.domains import Split
 from transfer.errors import TransferError
 
@@ -237,7 +238,7 @@ def test_chunks_hold_the_same_events_whatever_their_number(
     target, source = random_domain("books", 3), random_domain("movies", 3)
     parts = divide(target, [source], "ratio", Path())
     plain = build_world(target, [source], parts, False, core=0)
-    monkeypatch.setattr(world_module, "CHUNK_SCORES", scores)
+    monkeypatch.setattr(events_module, "CHUNK_SCORES", scores)
     loaded = build_world(target, [source], parts, False, core=0)
     test = loaded.world.test
     assert of_heldout(test, loaded.users, loaded.items) == of_heldout(plain.world.test, plain.users, plain.items)

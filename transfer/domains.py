@@ -175,13 +175,14 @@ class ExampleSplit(Frozen):
 class Split(Frozen):
     """How events are hidden; `seed` draws the split and is independent of the run's seed."""
 
-    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "files"]
+    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "fold_in", "files"]
     seed: int = Field(ge=0)
     stop: Fraction
     beta: Fraction | None = None
     valid: Fraction | None = None
     test: Fraction | None = None
     keep: int | None = Field(default=None, ge=0)
+    share: float | None = Field(default=None, gt=0, le=1)
     dir: str | None = None
     valid_users: str | None = None
     test_users: str | None = None

@@ -21,6 +21,7 @@ from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data import featurise
 from transfer.data.examples import LoadedExamples
+from transfer.data.world import told
 from transfer.describe import count_parameters, describe_program, show_parameters
 from transfer.errors import TransferError
 from transfer.evaluate.distance import measure_distances
@@ -199,7 +200,7 @@ def evaluate(
 
     def one(world: AnyWorld, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
-        scores = program.scores(world, done, hp)
+        scores = program.scores(told(world), done, hp)
         means = {"valid": task.evaluate(scores, world.valid, full=True)} if world.valid.n_events else {}
         if not test:
             return means, {}

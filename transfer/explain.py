@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.errors import TransferError
 from transfer.models.histories import user_counts
 from transfer.predictor import Predictor, Recommendation

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.data.examples import Inputs, LoadedExamples
-from transfer.data.world import Loaded
+from transfer.data.world import Loaded, told
 from transfer.errors import TransferError
 from transfer.program import Done, Program
 
@@ -34,7 +34,8 @@ class Predictor:
         self.loaded, self.program, self.parameters = loaded, program, parameters
         self.hp = {name: jnp.float32(value) for name, value in hp.items()}
         compiled = jax.jit(lambda world, done, users: program.scores(world, done, self.hp)(users))
-        self._scores = lambda users: compiled(loaded.world, parameters, users)
+        self._world = told(loaded.world)
+        self._scores = lambda users: compiled(self._world, parameters, users)
 
     @cached_property
     def _user_index(self) -> dict[str, int]:
@@ -54,9 +55,9 @@ class Predictor:
         return table[:, [_known(item, self._item_index, "item") for item in items]]
 
     def recommend(self, users: Sequence[str], k: int = 10) -> dict[str, list[Recommendation]]:
-        """The k best target items for each user, without those of the user's training history."""
+        """The k best target items for each user, without those that she is known to have."""
         table = self.score(users).copy()
-        events = self.loaded.world.target.train
+        events = self._world.target.train
         starts, seen = np.asarray(events.starts), np.asarray(events.items)
         result = {}
         for row, user in zip(table, users, strict=True):

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transfer.data.world import Interactions, Side, World
+from transfer.data.events import Interactions
+from transfer.data.world import Side, World
 
 Params = Any  # a pytree of float32 arrays: nested dicts
 Hp = Mapping[str, jax.Array]

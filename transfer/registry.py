@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from transfer.config import Config, Method, Model, describe
 from transfer.data import load
 from transfer.data.examples import ExamplesWorld, LoadedExamples
-from transfer.data.world import Loaded, World
+from transfer.data.world import Loaded, World, told
 from transfer.errors import TransferError
 from transfer.models import text_encoder, weights
 from transfer.packaged import located
@@ -70,6 +70,11 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     if isinstance(model, SequenceModel):
         _check_order(config, world, method.NEEDS)
     program = method.build(config, world, task, model)
+    if told(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
+        raise TransferError(
+            f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "
+            "not know them; use model=sasrec, gru4rec or caser, or a method that reads histories, such as ease"
+        )
     for stage in program.stages:
         if isinstance(stage, Fit) and not stage.heldout(world).n_events:
             raise TransferError(
@@ -88,8 +93,8 @@ def _check_order(config: Config, world: World, needs: Needs) -> None:
         )
     if world.target.sequence is None:
         raise TransferError(
-            f"model={config.model.name} needs events in the order of time; write split=global_time, with a domain of which "
-            "the times are known"
+            f"model={config.model.name} needs events in the order of time; write split=global_time or fold_in, with a "
+            "domain of which the times are known"
         )
     read = [world.target, *(world.sources[:1] if needs.source else ())]
     if not all(side.sequence and side.sequence.learners.shape[0] for side in read):

@@ -21,6 +21,7 @@ import numpy as np
 
 from transfer import checkpoint
 from transfer.compiler import Replicas
+from transfer.data.world import told
 from transfer.program import AnyWorld, Done, Fit, Params, Task
 from transfer.progress import Interrupted, interrupted
 from transfer.train import rates_of
@@ -60,7 +61,7 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         rates = [turn.rate(hp, start) for turn in stage.turns if turn.rate]
         rates += [hp[rate.by] for rate in rates_of(stage, params) if rate.by]
         after = _Read({**done, stage.name: params})
-        metrics = task.evaluate(stage.scores(world, after, hp), stage.heldout(world), full=False)
+        metrics = task.evaluate(stage.scores(told(world), after, hp), stage.heldout(world), full=False)
         watched = stage.watch(world, after, hp) if stage.watch else {}
         stages.update(before.names | after.names - {stage.name})
         numbers.update(hp.names)

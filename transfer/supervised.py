@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from transfer import sequences
+from transfer.data.events import Interactions
 from transfer.data.examples import Examples, ExamplesWorld
-from transfer.data.world import Interactions, World
+from transfer.data.world import World
 from transfer.errors import TransferError
 from transfer.program import (
     AnyWorld,
@@ -200,9 +201,15 @@ def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable
         value = sequences.loss(task, model, batch, params, key, hp["dropout"])
         return value + hp["l2"] / 2 * squares(params["body"])
 
+    def head(world: World, body: Params, key: jax.Array) -> Params:
+        """Biases begin with log(1 + how often an item was chosen): what is best to say without a history."""
+        of = data(world).sequences
+        counts = jax.ops.segment_sum(jnp.ones(of.items.shape), of.items, of.n_items)
+        return {**model.head(key, of.n_items), "bias": jnp.log1p(counts)}
+
     return Learner(
         body=lambda world, key: model.body(key, None),
-        head=lambda world, body, key: model.head(key, data(world).sequences.n_items),
+        head=head,
         batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives),
         loss=loss,
         scores=lambda world, params: sequences.scores(model, data(world), params),

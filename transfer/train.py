@@ -15,6 +15,7 @@ import optax
 
 from transfer.compiler import Compiler, Replicas, over_replicas
 from transfer.config import Train
+from transfer.data.world import told
 from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Solve, Task, Turn, stream
 
 # (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
@@ -172,7 +173,9 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
         groups = numbers.reshape(-1, _drawn_together(length, jax.eval_shape(draw, state.step)))
         (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
         loss = jnp.mean(losses)
-        metrics = task.evaluate(stage.scores(world, {**done, stage.name: params}, hp), stage.heldout(world), full=False)
+        metrics = task.evaluate(
+            stage.scores(told(world), {**done, stage.name: params}, hp), stage.heldout(world), full=False
+        )
         watched = stage.watch(world, {**done, stage.name: params}, hp) if stage.watch else {}
         score = task.sign * metrics[task.select]
         diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))

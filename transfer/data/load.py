@@ -21,7 +21,7 @@ from transfer.data.text import with_texts
 from transfer.data.world import Loaded, build_world, liked
 from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
 
-IN_TIME = ("global_time",)  # splits whose events have an order: next-item models learn from it
+IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
 
 
 def load_world(config: Config, encode: Encode | None = None) -> Loaded | LoadedExamples:

@@ -21,12 +21,14 @@ class Parts:
     """Training, validation and test events of the target, and what is visible of each source.
 
     `train` and `sources` carry a Boolean column `stop`: events that stages of one domain hold out for early stopping.
+    `histories`, where people come after training: what is known of them then, by domain, the target first.
     """
 
     train: pl.DataFrame
     valid: pl.DataFrame
     test: pl.DataFrame
     sources: tuple[pl.DataFrame, ...]
+    histories: tuple[pl.DataFrame, ...] = ()
 
 
 def split(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -122,15 +124,7 @@ def _three(
 
 def _global_time(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """One cut in time for all domains: training is before it everywhere, so no source event after it is seen."""
-    for domain in [target, *sources]:
-        if domain.events["time"].null_count():
-            raise TransferError(
-                f"split=global_time needs a time for every event, and {domain.name} has none; use split=ratio"
-            )
-    times = target.events["time"].sort()
-    test_share, valid_share = config.test or 0.0, config.valid or 0.0
-    cut = times[int(len(times) * (1 - test_share - valid_share))]
-    test_cut = times[int(len(times) * (1 - test_share))]
+    cut, test_cut = _cuts(target, sources, config)
     before = pl.col("time") < cut
     events = target.events
     return Parts(
@@ -139,6 +133,41 @@ def _global_time(target: Domain, sources: list[Domain], config: Split, data_dir:
         events.filter(pl.col("time") >= test_cut),
         tuple(_with_stop(s.events.filter(before), s.name, config, by="time") for s in sources),
     )
+
+
+def _fold_in(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
+    """Training is before a cut in time; who comes later is known by earlier days and tested on the last one.
+
+    Whoever has a last target day from the cut on, and target events on earlier days, is in validation or test by that day.
+    Training knows the target events of a share of the users; those of a smaller share are among them.
+    """
+    cut, test_cut = _cuts(target, sources, config)
+    events, time, day = target.events, pl.col("time"), pl.col("last")
+    ends = events.group_by("user").agg(first=time.min(), last=time.max()).filter((pl.col("first") < day) & (day >= cut))
+    asked = events.join(ends.select("user", "last"), on="user").filter(time == day)
+    known = [d.events.join(ends.select("user", "last"), on="user").filter(time < day) for d in [target, *sources]]
+    users = events["user"].unique().sort()
+    draws = _random("fold_in", config.seed).random(len(users))
+    readers = users.filter(pl.Series(draws < (config.share or 1.0)))
+    return Parts(
+        _with_stop(events.filter((time < cut) & pl.col("user").is_in(readers.implode())), target.name, config, by="time"),
+        asked.filter(day < test_cut).drop("last"),
+        asked.filter(day >= test_cut).drop("last"),
+        tuple(_with_stop(s.events.filter(time < cut), s.name, config, by="time") for s in sources),
+        tuple(part.drop("last") for part in known),
+    )
+
+
+def _cuts(target: Domain, sources: list[Domain], config: Split) -> tuple[int, int]:
+    """Where the last `valid` and `test` shares of target events begin. Raises TransferError where a time is missing."""
+    for domain in [target, *sources]:
+        if domain.events["time"].null_count():
+            raise TransferError(
+                f"split={config.name} needs a time for every event, and {domain.name} has none; use split=ratio"
+            )
+    times = target.events["time"].sort()
+    test_share, valid_share = config.test or 0.0, config.valid or 0.0
+    return times[int(len(times) * (1 - test_share - valid_share))], times[int(len(times) * (1 - test_share))]
 
 
 def _files(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -166,6 +195,7 @@ SPLITS: dict[str, Callable[[Domain, list[Domain], Split, Path], Parts]] = {
     "leave_one_out": _leave_one_out,
     "few_shot": _few_shot,
     "global_time": _global_time,
+    "fold_in": _fold_in,
     "files": _files,
 }
 

@@ -11,51 +11,11 @@ import numpy as np
 import polars as pl
 
 from transfer.data.domain import Domain
+from transfer.data.events import Heldout, Interactions, coded_events, heldout_of, interactions_of
 from transfer.data.sequences import Sequences, merged, sequences
 from transfer.data.split import Parts
 from transfer.data.text import vectors
 from transfer.errors import TransferError
-
-# A chunk of users is scored at once; this bounds its score matrix (users x items) to 16 MiB of float32.
-CHUNK_SCORES = 2**22
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Interactions:
-    """Events of one domain sorted by (user, item): users, items int32 [n], ratings float32 [n], starts int32 [users + 1].
-
-    The events of user u stand at starts[u]:starts[u + 1]; `item_counts` float32 [items] counts those of each item, and
-    `longest` bounds the number of events of any user.
-    """
-
-    users: jax.Array
-    items: jax.Array
-    ratings: jax.Array
-    starts: jax.Array
-    item_counts: jax.Array
-    n_users: int = field(metadata={"static": True})
-    n_items: int = field(metadata={"static": True})
-    longest: int = field(metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Heldout:
-    """Hidden events in chunks of users: users [C, B]; hidden row, item, rating [C, E]; seen row, item [C, S].
-
-    A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events.
-    """
-
-    users: jax.Array
-    row: jax.Array
-    item: jax.Array
-    rating: jax.Array
-    seen_row: jax.Array
-    seen_item: jax.Array
-    popularity: jax.Array
-    n_users: int = field(metadata={"static": True})
-    n_events: int = field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -80,7 +40,8 @@ class World:
     """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale.
 
     `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
-    `begun` holds the parameters of another run that stages start from, where one is named.
+    `told`, where people come after training, is the same world with their histories: scores are asked of it, nothing is
+    learnt from it. `begun` holds the parameters of another run that stages start from, where one is named.
     """
 
     target: Side
@@ -89,6 +50,7 @@ class World:
     test: Heldout
     scale: tuple[float, float] = field(metadata={"static": True})
     merged: Sequences | None = None
+    told: World | None = None
     begun: Any = None
 
     @property
@@ -100,9 +62,14 @@ class World:
         return self.target.train.n_items
 
 
+def told(world: Any) -> Any:
+    """The world that scores are asked of: with the histories of those who come after training, if there are any."""
+    return getattr(world, "told", None) or world
+
+
 def tested_users(world: World) -> dict[str, np.ndarray]:
-    """Who the rows of a test are: user, history (training events in the target), events (hidden ones), int32 [users]."""
-    part, starts = world.test, np.asarray(world.target.train.starts)
+    """Who the rows of a test are: user, history (known events in the target), events (hidden ones), int32 [users]."""
+    part, starts = world.test, np.asarray(told(world).target.train.starts)
     width = part.users.shape[1]
     users = np.asarray(part.users).reshape(-1)[: part.n_users]
     row = np.asarray(part.row)
@@ -138,15 +105,19 @@ def build_world(
     """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
     positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
-    smallest number of training events that a user and an item of a domain must keep; timed adds sequences.
+    smallest number of training events that a user and an item of a domain must keep; timed adds sequences. Where people
+    come after training, so may items of the target: all are candidates.
     """
     prepared = [
         _prepare(part, domain, positives, target.scale)
         for part, domain in zip(
-            [parts.train, parts.valid, parts.test, *parts.sources], [target, target, target, *sources], strict=True
+            [parts.train, parts.valid, parts.test, *parts.sources, *parts.histories],
+            [target, target, target, *sources, *([target, *sources] if parts.histories else [])],
+            strict=True,
         )
     ]
-    train, valid, test, visible = prepared[0], prepared[1], prepared[2], prepared[3:]
+    train, valid, test = prepared[:3]
+    visible, known_later = prepared[3 : 3 + len(sources)], prepared[3 + len(sources) :]
     counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
     filtered = [_core(events, core) for events in [train, *visible]]
     counts["events_lost_to_core"] = len(train) - len(filtered[0])
@@ -155,8 +126,10 @@ def build_world(
         raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
 
     scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
-    users = pl.concat([events["user"] for events in [train, *visible]]).unique().sort()
+    users = pl.concat([events["user"] for events in [train, *visible, *known_later]]).unique().sort()
     items = [events["item"].unique().sort() for events in [train, *visible]]
+    if known_later:
+        items[0] = target.events["item"].unique().sort()
     known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
     hidden = {"valid": valid.filter(known), "test": test.filter(known)}
     counts["hidden_events_of_unknown_users_or_items"] = len(valid) + len(test) - sum(map(len, hidden.values()))
@@ -165,32 +138,61 @@ def build_world(
 
     sides = [_side(events, users, ids) for events, ids in zip([train, *visible], items, strict=True)]
     if text_dim:
-        told = [
+        tables = [
             ids.to_frame("item").join(d.items, on="item", how="left")
             for d, ids in zip([target, *sources], items, strict=True)
         ]
-        texts: Any = vectors([table["text"].to_list() for table in told], text_dim)
+        texts: Any = vectors([table["text"].to_list() for table in tables], text_dim)
         sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
     if timed:
-        told = [train, *(events.filter(~pl.col("stop")) for events in visible)]
-        ordered = [sequences(events, users, ids) for events, ids in zip(told, items, strict=True)]
+        learnt = [train, *(events.filter(~pl.col("stop")) for events in visible)]
+        ordered = [sequences(events, users, ids) for events, ids in zip(learnt, items, strict=True)]
         sides = [replace(side, sequence=sequence) for side, sequence in zip(sides, ordered, strict=True)]
     index = {"users": users, "items": items[0]}
-    coded = {name: _coded(part, **index) for name, part in hidden.items()}
-    seen = _coded(train, **index)
+    coded = {name: coded_events(part, **index) for name, part in hidden.items()}
+    trained = coded_events(train, **index)
+    whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
+    seen = coded_events(whole[0], **index) if whole else trained
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=_heldout(coded["valid"], [seen], seen, len(items[0])),
-        test=_heldout(coded["test"], [seen, coded["valid"]], seen, len(items[0])),
+        valid=heldout_of(coded["valid"], [seen], trained, len(items[0])),
+        test=heldout_of(coded["test"], [seen, coded["valid"]], trained, len(items[0])),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
     )
+    if whole:
+        host = replace(host, told=_with_histories(host, whole, users, items))
     summary = _summary(target, sources, train, visible, hidden, users, counts)
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
     ids = [own.to_list() for own in items]
     arrays = jax.tree.map(jax.numpy.asarray, host)
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, _fingerprint(host))
+
+
+def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:
+    """Training events and the later histories of known items, each once: some of a history may lie before the cut."""
+    columns = ["user", "item", "rating", "time"]
+    later = later.filter(pl.col("item").is_in(items.implode()))
+    both = pl.concat([trained.select(columns), later.select(columns)])
+    return both.unique(["user", "item"], keep="first", maintain_order=True)
+
+
+def _with_histories(world: World, whole: list[pl.DataFrame], users: pl.Series, items: list[pl.Series]) -> World:
+    """The world in which people have these events; how often an item was chosen in training stays as it was."""
+    target, *sources = (
+        replace(
+            side,
+            train=replace(
+                interactions_of(coded_events(events, users, ids), len(users), len(ids)), item_counts=side.train.item_counts
+            ),
+        )
+        for side, events, ids in zip([world.target, *world.sources], whole, items, strict=True)
+    )
+    if world.merged is not None:
+        target = replace(target, sequence=sequences(whole[0], users, items[0]))
+        world = replace(world, merged=merged(whole, users, items))
+    return replace(world, target=target, sources=tuple(sources))
 
 
 def liked(events: pl.DataFrame, domain: Domain) -> pl.DataFrame:
@@ -224,69 +226,15 @@ def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
     return events
 
 
-Coded = dict[str, np.ndarray]
-
-
-def _coded(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Coded:
-    """Events as index arrays, sorted by (user, item)."""
-    user = users.search_sorted(events["user"]).to_numpy().astype(np.int32)
-    item = items.search_sorted(events["item"]).to_numpy().astype(np.int32)
-    order = np.lexsort((item, user))
-    return {"user": user[order], "item": item[order], "rating": events["rating"].to_numpy()[order].astype(np.float32)}
-
-
 def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Side:
     size = {"n_users": len(users), "n_items": len(items)}
-    fit = _coded(events.filter(~pl.col("stop")), users, items)
-    stop = _coded(events.filter("stop"), users, items)
+    fit = coded_events(events.filter(~pl.col("stop")), users, items)
+    stop = coded_events(events.filter("stop"), users, items)
     return Side(
-        train=_interactions(_coded(events, users, items), **size),
-        fit=_interactions(fit, **size),
-        stop=_heldout(stop, [fit], fit, len(items)),
+        train=interactions_of(coded_events(events, users, items), **size),
+        fit=interactions_of(fit, **size),
+        stop=heldout_of(stop, [fit], fit, len(items)),
     )
-
-
-def _interactions(events: Coded, n_users: int, n_items: int) -> Interactions:
-    starts = np.zeros(n_users + 1, np.int32)
-    np.cumsum(np.bincount(events["user"], minlength=n_users), out=starts[1:])
-    longest = 1 << int(np.diff(starts).max(initial=1) - 1).bit_length()  # a power of two, so that splits share programs
-    arrays: dict[str, Any] = {"users": events["user"], "items": events["item"], "ratings": events["rating"]}
-    arrays |= {"starts": starts, "item_counts": np.bincount(events["item"], minlength=n_items).astype(np.float32)}
-    return Interactions(**arrays, n_users=n_users, n_items=n_items, longest=longest)
-
-
-def _heldout(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> Heldout:
-    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest."""
-    users = np.unique(hidden["user"])
-    chunks = max(1, min(len(users), -(-len(users) * n_items // CHUNK_SCORES)))
-    width = max(1, -(-len(users) // chunks))
-    padded = np.zeros(chunks * width, np.int32)
-    padded[: len(users)] = users
-    row, item, rating = _chunked(hidden, users, chunks, width)
-    known = {key: np.concatenate([part[key] for part in seen]) for key in ("user", "item", "rating")}
-    of_users = np.isin(known["user"], users)
-    seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width)
-    popularity = np.bincount(train["item"], minlength=n_items).astype(np.float32)
-    arrays: dict[str, Any] = {
-        "users": padded.reshape(chunks, width),
-        **{"row": row, "item": item, "rating": rating, "seen_row": seen_row, "seen_item": seen_item},
-        "popularity": popularity,
-    }
-    return Heldout(**arrays, n_users=len(users), n_events=len(hidden["user"]))
-
-
-def _chunked(events: Coded, users: np.ndarray, chunks: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    position = np.searchsorted(users, events["user"])
-    order = np.argsort(position, kind="stable")
-    chunk, row = np.divmod(position[order], width)
-    counts = np.bincount(chunk, minlength=chunks)
-    slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (chunks, max(1, int(counts.max(initial=0))))
-    rows, items, ratings = np.full(shape, width, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
-    rows[chunk, slot] = row
-    items[chunk, slot] = events["item"][order]
-    ratings[chunk, slot] = events["rating"][order]
-    return rows, items, ratings
 
 
 def _summary(

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from transfer import config
 from transfer.config import Config
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.models import biases, cocluster, histories
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task, stream
 

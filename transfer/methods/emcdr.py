@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from transfer import config
 from transfer.config import Config
-from transfer.data.world import Heldout, Interactions, Side, World
+from transfer.data.events import Heldout, Interactions
+from transfer.data.world import Side, World
 from transfer.models import maps, perceptron
 from transfer.models.histories import user_counts
 from transfer.program import (

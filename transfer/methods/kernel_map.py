@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from transfer.config import Config
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.models import histories
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task
 

@@ -16,4 +16,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     return Program(
         (solve,),
         lambda world, done, hp: lambda users: jnp.broadcast_to(done["counts"]["count"], (len(users), world.n_items)),
+        folds_in=True,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.models import histories
 from transfer.program import Hp
 

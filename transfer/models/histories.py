@@ -5,16 +5,21 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from transfer.data.world import Interactions
+from transfer.data.events import Interactions
 from transfer.errors import TransferError
 
 # Closed forms that need a dense matrix refuse to build one beyond this many float32 cells (4 GiB).
 DENSE_CELLS = 2**30
 
 
+def fits(rows: int, columns: int) -> bool:
+    """Whether a dense rows x columns matrix is one that closed forms build."""
+    return rows * columns <= DENSE_CELLS
+
+
 def check_dense(rows: int, columns: int, what: str) -> None:
     """Raise TransferError where a dense rows x columns matrix would not fit."""
-    if rows * columns > DENSE_CELLS:
+    if not fits(rows, columns):
         size = rows * columns * 4 / 2**30
         raise TransferError(
             f"{what} needs a {rows:,} x {columns:,} matrix ({size:.0f} GiB); keep fewer users and items with domain.core=5 "

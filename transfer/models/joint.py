@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 
-from transfer.data.world import Interactions, World
+from transfer.data.events import Interactions
+from transfer.data.world import World
 from transfer.models import histories
 from transfer.program import Hp
 
@@ -44,3 +46,28 @@ def joint_rows(world: World, both: bool, weights: Weights, users: jax.Array) -> 
 def _joined(blocks: list[jax.Array], weights: Weights) -> jax.Array:
     sources = [weight * block for weight, block in zip(weights, blocks[1:], strict=False)]
     return jnp.concatenate([blocks[0], *sources], axis=1)
+
+
+def most_chosen(world: World, most: int | None) -> World:
+    """The world with the `most` items of each domain that are chosen most in training, in that order; None: with all."""
+
+    def fewer(events: Interactions) -> Interactions:
+        best = _best(events, most)
+        if best is None:
+            return events
+        place = jnp.full(events.n_items, len(best)).at[best].set(jnp.arange(len(best)))  # beyond the last: in no matrix
+        return replace(events, items=place[events.items], item_counts=events.item_counts[best], n_items=len(best))
+
+    sides = [replace(side, train=fewer(side.train)) for side in (world.target, *world.sources)]
+    return replace(world, target=sides[0], sources=tuple(sides[1:]))
+
+
+def everywhere(world: World, most: int | None, scores: jax.Array) -> jax.Array:
+    """Scores of the target's `most_chosen` items [B, most] among those of all, which have 0 [B, items]."""
+    best = _best(world.target.train, most)
+    return scores if best is None else jnp.zeros((scores.shape[0], world.n_items)).at[:, best].set(scores)
+
+
+def _best(events: Interactions, most: int | None) -> jax.Array | None:
+    """The most chosen items, the first ones among equals; None where all are wanted."""
+    return jax.lax.top_k(events.item_counts, most)[1] if most and most < events.n_items else None

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer import config
-from transfer.data.world import Interactions
+from transfer.data.events import Interactions
 from transfer.program import Batch, Model, Params
 
 

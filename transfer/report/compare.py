@@ -117,11 +117,11 @@ def verdict(paired: Paired, sign: int) -> str:
 
 
 def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
-    base = reference(found)
     gaps: list[Gap] = []
-    for group in GROUPS if base else ():
+    for group in GROUPS if reference(found) else ():
         rows = []
         for one in found.best:
+            base = reference(found, one)
             if base is None or one is base:
                 continue
             delta = difference(found.metric, tests[one.method], tests[base.method], group)

@@ -129,10 +129,15 @@ class Comparison:
         return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
 
 
-def reference(found: Comparison) -> Setting | None:
-    """The chosen setting of target_only, or else of source_only; of several variants the one that validation prefers."""
+def reference(found: Comparison, of: Setting | None = None) -> Setting | None:
+    """The chosen setting of target_only, or else of source_only; of several variants the one that validation prefers.
+
+    of: the setting that is measured against it; variants with the same model come first.
+    """
     for name in (REFERENCE, UNADAPTED):
         if rows := [one for one in found.best if one.method.partition(" ")[0] == name]:
+            model = of and of.values.get("model.name")
+            rows = [one for one in rows if one.values.get("model.name") == model] or rows
             scores = [found.sign * one.summary("valid", found.metric).mean for one in rows]
             return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
     return None

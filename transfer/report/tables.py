@@ -57,7 +57,7 @@ def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], 
         row += [Cell(number(gap.paired.difference, "+"), gap.paired.difference), Cell(between(low, high, "+"), low)]
         row += [Cell(gap.verdict), *(Cell(of.verdict if (of := found.gap(one.method, group)) else "–") for group in groups)]
     else:
-        row += [Cell("reference" if one is reference(found) else "–"), *[Cell("–")] * (2 + len(groups))]
+        row += [Cell("reference" if one is reference(found, one) else "–"), *[Cell("–")] * (2 + len(groups))]
     return [
         *row,
         Cell(count(one), float(len(one.runs))),

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions, World, tested_users
+from transfer.data.events import Heldout, Interactions
+from transfer.data.world import World, tested_users
 from transfer.errors import TransferError
 from transfer.evaluate.ranks import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task

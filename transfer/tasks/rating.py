@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from transfer import config
-from transfer.data.world import Heldout, Interactions, World, tested_users
+from transfer.data.events import Heldout, Interactions
+from transfer.data.world import World, tested_users
 from transfer.errors import TransferError
 from transfer.program import Batch, Scores, Task
 
