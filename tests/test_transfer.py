@@ -23,7 +23,7 @@ RANKING = [
     "finetune",
     "softmax",
 ]
-RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "finetune", "emcdr"]
+RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "dann_factors", "darec", "finetune", "emcdr"]
 EMCDR = ["emcdr", "emcdr method.map=mlp"]
 
 # Half of all readers are test users, so a difference of two figures has a standard error of about 0.008.
