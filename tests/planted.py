@@ -57,7 +57,7 @@ NUMBERS = {
     "history_map": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.01"),
     "softmax": ("train.epochs=48", "train.evaluate_every=12", "hp.learning_rate=0.1"),
     "codebook": ("method.users=4", "method.items=4", "method.starts=2"),
-    "darec": ("train.epochs=48", "train.evaluate_every=6"),
+    "darec": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.03"),
     "ptupcdr": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.01", "hp.map_rate=0.01"),
     "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=0.1"),
     "gradient rating": ("hp.learning_rate=0.01", "hp.l2=5"),

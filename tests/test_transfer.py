@@ -20,6 +20,8 @@ RANKING = [
     "item_knn method.neighbours=60",
     "ridge_map",
     "cmf",
+    "dann_factors hp.weight=0.1",
+    "darec",
     "finetune",
     "softmax",
 ]
