@@ -1,8 +1,9 @@
 """MNIST's test digits, plain and blended with coloured grounds: x' = |g - x| in each channel, as MNIST-M does with photos.
 
 Images have 14 x 14 pixels of three channels from 0 to 1, the means of 2 x 2 of MNIST's 28 x 28. `plain` has 2,000 digits,
-in grey (three equal channels); `blended` 2,000 others. A ground g is drawn, not photographed: 0.7 · (a 3 x 3 grid of colours)
-+ 0.3 · (a 7 x 7 grid), of uniform numbers from 0 to 1 and interpolated linearly, times `strength`; with a fixed seed.
+in grey (three equal channels); `blended` 2,000 others. A ground g is drawn, not photographed: 0.7 · (a 3 x 3 grid of
+colours) + 0.3 · (a 7 x 7 grid), of uniform numbers from 0 to 1 and interpolated linearly, times `strength`; with a fixed
+seed.
 """
 
 from __future__ import annotations
