@@ -52,19 +52,25 @@ def main(data_dir: str, rounds: int = 4, epochs: int = 20) -> None:
     worlds: list[Any] = [load_world(batch[0]).world for batch in batches]
     print(f"{sum(map(len, batches))} runs; {os.cpu_count()} CPU cores, of which {len(os.sched_getaffinity(0))} are used,")
     print(f"{torch.get_num_threads()} threads of PyTorch,", ", ".join(f"{n} {version(n)}" for n in ("jax", "torch")))
-    print("| round | here, s | PyTorch, s | ratio | accuracy here | accuracy of PyTorch |\n|---|--:|--:|--:|--:|--:|")
+    print("| round | here, s | training alone, s | PyTorch, s | ratio | accuracy here | accuracy of PyTorch |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     ratios = []
     for number in range(rounds):
         began = time.perf_counter()
-        here = [result.metrics["test"]["accuracy"] for batch in batches for result in run_batch(batch)]
+        done = [run_batch(batch) for batch in batches]
         middle = time.perf_counter()
         there = [peer(config, world) for batch, world in zip(batches, worlds, strict=True) for config in batch]
         ours, theirs = middle - began, time.perf_counter() - middle
-        ratios.append(theirs / ours)
-        said = f"{ours:.1f} | {theirs:.1f} | {theirs / ours:.2f} | {100 * np.mean(here):.2f} | {100 * np.mean(there):.2f}"
-        print(f"| {number + 1}{'' if number else ', compiles'} | {said} |", flush=True)
+        steps = sum(results[0].facts["seconds"]["steps"] for results in done)  # of a program, for all its runs
+        here = [result.metrics["test"]["accuracy"] for results in done for result in results]
+        ratios.append((theirs / ours, theirs / steps))
+        said = f"{ours:.1f} | {steps:.1f} | {theirs:.1f} | {theirs / ours:.2f} | {100 * np.mean(here):.2f}"
+        print(f"| {number + 1}{'' if number else ', compiles'} | {said} | {100 * np.mean(there):.2f} |", flush=True)
     later = np.array(ratios[1:] or ratios)
-    print(f"PyTorch / here, without the first round: {later.mean():.2f} ± {later.std(ddof=len(later) > 1):.2f}")
+    for label, values in zip(("whole runs", "training alone"), later.T, strict=True):
+        print(
+            f"PyTorch / here, {label}, without the first round: {values.mean():.2f} ± {values.std(ddof=len(later) > 1):.2f}"
+        )
     print(f"({jax.devices()[0].device_kind}; above 1 this is faster)")
 
 
