@@ -47,7 +47,7 @@ LEARN = (
 
 
 # Settings with which every method has a fair chance here; the defaults of conf/ are tuned for other data.
-GRADIENT = ("target_only", "cmf", "finetune", "emcdr")
+GRADIENT = ("target_only", "cmf", "dann_factors", "finetune", "emcdr")
 NUMBERS = {
     "ease": ("hp.ridge=1000", "hp.source_weight=1"),
     "item_knn": ("hp.shrinkage=50", "hp.source_weight=1"),
@@ -57,6 +57,7 @@ NUMBERS = {
     "history_map": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.01"),
     "softmax": ("train.epochs=48", "train.evaluate_every=12", "hp.learning_rate=0.1"),
     "codebook": ("method.users=4", "method.items=4", "method.starts=2"),
+    "darec": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.03"),
     "ptupcdr": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.01", "hp.map_rate=0.01"),
     "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=0.1"),
     "gradient rating": ("hp.learning_rate=0.01", "hp.l2=5"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -348,3 +349,33 @@ def test_planted_digits_differ_by_the_shift_alone() -> None:
     raws = [read(name, "pixels", Path(), 0.0) for name in DOMAINS]
     seen = np.concatenate([raw.arrays.reshape(len(raw.y), -1) for raw in raws])  # type: ignore[union-attr]
     assert len(seen) == 1797
+
+
+def test_blended_digits_are_the_difference_to_a_ground_that_a_seed_draws(tmp_path: Path) -> None:
+    from transfer.data.sets.digits_colour import grounds, read
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "digits").mkdir()
+    images, labels = rng.integers(0, 256, (4000, 28, 28), np.uint8), rng.integers(0, 10, 4000, np.uint8)
+    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (tmp_path / "digits" / f"t10k-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes(), 1))
+    plain, blended, bare = (
+        read(name, "pixels", tmp_path, by) for name, by in (("plain", 1.0), ("blended", 1.0), ("blended", 0.0))
+    )
+    assert plain.arrays is not None
+    assert blended.arrays is not None
+    assert bare.arrays is not None
+    np.testing.assert_allclose(plain.arrays[7, 3, 5], np.full(3, images[7, 6:8, 10:12].mean() / 255), rtol=1e-5)
+    np.testing.assert_allclose(bare.arrays[7, 3, 5], np.full(3, images[2007, 6:8, 10:12].mean() / 255), rtol=1e-5)
+    ground = grounds(2000, 14)
+    np.testing.assert_allclose(blended.arrays, np.abs(ground - bare.arrays), atol=1e-6)
+    assert ground.min() >= 0
+    assert ground.max() <= 1
+    assert ground.std(axis=3).mean() > 0.1, "colours"
+    assert ground.std(axis=0).mean() > 0.1, "every digit its own"
+    assert np.abs(np.diff(ground, axis=1)).max() < 0.4, "smooth"
+    np.testing.assert_array_equal(blended.y.argmax(1), labels[2000:])
+    (tmp_path / "digits" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"no digits"))
+    with pytest.raises(TransferError, match="not an idx file"):
+        read("plain", "pixels", tmp_path)

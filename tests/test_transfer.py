@@ -20,10 +20,12 @@ RANKING = [
     "item_knn method.neighbours=60",
     "ridge_map",
     "cmf",
+    "dann_factors hp.weight=0.1",
+    "darec",
     "finetune",
     "softmax",
 ]
-RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "finetune", "emcdr"]
+RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "dann_factors", "darec", "finetune", "emcdr"]
 EMCDR = ["emcdr", "emcdr method.map=mlp"]
 
 # Half of all readers are test users, so a difference of two figures has a standard error of about 0.008.

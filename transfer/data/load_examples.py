@@ -18,8 +18,8 @@ from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
 
 READERS = (
-    *("amazon_reviews", "book_covers", "digits", "digits_shift"),
-    *("moons", "movie_to_book_genres", "news_to_books", "office_caltech"),
+    *("amazon_reviews", "book_covers", "digits", "digits_colour"),
+    *("digits_shift", "moons", "movie_to_book_genres", "news_to_books", "office_caltech"),
 )
 
 

@@ -21,12 +21,13 @@ from transfer.program import (
     stream,
     target_data,
 )
-from transfer.supervised import model_scores, supervised
+from transfer.supervised import supervised
 
 NEEDS = Needs(source=True, shared_users=True)
 
 
-def build(config: Config, world: World, task: Task, model: Model) -> Program:
+def joint(config: Config, task: Task, model: Model) -> Fit:
+    """The fit of all domains together: {"body", "head", "sources": [heads]}, of batches [target, *sources]."""
     size = config.train.batch_size
     alone = supervised("joint", task, model, size, data=target_data, heldout=lambda world: world.valid)
 
@@ -46,5 +47,9 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         ]
         return losses[0] + hp["source_weight"] * sum(losses[1:]) / len(losses[1:])
 
-    fit: Fit = alone._replace(init=init, batch=batch, loss=loss)
-    return Program((fit,), lambda world, done, hp: model_scores(model, done["joint"]))
+    return alone._replace(init=init, batch=batch, loss=loss)
+
+
+def build(config: Config, world: World, task: Task, model: Model) -> Program:
+    fit = joint(config, task, model)
+    return Program((fit,), fit.scores)
