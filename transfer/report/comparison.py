@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from transfer import selection
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired, Summary
 from transfer.report.runs import Flat, Run
@@ -42,6 +43,11 @@ class Setting:
         """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
         known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
         return significance.summary([value for value, _ in known], [split for _, split in known])
+
+    @property
+    def score(self) -> float:
+        """The mean over runs of what is selected by, higher is better; NaN where nothing is."""
+        return float(np.mean([selection.score(run.result) for run in self.runs]))
 
     @property
     def name(self) -> str:
@@ -133,7 +139,7 @@ def reference(found: Comparison) -> Setting | None:
     """The chosen setting of target_only, or else of source_only; of several variants the one that validation prefers."""
     for name in (REFERENCE, UNADAPTED):
         if rows := [one for one in found.best if one.method.partition(" ")[0] == name]:
-            scores = [found.sign * one.summary("valid", found.metric).mean for one in rows]
+            scores = [one.score for one in rows]
             return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
     return None
 

@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 from omegaconf import OmegaConf
 
+from transfer import selection
 from transfer.checkpoint import write
 from transfer.errors import TransferError
 from transfer.report import apart, cost, figures, words
@@ -106,7 +107,7 @@ def _protocol(found: Comparison) -> list[tuple[str, str]]:
     split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
     rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
     rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
-    rows.append(("selection", f"{found.metric} on the validation part; the test part is scored once, after it"))
+    rows.append(("selection", selection.spoken(facts)))
     if not all(run.result.get("reproducible", True) for run in found.runs):
         rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
     seeds = sorted({run.result["seed"] for run in found.runs if run.done})
