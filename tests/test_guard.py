@@ -144,10 +144,16 @@ def test_the_numbers_of_target_only_are_its_own() -> None:
     assert (seen["l2"], seen["dropout"]) == (7, 0.2)
 
 
+def test_a_method_that_sees_no_source_has_nothing_to_be_guarded_against() -> None:
+    words = ("domain.users=100", "method=popularity", "task=ranking")
+    plain, same = (run_batch([compose([*words, *more])])[0] for more in ((), ("method.guard=gate",)))
+    assert "guard" not in same.facts
+    assert same.metrics == plain.metrics
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("method=popularity", "task=ranking", "method.guard=gate"), "sees no source here"),
         (("domain=digits_shift", "method=coral", "method.guard=gate"), "set split.target_labels=5"),
         (("task=ranking", "method=cmf", "method.guard=weights"), "there is one; write method.guard=gate"),
         (("method=cmf", "method.guard=fence"), "method.guard"),

@@ -75,7 +75,7 @@ def count_parameters(program: Program, done: Done) -> dict[str, Any]:
 def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
     """The shares in which a guarded run (parameters of one replica) mixes its programs; empty for one without a guard."""
     kind = config.method.guard
-    if kind == "none":
+    if guard.STAGE not in done:
         return {}
     sources = [source["name"] for source in loaded.summary["sources"]]
     names = ["target_only", *([config.method.name] if kind == "gate" else sources)]

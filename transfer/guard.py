@@ -69,11 +69,9 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
     )
 
 
-def check(config: Config, world: AnyWorld, model: AnyModel, uses_source: bool) -> None:
+def check(config: Config, world: AnyWorld, model: AnyModel) -> None:
     """Raise TransferError, one line with a remedy, where `method.guard` cannot fit."""
     asked = f"method.guard={config.method.guard}"
-    if not uses_source:
-        raise TransferError(f"{asked}: method={config.method.name} sees no source here, so none can hurt it; leave it out")
     if config.init_from:
         raise TransferError(f"{asked}: with init_from there is no model that knows the target alone; leave one of them out")
     if isinstance(world, ExamplesWorld) and world.labelled is None:

@@ -70,10 +70,12 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
             _check_body(config, world, model)
     if isinstance(model, SequenceModel):
         _check_order(config, world, method.NEEDS)
-    if config.method.guard == "none":
+    if config.method.guard == "none" or not uses_source(
+        config, world
+    ):  # without a source there is nothing to guard against
         program = method.build(config, world, task, model)
     else:
-        guard.check(config, world, model, uses_source(config, world))
+        guard.check(config, world, model)
         program = guard.guarded(config, world, task, model, method.build)
     for stage in program.stages:
         if isinstance(stage, Fit) and not stage.heldout(world).n_events:

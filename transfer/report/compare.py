@@ -50,10 +50,10 @@ def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
     title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
     settings = _settings(runs)
     found = Comparison(title, metric, sign, settings, runs)
-    tests = {one.method: {run.pair: test for run in one.runs if (test := read_tested(run))} for one in found.best}
-    found.gaps.extend(_gaps(found, tests))
+    found.tests.update({one.method: {run.pair: of for run in one.runs if (of := read_tested(run))} for one in found.best})
+    found.gaps.extend(_gaps(found, found.tests))
     if pairs:
-        found.pairs.extend(_pairs(found, tests))
+        found.pairs.extend(_pairs(found, found.tests))
     return found
 
 

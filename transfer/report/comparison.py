@@ -12,6 +12,7 @@ from transfer import selection
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired, Summary
 from transfer.report.runs import Flat, Run
+from transfer.report.values import Tested
 
 # What others are measured against: no transfer, or where no target label is known no adaptation.
 REFERENCE, UNADAPTED = "target_only", "source_only"
@@ -105,6 +106,7 @@ class Comparison:
     gaps: list[Gap] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     members: list[Comparison] = field(default_factory=list)
+    tests: dict[str, dict[tuple[str, int], Tested]] = field(default_factory=dict)  # by chosen setting, world and seed
 
     @property
     def part(self) -> str:
@@ -136,12 +138,17 @@ class Comparison:
 
 
 def reference(found: Comparison) -> Setting | None:
-    """The chosen setting of target_only, or else of source_only; of several variants the one that validation prefers."""
-    for name in (REFERENCE, UNADAPTED):
-        if rows := [one for one in found.best if one.method.partition(" ")[0] == name]:
-            scores = [one.score for one in rows]
-            return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
-    return None
+    """The chosen setting of target_only, or else of source_only."""
+    return chosen_of(found, REFERENCE) or chosen_of(found, UNADAPTED)
+
+
+def chosen_of(found: Comparison, method: str) -> Setting | None:
+    """The chosen setting of a method; of several variants the one that selection prefers."""
+    rows = [one for one in found.best if one.method.partition(" ")[0] == method]
+    if not rows:
+        return None
+    scores = [one.score for one in rows]
+    return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
 
 
 def reference_name(found: Comparison) -> str:
