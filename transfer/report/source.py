@@ -19,7 +19,7 @@ from transfer.report.words import between, number
 SEEDS = 24  # columns of the table by seed, at most
 MEANING = {
     REFERENCE: "the same kind of model that has never seen the source",
-    UNADAPTED: "a model of the source as it is (no label of the target is known, so nothing can be learnt there alone)",
+    UNADAPTED: "a model of the source as it is",
 }
 _COUNTED = {"helps": "gain from it", "hurts": "lose by it", "no difference": "show no difference"}
 WHO = {"cold": "cold users", "sparse": "sparse users", "warm": "warm users"}
@@ -112,8 +112,10 @@ def sentences(found: Comparison) -> list[str]:
     }.get(best.verdict, f"There are too few runs to say; {best.one.method} comes closest.")
     gain, direction = best.paired.difference, "better" if best.paired.difference > 0 else "worse"
     interval = f" (95 % interval of the gain: {between(best.paired.low, best.paired.high, '+')})"
+    asked = "" if name == REFERENCE else "No label of the target is known, so the question is whether adaptation helps. "
     said = [
-        f"{answer} {best.one.method} is {number(abs(gain))} {direction} in {found.metric} than {name}, {MEANING[name]}"
+        f"{asked}{answer} In {found.metric} {best.one.method} is {number(abs(gain))} {direction} than {name}, "
+        + MEANING[name]
         + (f"{interval}." if np.isfinite(best.paired.low) else ".")
     ]
     if best.worse is not None and best.better is not None:
