@@ -72,7 +72,7 @@ def write_run(folder: Path, *overrides: str, values: Any = None, task: str = "ra
             "id": folder.name,
             "uses_source": names["method"] not in ("target_only", "popularity"),
             "split_seed": config["split"]["seed"],
-            "select": {"metric": metric, "sign": sign, "on": "valid"},
+            "select": {"metric": metric, "sign": sign, "by": "valid"},
             "protocol": {"split": config["split"], "candidates": "all", "positives": config["task"]["positives"]},
             "world": EXAMPLES
             if task == "classification"

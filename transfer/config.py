@@ -22,6 +22,7 @@ from pydantic import (
 
 from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
 from transfer.errors import TransferError
+from transfer.selection import Selector
 
 
 class Task(Frozen):
@@ -54,10 +55,14 @@ class Model(BaseModel):
 
 
 class Method(BaseModel):
-    """How knowledge travels; a method module refines this with a `Settings` class of its own."""
+    """How knowledge travels; a method module refines this with a `Settings` class of its own.
+
+    guard: whether its scores are mixed with those of target_only, in shares that validation chooses (`transfer.guard`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
+    guard: Literal["none", "gate", "weights"] = "none"
 
     if TYPE_CHECKING:  # the settings of methods, which only their own modules know
 
@@ -136,6 +141,7 @@ class Config(Traced):
     data_dir: str
     resume: bool
     test: bool
+    select: Selector = "valid"
     init_from: str | None = None
     init_only: Annotated[tuple[str, ...] | None, BeforeValidator(_as_patterns)] = None
 

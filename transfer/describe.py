@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
+from transfer import guard
 from transfer.compiler import Clock
 from transfer.config import Config
 from transfer.data.examples import LoadedExamples
@@ -71,6 +72,17 @@ def count_parameters(program: Program, done: Done) -> dict[str, Any]:
     return {**whole, "trainable_by_stage": moved}
 
 
+def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
+    """The shares in which a guarded run (parameters of one replica) mixes its programs; empty for one without a guard."""
+    kind = config.method.guard
+    if guard.STAGE not in done:
+        return {}
+    sources = [source["name"] for source in loaded.summary["sources"]]
+    names = ["target_only", *([config.method.name] if kind == "gate" else sources)]
+    shares = zip(names, done[guard.STAGE]["weights"], strict=True)
+    return {"guard": {"kind": kind, "weights": {name: round(float(share), 6) for name, share in shares}}}
+
+
 def describe_program(
     config: Config, loaded: Loaded | LoadedExamples, task: Task, clock: Clock, replicas: int
 ) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def describe_program(
         "model": config.model.name,
         "uses_source": uses_source(config, loaded.world),
         "split_seed": config.split.seed,
-        "select": {"metric": task.select, "sign": task.sign, "on": "valid"},
+        "select": {"metric": task.select, "sign": task.sign, "by": config.select},
         "protocol": {
             "split": config.split.model_dump(mode="json", exclude_none=True),
             **protocol(config),

@@ -15,20 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
-from transfer import checkpoint, track
+from transfer import checkpoint, track, unlabelled
 from transfer.begin import begin, fingerprint, show_begun
 from transfer.compiler import Clock, Compiler, Replicas, TooLarge
 from transfer.config import Config
 from transfer.data import featurise
 from transfer.data.examples import LoadedExamples
 from transfer.data.world import told
-from transfer.describe import count_parameters, describe_program, show_parameters
+from transfer.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.errors import TransferError
 from transfer.evaluate.distance import measure_distances
 from transfer.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.program import AnyWorld, Done, Program, Task
 from transfer.progress import Interrupted, interruptible
 from transfer.registry import build_program, build_task, check_settings, load_world, with_weights
+from transfer.selection import ORACLE, objective
 from transfer.stages import Job, diverged, parameter_shapes, run_stages, selected
 
 
@@ -53,8 +54,8 @@ class Result:
 
     @property
     def objective(self) -> float:
-        """The validation metric that is selected on: what a sweeper optimises (NaN for a diverged run)."""
-        return self.metrics.get("valid", {}).get(self.facts["select"]["metric"], float("nan"))
+        """What a sweeper optimises: by default the validation metric `task.select` (NaN for a diverged run)."""
+        return objective(self.facts)
 
 
 def run_batch(
@@ -120,6 +121,7 @@ def _run_program(
     begun_by = fingerprint(config)
     content = loaded.fingerprint + given + begun_by
     task = build_task(config, loaded.world)
+    unlabelled.check(config, loaded.world)
     program = build_program(config, loaded.world, task)
     program, world, begun = begin(config, program, loaded.world)
     run = Compiler(config.train.replicas, clock, _programs(config.program_key(), content), memory)
@@ -147,7 +149,9 @@ def _run_program(
     clock["train"] = time.perf_counter() - began - clock["compile"]
 
     began, compiling = time.perf_counter(), clock["compile"]
-    metrics, rows = evaluate(program, task, world, done, job.replicas, run, config.test)
+    oracle = config.select == ORACLE  # it looks at the test labels even while tuning
+    metrics, rows = evaluate(program, task, world, done, job.replicas, run, config.test or oracle)
+    chosen = unlabelled.scores_of(config, program, done, job, metrics)
     apart = measure_distances(program, world, done, job.replicas, run)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
@@ -161,18 +165,22 @@ def _run_program(
         lost = lost or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
         facts = {
             "status": "diverged" if lost else "done",
-            "metrics": {part: {} if lost else values for part, values in metrics[i].items()},
+            "metrics": {
+                part: {} if lost else values for part, values in metrics[i].items() if part == "valid" or config.test
+            },
+            **({} if lost else chosen[i]),
             "id": job.ids[i],
             "identity": each.identity(),
             "seed": each.seed,
             **common,
             **({"weights": given} if given else {}),
             **({"begun": {"fingerprint": begun_by, **begun._asdict()}} if begun else {}),
+            **describe_guard(each, loaded, parameters),
             "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
             "selected": selected(records[i], task, config.train),
             **({"distance": apart[i].distance} if apart else {}),
         }
-        per_user = None if lost or not rows else rows[i]
+        per_user = None if lost or not rows or not config.test else rows[i]
         folder = folders[i] if folders else None
         if folder:
             tables = {track.PER_USER: per_user, track.PROJECTION: apart[i].projection if apart else None}

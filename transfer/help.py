@@ -87,8 +87,9 @@ def settings(module: ModuleType) -> str:
     """A method's own settings and their choices: `method.map=` ridge, mlp; `method.hidden=`. A dash for none."""
     from transfer.config import Method
 
-    own = getattr(module, "Settings", Method).model_fields
-    said = [f"`method.{key}=` {choices(field.annotation)}".rstrip() for key, field in own.items() if key != "name"]
+    shared = Method.model_fields
+    own = {key: of for key, of in getattr(module, "Settings", Method).model_fields.items() if key not in shared}
+    said = [f"`method.{key}=` {choices(of.annotation)}".rstrip() for key, of in own.items()]
     return "; ".join(said) or "–"
 
 

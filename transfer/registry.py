@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from pydantic import ValidationError
 
+from transfer import guard
 from transfer.config import Config, Method, Model, describe
 from transfer.data import load
 from transfer.data.examples import ExamplesWorld, LoadedExamples
@@ -69,7 +70,12 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
             _check_body(config, world, model)
     if isinstance(model, SequenceModel):
         _check_order(config, world, method.NEEDS)
-    program = method.build(config, world, task, model)
+    # without a source there is nothing to guard against
+    if config.method.guard == "none" or not uses_source(config, world):
+        program = method.build(config, world, task, model)
+    else:
+        guard.check(config, world, model)
+        program = guard.guarded(config, world, task, model, method.build)
     if told(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "
@@ -185,7 +191,8 @@ def _refined(kind: str, part: Method | Model, usual: type[Method | Model]) -> Me
 
 
 def _keys(settings: type[Method | Model]) -> str:
-    return ", ".join(key for key in settings.model_fields if key != "name") or "no settings"
+    own = [key for key in settings.model_fields if key not in ("name", "guard")]
+    return ", ".join(own + ["guard"] * ("guard" in settings.model_fields)) or "no settings"
 
 
 def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:

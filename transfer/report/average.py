@@ -94,6 +94,8 @@ def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
                 **mine.result,
                 "metrics": _means_by(runs, "metrics"),
                 "distance": _means_by(runs, "distance"),
+                "shift": _means([run.result.get("shift", {}) for run in runs]),
+                "selectors": _means([run.result.get("selectors", {}) for run in runs]),
                 "fingerprint": f"split {split}",
                 "seconds": {"train": seconds},
                 "replicas": 1,

@@ -48,17 +48,17 @@ def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
     words = measured(next(run for run in runs if run.done))
     title = f"{facts['domain']}, {facts['task']}, split {words.get('split.name')}"
     title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
-    settings = _settings(runs, metric, sign)
+    settings = _settings(runs)
     found = Comparison(title, metric, sign, settings, runs)
-    tests = {one.method: {run.pair: test for run in one.runs if (test := read_tested(run))} for one in found.best}
-    found.gaps.extend(_gaps(found, tests))
+    found.tests.update({one.method: {run.pair: of for run in one.runs if (of := read_tested(run))} for one in found.best})
+    found.gaps.extend(_gaps(found, found.tests))
     if pairs:
-        found.pairs.extend(_pairs(found, tests))
+        found.pairs.extend(_pairs(found, found.tests))
     return found
 
 
-def _settings(runs: list[Run], metric: str, sign: int) -> list[Setting]:
-    """Settings in the order of their first runs, the best of every method by the mean of its validation metric marked."""
+def _settings(runs: list[Run]) -> list[Setting]:
+    """Settings in the order of their first runs, the best of every method by the mean of what is selected by marked."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps(setting(run), sort_keys=True, default=str), []).append(run)
@@ -73,7 +73,7 @@ def _settings(runs: list[Run], metric: str, sign: int) -> list[Setting]:
         shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
         label = {"method": name} | {key: given[key] for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
-    return [_marked(one, made, metric, sign) for one in made]
+    return [_marked(one, made) for one in made]
 
 
 def _short(key: str) -> str:
@@ -96,14 +96,14 @@ def _categories(rows: list[Flat]) -> list[str]:
     return list(found)
 
 
-def _marked(one: Setting, settings: list[Setting], metric: str, sign: int) -> Setting:
-    """With `best` where validation prefers it, among the settings of its method that finished most runs; where a search
+def _marked(one: Setting, settings: list[Setting]) -> Setting:
+    """With `best` where `select=` prefers it, among the settings of its method that finished most runs; where a search
     has chosen already, that is it."""
     rivals = [other for other in settings if other.method == one.method]
     rivals = [other for other in rivals if other.tuned] or rivals
     most = max(len(other.runs) for other in rivals)
     full = [other for other in rivals if len(other.runs) == most]
-    scores = [sign * other.summary("valid", metric).mean for other in full]
+    scores = [other.score for other in full]
     chosen = full[int(np.nanargmax(scores))] if np.isfinite(scores).any() else full[0]
     return Setting(one.method, one.label, one.values, one.runs, one.planned, best=chosen is one)
 

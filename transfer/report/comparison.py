@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from transfer import selection
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired, Summary
 from transfer.report.runs import Flat, Run
+from transfer.report.values import Tested
 
 # What others are measured against: no transfer, or where no target label is known no adaptation.
 REFERENCE, UNADAPTED = "target_only", "source_only"
@@ -42,6 +44,11 @@ class Setting:
         """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
         known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
         return significance.summary([value for value, _ in known], [split for _, split in known])
+
+    @property
+    def score(self) -> float:
+        """The mean over runs of what is selected by, higher is better; NaN where nothing is."""
+        return float(np.mean([selection.score(run.result) for run in self.runs]))
 
     @property
     def name(self) -> str:
@@ -99,6 +106,7 @@ class Comparison:
     gaps: list[Gap] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     members: list[Comparison] = field(default_factory=list)
+    tests: dict[str, dict[tuple[str, int], Tested]] = field(default_factory=dict)  # by chosen setting, world and seed
 
     @property
     def part(self) -> str:
@@ -130,17 +138,22 @@ class Comparison:
 
 
 def reference(found: Comparison, of: Setting | None = None) -> Setting | None:
-    """The chosen setting of target_only, or else of source_only; of several variants the one that validation prefers.
+    """The chosen setting of target_only, or else of source_only.
 
     of: the setting that is measured against it; variants with the same model come first.
     """
-    for name in (REFERENCE, UNADAPTED):
-        if rows := [one for one in found.best if one.method.partition(" ")[0] == name]:
-            model = of and of.values.get("model.name")
-            rows = [one for one in rows if one.values.get("model.name") == model] or rows
-            scores = [found.sign * one.summary("valid", found.metric).mean for one in rows]
-            return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
-    return None
+    return chosen_of(found, REFERENCE, of) or chosen_of(found, UNADAPTED, of)
+
+
+def chosen_of(found: Comparison, method: str, of: Setting | None = None) -> Setting | None:
+    """The chosen setting of a method; of several variants those with the model of `of`, then the one selection prefers."""
+    rows = [one for one in found.best if one.method.partition(" ")[0] == method]
+    if not rows:
+        return None
+    model = of and of.values.get("model.name")
+    rows = [one for one in rows if one.values.get("model.name") == model] or rows
+    scores = [one.score for one in rows]
+    return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
 
 
 def reference_name(found: Comparison) -> str:

@@ -155,7 +155,7 @@ def hyperparameters(found: Comparison) -> list[Figure]:
 
 def _best_of(found: Comparison, own: list[Setting]) -> Setting:
     """The chosen setting; of the trials of a search, which are not chosen themselves, the best mean on validation."""
-    scores = [found.sign * one.summary("valid", found.metric).mean for one in own]
+    scores = [one.score for one in own]
     return next((one for one in own if one.best), own[int(np.nanargmax(scores))])
 
 

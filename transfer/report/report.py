@@ -9,14 +9,15 @@ from typing import Any
 import jinja2
 from omegaconf import OmegaConf
 
+from transfer import selection
 from transfer.checkpoint import write
 from transfer.errors import TransferError
-from transfer.report import apart, cost, figures, words
-from transfer.report.average import compare_all
+from transfer.report import apart, choice, cost, figures, source, words
+from transfer.report.average import alone, compare_all
 from transfer.report.compare import users_by_group
 from transfer.report.comparison import Comparison, reference_name
 from transfer.report.runs import Run, read_runs, results_table
-from transfer.report.tables import latex, leaderboard, markdown, matrix
+from transfer.report.tables import latex, leaderboard, lines, markdown, matrix
 from transfer.sweep import launch
 from transfer.track import sweep_name
 
@@ -39,10 +40,23 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
     table.write_csv(folder / "results.csv")
-    write(folder / "table.md", markdown(comparisons).encode())
+    write(folder / "table.md", f"{markdown(comparisons)}{more_markdown(comparisons)}".encode())
     write(folder / "table.tex", latex(comparisons).encode())
     write(folder / PAGE, render(folder, runs, comparisons).encode())
     return folder / PAGE
+
+
+def more_markdown(comparisons: list[Comparison]) -> str:
+    """What the page says beside the leaderboard: whether the source helps, and what selectors would have chosen."""
+    parts = []
+    for found in alone(comparisons):
+        if said := source.sentences(found):
+            effects = source.table(found)
+            parts.append(f"\n### Does the source help? {found.title}\n\n{' '.join(said)}\n")
+            parts.append(f"\n{lines(effects)}\n" if effects else "")
+        if chosen := choice.table(found):
+            parts.append(f"\n### Choosing without target labels: {found.title}\n\n{lines(chosen)}\n")
+    return "".join(parts)
 
 
 def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
@@ -90,6 +104,12 @@ def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
         "board": leaderboard(found),
         "matrix": matrix(found) if found.members else None,
         "distances": apart.table(found),
+        "helps": source.sentences(found),
+        "effects": source.table(found),
+        "by_seed": source.by_seed(found),
+        "by_class": source.by_class(found),
+        "whole": source.whole(found),
+        "choices": choice.table(found),
         "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
         "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(found) if found.unit == "users" else {},
@@ -106,7 +126,7 @@ def _protocol(found: Comparison) -> list[tuple[str, str]]:
     split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
     rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
     rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
-    rows.append(("selection", f"{found.metric} on the validation part; the test part is scored once, after it"))
+    rows.append(("selection", selection.spoken(facts)))
     if not all(run.result.get("reproducible", True) for run in found.runs):
         rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
     seeds = sorted({run.result["seed"] for run in found.runs if run.done})

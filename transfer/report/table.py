@@ -26,6 +26,9 @@ def print_run(result: Result, short: bool = False) -> None:
     for name in test or valid:
         table.add_row(name, _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
+    if mixed := facts.get("guard"):
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in mixed["weights"].items())
+        console.print(f"guard {mixed['kind']}: {shares}")
     console.print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in facts["seconds"].items()))
     if not facts["reproducible"]:
         console.print("train.seconds ends a run where this machine has come to: the figures are not reproducible")

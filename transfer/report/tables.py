@@ -81,16 +81,17 @@ def markdown(comparisons: list[Comparison]) -> str:
     """One table for every comparison; of a mean over pairs of domains another with a column for each pair."""
     parts = []
     for found in alone(comparisons):
-        parts.append(f"### {found.title}\n\n{_lines(leaderboard(found))}\n")
+        parts.append(f"### {found.title}\n\n{lines(leaderboard(found))}\n")
         if found.members:
-            parts.append(f"{found.part_name} {found.metric} by pair:\n\n{_lines(matrix(found))}\n")
+            parts.append(f"{found.part_name} {found.metric} by pair:\n\n{lines(matrix(found))}\n")
     return "\n".join(parts) + f"\n{NOTE}\n"
 
 
-def _lines(board: Leaderboard) -> str:
-    lines = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
-    lines += [[cell.text for cell in row] for row in board.rows]
-    return "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in lines)
+def lines(board: Leaderboard) -> str:
+    """A table of Markdown."""
+    rows = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
+    rows += [[cell.text for cell in row] for row in board.rows]
+    return "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in rows)
 
 
 def matrix(found: Comparison) -> Leaderboard:

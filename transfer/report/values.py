@@ -18,12 +18,16 @@ GROUPS = {"all": (0, None), "cold": (0, 0), "sparse": (1, 4), "warm": (5, None)}
 
 
 class Tested(NamedTuple):
-    """One run's test by user: ids, training events and hidden events [users], values {name: float64 [users]}."""
+    """One run's test by user: ids, training events and hidden events [users], values {name: float64 [users]}.
+
+    classes: the true class of each example; None where users or several classes are tested.
+    """
 
     user: NDArray[np.int64]
     history: NDArray[np.int64]
     events: Array
     values: dict[str, Array]
+    classes: NDArray[np.int64] | None = None
 
 
 class Difference(NamedTuple):
@@ -45,14 +49,22 @@ def read_tested(run: Run) -> Tested | None:
     if not {"user", "history", "events"} <= set(table.columns):
         return None
     ids = {"user", "history", "events"}
-    values = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name not in ids}
+    values = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name not in ids | {"class"}}
+    classes = table["class"].cast(pl.Int64).to_numpy() if "class" in table.columns else None
     user, history = (table[name].cast(pl.Int64).to_numpy() for name in ("user", "history"))
-    return Tested(user, history, table["events"].cast(pl.Float64).to_numpy(), values)
+    return Tested(user, history, table["events"].cast(pl.Float64).to_numpy(), values, classes)
 
 
 def in_group(history: NDArray[np.int64], group: str) -> NDArray[np.bool_]:
     low, high = GROUPS[group]
     return (history >= low) & (history <= (np.iinfo(np.int64).max if high is None else high))
+
+
+def members(test: Tested, group: str) -> NDArray[np.bool_]:
+    """Who of a test belongs to a group of users, or to a class: `class 3`."""
+    if not group.startswith("class "):
+        return in_group(test.history, group)
+    return np.zeros(len(test.user), bool) if test.classes is None else test.classes == int(group.removeprefix("class "))
 
 
 def column_of(metric: str) -> str:
@@ -92,7 +104,7 @@ def difference(
     for number, fingerprint in enumerate(dict.fromkeys(world for world, _ in both)):
         pairs = [pair for pair in both if pair[0] == fingerprint]
         first = ours[pairs[0]]
-        rows = in_group(first.history, group)
+        rows = members(first, group)
         if not rows.any():
             continue
         steps = []

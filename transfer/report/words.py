@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from transfer import selection
 from transfer.evaluate.significance import Paired
 from transfer.report.comparison import REFERENCE, Comparison, Gap, Pair, reference, reference_name
 from transfer.report.runs import Run
@@ -66,6 +67,8 @@ def lead(found: Comparison) -> list[str]:
     if len(ranked) > 1:
         said.append(_second(found, first.method, ranked[1].method))
     said.append(_source(found))
+    if found.facts["select"].get("by") == selection.ORACLE:
+        said.insert(0, "These figures are not honest: select=oracle chose settings by the labels of the test part.")
     return [sentence for sentence in said if sentence]
 
 

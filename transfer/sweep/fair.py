@@ -14,11 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from transfer import track
+from transfer import selection, track
 from transfer.errors import TransferError
 from transfer.progress import console
 from transfer.report.runs import TUNED
-from transfer.sweep.report import objective
 
 TRIAL_SEED = 0  # of all trials; the tests use 1, 2, ...
 
@@ -138,7 +137,7 @@ def _judged(given: list[Tried], folders: list[Path], rung: int, sweeper: Any) ->
     """
     from optuna.trial import TrialState
 
-    values = [objective(folder) * track.read_result(folder).get("select", {}).get("sign", 1) for folder in folders]
+    values = [selection.score(track.read_result(folder)) for folder in folders]
     kept: list[int] = []
     for study in dict.fromkeys(cell.study for cell, _, _ in given):
         own = [i for i, (cell, _, _) in enumerate(given) if cell.study is study]

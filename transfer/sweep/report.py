@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from transfer import track
+from transfer import selection, track
 from transfer.sweep.plan import Job, Static
 
 log = logging.getLogger(__name__)
@@ -97,11 +97,8 @@ class Reporter:
 
 
 def objective(folder: Path) -> float:
-    """The validation metric that a run was selected by; NaN for a run without one."""
-    facts = track.read_result(folder)
-    metric = facts.get("select", {}).get("metric", "")
-    value = facts["metrics"].get("valid", {}).get(metric)  # none where nothing is held out
-    return float("nan") if value is None else float(value)
+    """What a run gives a sweeper to optimise; NaN for a run without it."""
+    return selection.objective(track.read_result(folder))
 
 
 def _dump(value: Any) -> str:

@@ -71,9 +71,13 @@ def examine(scores: Scores, hidden: HiddenExamples) -> tuple[dict[str, jax.Array
 
 
 def tested_examples(world: ExamplesWorld) -> dict[str, np.ndarray]:
-    """Whose the rows of `examine` are in the test part: an example stands where a user does, with one event, no history."""
-    row = np.asarray(world.tested)
-    return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row)}
+    """Whose the rows of `examine` are in the test part: an example stands where a user does, with one event, no history.
+
+    `class` is its true one, where it has one only.
+    """
+    row, y = np.asarray(world.tested), np.asarray(world.test.y).reshape(-1, world.n_classes)[: world.test.n_events]
+    known = {} if world.multi_label else {"class": y.argmax(axis=1).astype(np.int32)}
+    return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row), **known}
 
 
 def _scored(scores: Scores, hidden: HiddenExamples) -> tuple[jax.Array, jax.Array]:
