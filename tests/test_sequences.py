@@ -41,7 +41,7 @@ def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, i
     if not len(of.learners):
         return
     predicted = len(user) // 2 + 1
-    batch = sequences.draw(sequences.Reading(of, predicted), jax.random.key(0), 8, length, 2)
+    batch = sequences.draw(sequences.Reading(of, predicted, predicted), jax.random.key(0), 8, length, 2)
     for row in range(8):
         own = np.asarray(batch.items[row])[np.asarray(batch.there[row])]
         assert len(set(user[own])) == 1
@@ -74,7 +74,7 @@ def learnt(model: SequenceModel, task: Any, walks: np.ndarray, items: int, predi
     users, steps = walks.shape
     user, day = np.repeat(np.arange(users), steps), np.tile(np.arange(steps), users)
     of = jax.tree.map(jnp.asarray, sorted_by_time(user, walks.ravel(), day, users, items))
-    reading = sequences.Reading(of, predicted)
+    reading = sequences.Reading(of, predicted, predicted)
     params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), items)}
     adam = optax.adam(0.02)
 
@@ -143,7 +143,7 @@ def test_full_and_sampled_softmax_agree_when_every_item_is_drawn_often() -> None
     for words in ("task.loss=full_softmax", "task.negatives=20000"):
         config = check_settings(compose([*SMALL, "model=caser", words]))
         task = build_task(config, load_world(config).world)
-        batch = sequences.draw(sequences.Reading(of, 5), jax.random.key(2), 4, 6, task.negatives)
+        batch = sequences.draw(sequences.Reading(of, 5, 5), jax.random.key(2), 4, 6, task.negatives)
         values[words] = float(sequences.loss(task, model, batch, params, jax.random.key(3), jnp.float32(0.0)))
     full, sampled = values.values()
     assert sampled == pytest.approx(full, rel=0.02)
@@ -207,3 +207,5 @@ def test_pretraining_on_both_starts_from_all_items_and_is_told_both_histories() 
     assert params["head"]["items"].shape == (world.merged.n_items, 8)
     score = jax.eval_shape(lambda w, p: target.scores(w, {"target": p}, {})(jnp.arange(3)), world, params)
     assert score.shape == (3, world.n_items)
+    before = jax.eval_shape(lambda w, p: source.scores(w, {"source": p}, {})(jnp.arange(3)), world, done["source"])
+    assert before.shape == score.shape  # validation is of books, in the stage that learns films too

@@ -13,10 +13,11 @@ from transfer.program import Batch, Params, Scores, SequenceModel, Steps, Task, 
 
 
 class Reading(NamedTuple):
-    """Sequences to read, and how many of their items, the first ones, are to be predicted."""
+    """Sequences to read, and how many of their items, the first ones, are learnt to be predicted, and are scored."""
 
     sequences: Sequences
     predicted: int
+    scored: int
 
 
 @jax.tree_util.register_dataclass
@@ -94,7 +95,7 @@ def candidates(head: Params, predicted: int) -> Params:
 
 
 def scores(model: SequenceModel, reading: Reading, params: Params) -> Scores:
-    """Scores of the items to be predicted from the last events of users; without any, from the biases alone."""
+    """Scores of items from the last events of users; without any, from the biases alone."""
 
     def of(users: jax.Array) -> jax.Array:
         sequences = reading.sequences
@@ -103,7 +104,7 @@ def scores(model: SequenceModel, reading: Reading, params: Params) -> Scores:
         states = model.features(params["body"], steps(params["head"], items, there))
         last = jnp.clip(ends, 1, model.length) - 1
         z = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
-        given = candidates(params["head"], reading.predicted)
+        given = candidates(params["head"], reading.scored)
         return jnp.where(ends[:, None] > 0, z @ given["vectors"].T, 0.0) + given["bias"][None, :]
 
     return of

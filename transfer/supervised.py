@@ -123,23 +123,23 @@ def data_of(model: AnyModel, part: Part) -> Data:
 
 def _target(world: World) -> Reading:
     assert world.target.sequence
-    return Reading(world.target.sequence, world.n_items)
+    return Reading(world.target.sequence, world.n_items, world.n_items)
 
 
 def _source(world: World) -> Reading:
     sequence = world.sources[0].sequence
     assert sequence
-    return Reading(sequence, sequence.n_items)
+    return Reading(sequence, sequence.n_items, sequence.n_items)
 
 
 def _both(world: World) -> Reading:
     assert world.merged
-    return Reading(world.merged, world.merged.n_items)
+    return Reading(world.merged, world.merged.n_items, world.n_items)  # validation asks for the target's items alone
 
 
 def _told(world: World) -> Reading:
     assert world.merged
-    return Reading(world.merged, world.n_items)
+    return Reading(world.merged, world.n_items, world.n_items)
 
 
 def learner_of(task: Task, model: AnyModel, batch_size: int, data: Data) -> Learner:
