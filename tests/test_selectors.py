@@ -183,6 +183,15 @@ def test_the_oracle_reads_test_labels_even_while_tuning_and_says_so() -> None:
     assert "not honest" in selection.spoken(result.facts)
 
 
+def test_a_diverged_run_has_no_scores_and_leaves_the_others_alone() -> None:
+    words = [*WORDS[:2], "split.per_class=20", "model=mlp", "train.epochs=2", "train.progress=false"]
+    lost, fine = run_batch([compose([*words, f"hp.learning_rate={rate}"]) for rate in ("1e38", "0.01")])
+    assert (lost.status, fine.status) == ("diverged", "done")
+    assert "selectors" not in lost.facts
+    assert np.isnan(lost.objective)
+    assert np.isfinite(list(fine.facts["selectors"].values())).all()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -71,6 +71,19 @@ def test_nothing_is_claimed_where_nothing_differs(tmp_path: Path) -> None:
     assert source.sentences(comparison(write_sweep(tmp_path / "alone", {"emcdr": 0.0, "cmf": 0.1}))) == []
 
 
+def test_a_guard_is_named_where_there_is_one_and_nothing_is_measured_against_it(tmp_path: Path) -> None:
+    rows = [("target_only", "none", 0.5), ("source_only", "none", 0.4), ("source_only", "gate", 0.6)]
+    for number, (method, guard, share) in enumerate(rows):
+        words = (f"method={method}", f"method.guard={guard}")
+        values = (np.arange(USERS) < share * USERS).astype(float)
+        write_run(tmp_path / str(number), *words, values=values, task="classification")
+    found = comparison(tmp_path)
+    assert {one.method for one in found.best} == {"target_only", "source_only", "source_only guard=gate"}
+    (effect,) = source.effects(found, "source_only")
+    assert effect.one.method == "source_only guard=gate"
+    assert effect.paired.difference == pytest.approx(0.2)
+
+
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
     """Three strengths of coral beside source_only; a selector that is right, and one that prefers the worst."""

@@ -151,8 +151,8 @@ def _run_program(
     began, compiling = time.perf_counter(), clock["compile"]
     oracle = config.select == ORACLE  # it looks at the test labels even while tuning
     metrics, rows = evaluate(program, task, world, done, job.replicas, run, config.test or oracle)
-    chosen = unlabelled.scores_of(config, program, done, job, metrics)
     apart = measure_distances(program, world, done, job.replicas, run)
+    chosen = unlabelled.scores_of(config, program, done, job, metrics, [of.spaces for of in apart])
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
     results = []
@@ -178,7 +178,7 @@ def _run_program(
             **describe_guard(each, loaded, parameters),
             "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
             "selected": selected(records[i], task, config.train),
-            **({"distance": apart[i].distance} if apart else {}),
+            **({"distance": apart[i].distance} if apart and apart[i].distance else {}),
         }
         per_user = None if lost or not rows or not config.test else rows[i]
         folder = folders[i] if folders else None

@@ -66,6 +66,7 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
         (*stages, Solve(STAGE, learn)),
         lambda world, done, hp: scores(world, done, hp, done[STAGE]["weights"]),
         features=experts[0].features,
+        folds_in=all(each.folds_in for each in programs),
     )
 
 
@@ -186,7 +187,9 @@ def embedded(
             watch=counted(stage.watch),
         )
 
-    return Program(tuple(map(stage_of, program.stages)), counted(program.scores), counted(program.features))
+    return Program(
+        tuple(map(stage_of, program.stages)), counted(program.scores), counted(program.features), program.folds_in
+    )
 
 
 def _only(number: int) -> Callable[[AnyWorld], AnyWorld]:

@@ -22,6 +22,7 @@ from transfer.registry import build_program
 from transfer.selection import ON_SOURCE, ORACLE
 from transfer.stages import Job, run_stages
 
+Spaces = tuple[np.ndarray, np.ndarray]
 STOP = 10  # one of so many pseudo-labelled examples is held out when a method is run backward
 
 
@@ -49,10 +50,15 @@ def judges(world: AnyWorld) -> bool:
 
 
 def scores_of(
-    config: Config, program: Program, done: Done, job: Job, metrics: list[dict[str, dict[str, float]]]
+    config: Config,
+    program: Program,
+    done: Done,
+    job: Job,
+    metrics: list[dict[str, dict[str, float]]],
+    spaces: list[Spaces],
 ) -> list[dict[str, dict[str, float]]]:
     """What result.json says of every replica without labels of the target, and what `select=` asks for beside it."""
-    found = judged(program, job.world, done, job.replicas, job.run) or [{} for _ in metrics]
+    found = judged(program, job.world, done, job.replicas, job.run, spaces) or [{} for _ in metrics]
     back = backward(config, job.task, program, done, job) if config.select == "reverse" else None
     for i, (own, means) in enumerate(zip(found, metrics, strict=True)):
         more = {"source_valid": job.task.sign * means["valid"][job.task.select]} if own and "valid" in means else {}
@@ -64,11 +70,12 @@ def scores_of(
 
 
 def judged(
-    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
+    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, spaces: list[Spaces]
 ) -> list[dict[str, dict[str, float]]]:
     """{"selectors": {name: score}, "shift": {"labels": ...}} of each replica; none where the target has labels.
 
-    At most 500 examples of the first source and of the target speak, evenly spaced, and all that the sources hold out.
+    spaces: representations of source [s, d] and target [n, d] by replica, as `measure_distances` compares them. At most 500
+    examples of the first source and of the target speak, evenly spaced, and all that the sources hold out.
     """
     if not judges(world):
         return []
@@ -78,6 +85,9 @@ def judged(
     found, ratio = list[dict[str, dict[str, float]]](), None
     for i in range(len(replicas.keys)):
         of: dict[str, Any] = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i], np.float64), seen)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((of, spaces[i]))):  # it has diverged
+            found.append({})
+            continue
         scores = {
             "entropy": selectors.entropy(of["target"], multi),
             "snd": selectors.soft_neighbourhood_density(of["target"], multi),
@@ -90,7 +100,7 @@ def judged(
             y, logits, z = (np.concatenate(parts) for parts in (labels, of["held"], of["z_held"]))
             if ratio is None or program.features is not None:  # raw inputs are the same in every replica
                 with threadpool_limits(1):
-                    ratio = selectors.density_ratio(of["z_source"], of["z_target"], z)
+                    ratio = selectors.density_ratio(*spaces[i], z)
             error = selectors.errors(logits, y, multi)
             scores["importance_weighted"] = selectors.importance_weighted(error, ratio)
             scores["dev"] = selectors.deep_embedded(error, ratio)
@@ -114,9 +124,7 @@ def _seen(program: Program) -> Any:
             return Inputs(x, jnp.zeros(n, jnp.int32))
 
         logits = scores(target(x))
-        first = some(world.sources[0].train.x, MOST)
-        found: dict[str, Any] = {"target": logits, "z_target": features(target(x))}
-        found["z_source"] = features(Inputs(first, jnp.ones(first.shape[0], jnp.int32)))
+        found: dict[str, Any] = {"target": logits}
         if not jnp.issubdtype(x.dtype, jnp.integer):
             order = jnp.argsort(jnp.argmax(logits, axis=1), stable=True)  # neighbours are predicted alike
             for kind, shift in (("within", 1), ("between", n // 2)):

@@ -91,10 +91,12 @@ def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
 
 
 class Apart(NamedTuple):
-    """How far apart source and target are `before` and `after` the map, and a few of their examples in two dimensions."""
+    """How far apart source and target are `before` and `after` the map, a few of their examples in two dimensions, and the
+    representations [n, d] of both that were compared: after the map where the method has one."""
 
     distance: dict[str, dict[str, float]]
     projection: pl.DataFrame | None
+    spaces: tuple[np.ndarray, np.ndarray]
 
 
 def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> list[Apart]:
@@ -108,7 +110,7 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
     tokens = np.issubdtype(raw[0].dtype, np.integer)  # ids are no points of a space
     before = {} if tokens else {"before": distances(*raw)}
     if program.features is None:
-        return [Apart(before, None)] * len(replicas.keys) if before else []
+        return [Apart(before, None, (raw[0], raw[1]))] * len(replicas.keys)
 
     def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
         done, (_, hp) = each
@@ -118,7 +120,9 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
 
     spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
     after = [[z[i] for z in spaces] for i in range(len(replicas.keys))]
-    return [Apart({**before, "after": distances(*of)}, None if tokens else project(raw, of)) for of in after]
+    drawn = [None if tokens else project(raw, of) for of in after]
+    found = zip(after, drawn, strict=True)
+    return [Apart({**before, "after": distances(*of)}, points, (of[0], of[1])) for of, points in found]
 
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:

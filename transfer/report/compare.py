@@ -13,6 +13,7 @@ from transfer.report.comparison import Comparison, Gap, Pair, Setting, reference
 from transfer.report.runs import MEASURE, REPEATS, TUNED, Flat, Run, measured, setting, spelled, varying
 from transfer.report.values import GROUPS, Difference, Tested, difference, in_group, read_tested
 
+UNSAID = (("method.guard", "none"),)  # what no name of a setting says
 Tests = dict[tuple[str, int], Tested]
 
 
@@ -69,7 +70,10 @@ def _settings(runs: list[Run]) -> list[Setting]:
     for rows in kept:
         values, given = setting(rows[0]), rows[0].overrides
         name = str(values.get("method.name"))
-        variant = [f"{_short(key)}={values[key]}" for key in categories if values.get(key) is not None]
+        said = {
+            key: values[key] for key in categories if (key, values.get(key)) not in UNSAID and values.get(key) is not None
+        }
+        variant = [f"{_short(key)}={value}" for key, value in said.items()]
         shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
         label = {"method": name} | {key: given[key] for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))

@@ -150,6 +150,7 @@ def chosen_of(found: Comparison, method: str, of: Setting | None = None) -> Sett
     rows = [one for one in found.best if one.method.partition(" ")[0] == method]
     if not rows:
         return None
+    rows = [one for one in rows if one.values.get("method.guard") in (None, "none")] or rows
     model = of and of.values.get("model.name")
     rows = [one for one in rows if one.values.get("model.name") == model] or rows
     scores = [one.score for one in rows]
