@@ -16,7 +16,7 @@ from labelled import accuracy, shifted_world
 from scipy import optimize
 
 from transfer import adversarial
-from transfer.adapt import in_order, ramp
+from transfer.adapt import in_order
 from transfer.adversarial import domain_accuracy, domain_loss, reverse, slopes
 from transfer.api import compose
 from transfer.compiler import Compiler
@@ -27,6 +27,7 @@ from transfer.data.sets import moons
 from transfer.errors import TransferError
 from transfer.evaluate.distance import mmd
 from transfer.experiment import replicas_of, run_batch
+from transfer.game import ramp
 from transfer.methods.cdan import products
 from transfer.program import Done, Fit, Program
 from transfer.registry import build_program, build_task, check_settings

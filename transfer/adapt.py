@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from transfer import config
 from transfer.config import Config
 from transfer.data.examples import Examples, ExamplesWorld, Inputs
 from transfer.evaluate.distance import some
+from transfer.game import Game, View, beside, ramped, rates, terms
 from transfer.mixing import Each, mix, mixed
 from transfer.models import classifiers
 from transfer.models.softmax import flat
-from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Rate, Solve, Task, Turn, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Solve, Task, stream
 from transfer.supervised import rates_without_fixed, squares
 
 Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
@@ -84,41 +85,6 @@ class Descent(config.Method):
     passes: bool
 
 
-class View(NamedTuple):
-    """A batch of one domain as the network sees it: x, z [B, d], logits [B, classes], y (None where unlabelled)."""
-
-    x: jax.Array
-    z: jax.Array
-    logits: jax.Array
-    y: jax.Array | None
-
-
-# (own parameters, source View, target View, weight = hp.weight · ramp, hp, key) -> scalar
-Term = Callable[[Params, View, View, jax.Array, Hp, jax.Array], jax.Array]
-
-
-class Game(NamedTuple):
-    """What brings a source and the target together where that has parameters of its own, such as a discriminator.
-
-    init(key, width of z, classes) -> own parameters, for each source;  loss: a Term beside the classifier's loss;
-    watch(own, source View, target View, hp) -> {name: value} at every evaluation;  turns: further updates in a step, of
-    "body", "heads" or "game", whose losses are Terms;  shares(losses of the classifier [k], of the game [k], weight, hp) ->
-    how much each of k sources counts, 1 on average;  one_head: all sources share one classifier.
-    """
-
-    init: Callable[[jax.Array, int, int], Params]
-    loss: Term
-    watch: Callable[[Params, View, View, Hp], dict[str, jax.Array]]
-    turns: tuple[Turn, ...] = ()
-    shares: Callable[[jax.Array, jax.Array, jax.Array, Hp], jax.Array] | None = None
-    one_head: bool = False
-
-
-def ramp(progress: jax.Array, gamma: jax.Array) -> jax.Array:
-    """2 / (1 + exp(-γ progress)) - 1: from 0 towards 1, so that noise of a young network is not matched."""
-    return 2 / (1 + jnp.exp(-gamma * progress)) - 1
-
-
 def adapted(
     config: Config,
     world: ExamplesWorld,
@@ -164,7 +130,8 @@ def adapted(
         """One for each source."""
         return params["heads"] * (count // len(params["heads"]))
 
-    def views(params: Params, sources: list[Examples], x: jax.Array) -> list[tuple[View, View]]:
+    def views(params: Params, batch: Any) -> list[tuple[View, View]]:
+        sources, _, x = batch
         there = represent(params["body"], x)
         both = []
         for examples, head in zip(sources, heads_of(params), strict=True):
@@ -173,20 +140,14 @@ def adapted(
             both.append((source, View(x, there, model.logits(head, there), None)))
         return both
 
-    def terms(
-        of: Term, params: Params, pairs: list[tuple[View, View]], weights: list[jax.Array], hp: Hp, key: jax.Array
-    ) -> list[jax.Array]:
-        played = zip(params["game"], pairs, weights, strict=True)
-        return [of(own, *pair, weight, hp, stream(key, "game", i)) for i, (own, pair, weight) in enumerate(played)]
-
     def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        sources, few, x = batch
-        pairs = views(params, sources, x)
+        sources, few, _ = batch
+        pairs = views(params, batch)
         here = represent(params["body"], few.x) if few is not None else None
         losses = [jnp.mean(task.loss(source.logits, of)) for (source, _), of in zip(pairs, sources, strict=True)]
         total = jnp.float32(0.0)
         if game:
-            weights = [hp["weight"] * ramp(progress, hp["gamma"])] * count
+            weights = [ramped(hp, progress)] * count
             if game.shares and count > 1:
                 now = jnp.stack(terms(game.loss, params, pairs, weights, hp, key))
                 shares = game.shares(jax.lax.stop_gradient(jnp.stack(losses)), jax.lax.stop_gradient(now), weights[0], hp)
@@ -194,7 +155,7 @@ def adapted(
                 losses = [value * share for value, share in zip(losses, shares, strict=True)]
             added = terms(game.loss, params, pairs, weights, hp, key)
         elif penalty:
-            weight = hp["weight"] * ramp(progress, hp["gamma"])
+            weight = ramped(hp, progress)
             added = [weight * penalty(source, target, hp) for source, target in pairs]  # type: ignore[operator]
         else:
             added = [jnp.float32(0.0)] * count
@@ -203,11 +164,6 @@ def adapted(
             if here is not None:
                 total += hp["target_weight"] * jnp.mean(task.loss(model.logits(head, here), few))
         return total / count + hp["l2"] / 2 * squares(params)
-
-    def of_turn(term: Term, params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        sources, _, x = batch
-        weights = [hp["weight"] * ramp(progress, hp["gamma"])] * count
-        return sum(terms(term, params, views(params, sources, x), weights, hp, key), jnp.float32(0.0)) / count
 
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
         body = done["network"]["body"]
@@ -222,20 +178,10 @@ def adapted(
         of, heads = features(world, done, hp), done["network"]["heads"]
         return lambda inputs: [model.logits(head, z) for z in [of(inputs)] for head in heads]
 
-    def watch(world: ExamplesWorld, done: Done, hp: Hp) -> dict[str, jax.Array]:
-        """The game's figures on some examples of every source and of the target, the mean over the sources."""
-        assert game
+    def watched(world: ExamplesWorld, done: Done) -> Any:
+        """Some examples of every source and of the target."""
         sources = [Examples(some(side.train.x), some(side.train.y), world.multi_label) for side in world.sources]
-        pairs = views(done["network"], sources, some(world.unlabelled))
-        found = [game.watch(own, *pair, hp) for own, pair in zip(done["network"]["game"], pairs, strict=True)]
-        return {name: sum(figures[name] for figures in found) / jnp.float32(count) for name in found[0]}
-
-    def rates(params: Params) -> Any:
-        return {
-            key: jax.tree.map(lambda _, by=by: Rate(by=by), part)
-            for key, part in params.items()
-            for by in ["discriminator_rate" if key == "game" else None]
-        }
+        return sources, None, some(world.unlabelled)
 
     fit = Fit(
         "network",
@@ -247,9 +193,8 @@ def adapted(
         rates=rates_without_fixed(model, rates if game else None),
         optimizer=OPTIMIZERS[getattr(config.method, "optimizer", "adam")],
         batch_at=batch_at if getattr(config.method, "passes", False) else None,
-        turns=tuple(turn._replace(loss=partial(of_turn, turn.loss)) for turn in game.turns) if game else (),
-        watch=watch if game else None,
     )
+    fit = beside(fit, game, views, watched) if game else fit
     alone = count == 1 or bool(game and game.one_head)
     return Program(
         (fit,) if alone else (fit, Solve("mix", partial(mix, each))),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import config
-from transfer.adapt import Descent, Game, View, ramp
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Turn, stream
+from transfer.adapt import Descent
+from transfer.game import Game, View
+from transfer.program import Hp, Params, Turn, stream
 
 ROUNDS = 8  # of power iteration for a spectral norm
 
@@ -154,40 +154,3 @@ def discriminated(
         shares=shares,
         one_head=one_head,
     )
-
-
-def played(fit: Fit, game: Game, views: Callable[[Params, Any], list[tuple[View, View]]]) -> Fit:
-    """The same fit with a game between two domains, or several pairs of them, beside its loss.
-
-    L + mean over pairs of game.loss with the weight hp.weight · r, r = `ramp`; its parameters are under "game".
-    views(params, batch) -> the pairs, as the game sees a batch of the fit.
-    """
-
-    def init(world: AnyWorld, done: Done, key: jax.Array) -> Params:
-        params = fit.init(world, done, key)
-        pairs = jax.eval_shape(lambda: views(params, fit.batch(world, done, key)))
-        own = [game.init(stream(key, "game", i), here.z.shape[1], 0) for i, (here, _) in enumerate(pairs)]
-        return {**params, "game": own}
-
-    def of_game(term: Any, params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        weight = hp["weight"] * ramp(progress, hp["gamma"])
-        both = enumerate(zip(params["game"], views(params, batch), strict=True))
-        values = [term(own, *pair, weight, hp, stream(key, "game", i)) for i, (own, pair) in both]
-        return jnp.mean(jnp.stack(values))
-
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        return fit.loss(params, batch, key, hp, progress) + of_game(game.loss, params, batch, key, hp, progress)
-
-    def watch(world: AnyWorld, done: Done, hp: Hp) -> dict[str, jax.Array]:
-        """The game's figures on the same draw of examples at every evaluation, the mean over the pairs."""
-        params = done[fit.name]
-        pairs = views(params, fit.batch(world, done, stream(jax.random.key(0), "watch")))
-        found = [game.watch(own, *pair, hp) for own, pair in zip(params["game"], pairs, strict=True)]
-        return {name: jnp.mean(jnp.stack([figures[name] for figures in found])) for name in found[0]}
-
-    def rates(params: Params) -> Any:
-        by = {key: "discriminator_rate" if key == "game" else None for key in params}
-        return {key: jax.tree.map(lambda _, by=by[key]: Rate(by=by), part) for key, part in params.items()}
-
-    turns = tuple(turn._replace(loss=partial(of_game, turn.loss)) for turn in game.turns)
-    return fit._replace(init=init, loss=loss, watch=watch, rates=rates, turns=turns)

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import adversarial
-from transfer.adapt import View, adapted
+from transfer.adapt import adapted
 from transfer.adversarial import discriminated
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
+from transfer.game import View
 from transfer.program import Classifier, Needs, Program, Task, stream
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)

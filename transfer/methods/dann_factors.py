@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from transfer import adversarial
-from transfer.adapt import View
-from transfer.adversarial import discriminated, played
+from transfer.adversarial import discriminated
 from transfer.config import Config
 from transfer.data.world import World
+from transfer.game import View, played
 from transfer.methods import cmf
 from transfer.program import Batch, Model, Needs, Params, Program, Task
 

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import adversarial
-from transfer.adapt import View
-from transfer.adversarial import discriminated, played
+from transfer.adversarial import discriminated
 from transfer.config import Config
 from transfer.data.world import World
+from transfer.game import View, played
 from transfer.models import autorec, histories
 from transfer.models.autorec import SIDES
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream

@@ -11,9 +11,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from transfer.adapt import View, adapted
+from transfer.adapt import adapted
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
+from transfer.game import View
 from transfer.models.classifiers import squared_distances
 from transfer.models.transport import sinkhorn
 from transfer.program import Classifier, Hp, Needs, Program, Task

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import jax
 
-from transfer.adapt import View, adapted
+from transfer.adapt import adapted
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
 from transfer.evaluate.distance import discrepancy, gaussians
+from transfer.game import View
 from transfer.program import Classifier, Hp, Needs, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)

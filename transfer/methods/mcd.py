@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import config as settings
-from transfer.adapt import Game, View, adapted, ramp
+from transfer.adapt import adapted
 from transfer.adversarial import apply, init, reverse
 from transfer.config import Config
 from transfer.data.examples import Examples, ExamplesWorld
+from transfer.game import Game, View, ramp
 from transfer.program import Classifier, Hp, Needs, Params, Program, Task, Turn
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer import config as settings
-from transfer.adapt import Game, View, adapted
+from transfer.adapt import adapted
 from transfer.adversarial import apply, init, reverse
 from transfer.config import Config
 from transfer.data.examples import ExamplesWorld
+from transfer.game import Game, View
 from transfer.program import Classifier, Hp, Needs, Params, Program, Task, Turn
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
