@@ -14,6 +14,7 @@ from transfer.report.runs import Run
 from transfer.report.svg import INK, LINE, Figure, finish, panel
 
 PER_RUN = "seconds per run"
+LETTER = 9.0  # pixels of a label, with room for what the layout moves later
 
 
 def cost(found: Comparison) -> list[Figure]:
@@ -57,7 +58,7 @@ def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -
         axis.plot(x, y, "o", color=palette[name], ms=7)
     if wide:
         axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 100 else f"{x:g}"))
+    axis.xaxis.set_major_formatter(FuncFormatter(_short))
     axis.xaxis.set_minor_formatter(NullFormatter())
     if not wide:
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -75,18 +76,25 @@ def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -
     return finish(canvas, f"Test {found.metric} against {label}: {said}", caption)
 
 
+def _short(x: float, _: Any) -> str:
+    """A tick of up to millions in few letters."""
+    if x >= 1e6:
+        return f"{x / 1e6:g} M"
+    return f"{x:,.0f}" if x >= 100 else f"{x:g}"
+
+
 def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
     """The points' names to their right, each moved down until it clears the one above it."""
     axis.autoscale_view()
     places = axis.transData.transform([(x, y) for _, x, y in points])
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []
     for at in np.argsort(-places[:, 1]):
         x, y = places[at]
-        line = y
-        for other_x, other_y in taken:
-            if abs(other_x - x) < 75 and other_y - line < 14:
-                line = other_y - 14
-        taken.append((x, line))
+        line, end = y, x + LETTER * len(points[at][0])
+        for other_x, other_end, other_line in taken:
+            if x < other_end and other_x < end and other_line - line < 14:
+                line = other_line - 14
+        taken.append((x, end, line))
         offset = (7, (line - y) * 72 / 100 - 3)
         axis.annotate(points[at][0], points[at][1:], offset, textcoords="offset points", fontsize=8.5, color=INK)
 

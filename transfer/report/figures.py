@@ -48,7 +48,7 @@ def figures_of_test(found: Comparison) -> Figure:
         axis.plot(of.mean, place, "o", color=colour, ms=6)
     _rows(axis, [one.method for one in rows])
     axis.set_title(f"{found.part_name} figures", loc="left", fontsize=10)
-    axis.set_xlabel(f"{found.part_name} {found.metric} ({better(found)})")
+    axis.set_xlabel(f"{found.part_name} {found.metric} ({better(found)})", loc="right")
     said = ", ".join(f"{one.method} {one.summary(found.part, found.metric).mean:.4f}" for one in rows)
     caption = "Mean over runs; the bar is its 95 % interval over splits (with one split: over seeds). No bar: a single run."
     return finish(canvas, f"Test {found.metric} by method, best first: {said}", caption)
@@ -77,7 +77,9 @@ def gains(found: Comparison) -> list[Figure]:
         who = WARMTH.get(group, f"all {found.unit}")
         axis.set_title(who, loc="left", fontsize=10)
         side = ("right" if found.sign > 0 else "left") + f" of zero: {helper(found)} helps"
-        axis.set_xlabel(f"difference in {found.metric} ({side})")
+        axis.set_xlabel(
+            f"difference in {found.metric} ({side})", loc="right"
+        )  # it is wider than the axis beside long names
         said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
         caption = f"{who.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
         made.append(finish(canvas, f"Gain over {reference_name(found)}, {who}: {said}", caption))
@@ -218,5 +220,5 @@ def _rows(axis: Axes, names: list[str]) -> None:
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     axis.spines["left"].set_visible(False)
     axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.xaxis.set_major_locator(MaxNLocator(5 if max(map(len, names)) < 20 else 3))  # long names leave little room
     axis.grid(axis="x")

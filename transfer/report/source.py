@@ -16,6 +16,7 @@ from transfer.report.tables import Cell, Leaderboard, groups_of
 from transfer.report.values import difference
 from transfer.report.words import between, number
 
+LITTLE = 1e-3  # a change by less is none: among many tied items the expected figure of a list is a little above zero
 SEEDS = 24  # columns of the table by seed, at most
 MEANING = {
     REFERENCE: "the same kind of model that has never seen the source",
@@ -69,14 +70,19 @@ def _effect(found: Comparison, one: Setting, base: Setting) -> Effect | None:
     each = found.sign * delta.plain
     if found.unit == "examples":  # of a single example there is little to say: classes are what is harmed
         each = np.array([of.difference for of in groups.values()])
-    worse, better = (float(np.mean(of)) if len(of) else None for of in (each < 0, each > 0))
-    return Effect(one, _better(by_users(delta), found.sign), gains, groups, worse, better)
+    return Effect(one, _better(by_users(delta), found.sign), gains, groups, *shares(each))
 
 
 def _of_pairs(found: Comparison, one: Setting, base: Setting) -> Effect:
     each = found.sign * np.subtract(by_pair(one.method, found), by_pair(base.method, found))
     paired = of_summary(significance.summary(each))
-    return Effect(one, paired, {}, {}, float(np.mean(each < 0)), float(np.mean(each > 0)))
+    return Effect(one, paired, {}, {}, *shares(each))
+
+
+def shares(gains: np.ndarray) -> tuple[float | None, float | None]:
+    """Of gains [n] the shares below -LITTLE and above LITTLE; none of none."""
+    worse, better = gains < -LITTLE, gains > LITTLE
+    return (float(np.mean(worse)), float(np.mean(better))) if len(gains) else (None, None)
 
 
 def _better(paired: Paired, sign: int) -> Paired:
