@@ -20,7 +20,7 @@ RANKING = [
     "item_knn method.neighbours=60",
     "ridge_map",
     "cmf",
-    "dann_factors hp.weight=0.1",
+    "dann_factors",
     "darec",
     "finetune",
     "softmax",
