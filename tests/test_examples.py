@@ -205,6 +205,16 @@ def test_a_faulty_label_is_named(folder: Path) -> None:
         path.write_text(good)
 
 
+def test_autoencoders_are_stacked_on_the_word_counts_of_the_split_files(folder: Path) -> None:
+    words = ["domain=amazon_reviews", "domain.source=kitchen", "domain.weighting=counts", f"data_dir={folder}", "method=coral"]
+    plain, stacked = (
+        load_world(compose([*words, f"domain.features={features}", "domain.layers=1"])).world
+        for features in ("svmlight", "msda")
+    )
+    assert stacked.unlabelled.shape == (40, 10_000)
+    np.testing.assert_array_equal(stacked.unlabelled[:, :5000], plain.unlabelled)
+
+
 def composed(method: str, domain: str, folder: Path) -> Config:
     split = "few_labels" if find("methods", method).NEEDS.target_labels or domain != "digits_shift" else "examples"
     extra = ["method.dim=4"] if method in ("gfk", "subspace_alignment", "tca") else []

@@ -14,14 +14,15 @@ import polars as pl
 from transfer.data.sets.raw import Raw, existing, one_hot
 
 DOMAINS = ("books", "dvd", "electronics", "kitchen")
-FEATURES = ("svmlight", "msda", "text", "tokens", "encoded")
+COUNTS = ("svmlight", "msda")
+FEATURES = (*COUNTS, "text", "tokens", "encoded")
 CLASSES = ("negative", "positive")
 WORDS = 5000
 
 
 def read(name: str, features: str, data_dir: Path) -> Raw:
     folder = data_dir / "amazon-reviews"
-    if features != "svmlight":
+    if features not in COUNTS:
         table = pl.read_parquet(existing(folder / "reviews.parquet", "domain=amazon_reviews")).filter(domain=name)
         texts = [f"{title} {text}" for title, text in table.select("title", "text").fill_null("").iter_rows()]
         return Raw(name, one_hot(table["label"].to_numpy(), 2), CLASSES, np.zeros(len(texts), bool), texts=texts)
