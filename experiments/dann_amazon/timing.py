@@ -2,7 +2,8 @@
 
 2 pairs × 4 weights × 2 seeds: 16 runs of the study's network, with the same batches, steps, optimizer and evaluations on
 both sides, in turns in one process. Ours is all of `run_batch` (reading, features, compilation or its cache, training,
-evaluation, distances of the domains); the peer trains and evaluates on arrays that are there. PyTorch: `make parity`.
+evaluation, distances of the domains); the peer trains and evaluates on arrays that are there, on a GPU where ours does.
+PyTorch: `make parity`.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def main(data_dir: str, rounds: int = 4, epochs: int = 20) -> None:
         ]
         for source, target in PAIRS
     ]
+    torch.set_default_device("cuda" if jax.default_backend() == "gpu" else "cpu")
     worlds: list[Any] = [load_world(batch[0]).world for batch in batches]
     print(f"{sum(map(len, batches))} runs; {os.cpu_count()} CPU cores, of which {len(os.sched_getaffinity(0))} are used,")
     print(f"{torch.get_num_threads()} threads of PyTorch,", ", ".join(f"{n} {version(n)}" for n in ("jax", "torch")))
@@ -120,7 +122,7 @@ def peer(config: Config, world: ExamplesWorld) -> float:
 def accuracy(body: Any, head: Any, hidden: Any) -> float:
     x, y = (np.asarray(part).reshape(-1, part.shape[-1]) for part in (hidden.inputs.x, hidden.y))
     with torch.no_grad():
-        said = head(body(torch.tensor(x[: hidden.n_events]))).argmax(1).numpy()
+        said = head(body(torch.tensor(x[: hidden.n_events]))).argmax(1).numpy(force=True)
     return float(np.mean(said == y[: hidden.n_events].argmax(1)))
 
 

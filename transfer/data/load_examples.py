@@ -13,7 +13,7 @@ from transfer.data.encoded import Encode
 from transfer.data.examples import LoadedExamples, build_examples
 from transfer.data.featurise import featurise
 from transfer.data.label_split import source_rows, target_rows
-from transfer.data.sets.raw import Raw
+from transfer.data.sets.raw import Raw, without_hidden
 from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
 
@@ -44,7 +44,7 @@ def load_examples(
 
 
 def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:
-    """The target and its sources as they are in their files."""
+    """The target as it is in its files, and its sources without the test examples that theirs prescribe."""
     if domains.reader not in READERS:
         raise TransferError(f"domain.reader={domains.reader}: unknown; choose from {', '.join(READERS)}")
     module: ModuleType = importlib.import_module(f"transfer.data.sets.{domains.reader}")
@@ -55,4 +55,5 @@ def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:
     if domains.features not in module.FEATURES:
         raise TransferError(f"domain.features={domains.features}: {domains.name} has {', '.join(module.FEATURES)}")
     more = {key: getattr(domains, key) for key in getattr(module, "SETTINGS", ())}
-    return [module.read(name, domains.features, data_dir, **more) for name in (domains.target, *domains.source)]
+    raws = [module.read(name, domains.features, data_dir, **more) for name in (domains.target, *domains.source)]
+    return [raws[0], *map(without_hidden, raws[1:])]

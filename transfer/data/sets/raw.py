@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ class Raw:
     counts: Any = None
     arrays: np.ndarray | None = None
     multi_label: bool = False
+
+
+def without_hidden(raw: Raw) -> Raw:
+    """The domain without the test examples that its data set prescribes: what there is of a source."""
+    kept = np.flatnonzero(~raw.hidden)
+    texts = None if raw.texts is None else [raw.texts[i] for i in kept]
+    counts, arrays = (None if table is None else table[kept] for table in (raw.counts, raw.arrays))
+    return replace(raw, y=raw.y[kept], hidden=raw.hidden[kept], texts=texts, counts=counts, arrays=arrays)
 
 
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
