@@ -206,9 +206,15 @@ def test_a_faulty_label_is_named(folder: Path) -> None:
 
 
 def test_autoencoders_are_stacked_on_the_word_counts_of_the_split_files(folder: Path) -> None:
-    words = ["domain=amazon_reviews", "domain.source=kitchen", "domain.weighting=counts", f"data_dir={folder}", "method=coral"]
+    words = [
+        "domain=amazon_reviews",
+        "domain.source=kitchen",
+        "domain.weighting=counts",
+        f"data_dir={folder}",
+        "method=coral",
+    ]
     plain, stacked = (
-        load_world(compose([*words, f"domain.features={features}", "domain.layers=1"])).world
+        load_world(compose([*words, "domain.weighting=counts", f"domain.features={features}", "domain.layers=1"])).world
         for features in ("svmlight", "msda")
     )
     assert stacked.unlabelled.shape == (40, 10_000)

@@ -208,6 +208,17 @@ def test_without_tracking_there_is_no_wandb_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_a_run_without_parameters_says_so_where_they_are_wanted(tmp_path: Path) -> None:
+    kept, bare = tmp_path / "kept", tmp_path / "bare"
+    words = ["method=target_only", "seed=5"]
+    runs = run_batch([tiny(*words)], [kept]) + run_batch([tiny(*words, "track.parameters=false")], [bare])
+    assert runs[0].metrics == runs[1].metrics
+    assert (kept / "parameters.safetensors").exists()
+    assert not (bare / "parameters.safetensors").exists()
+    with pytest.raises(TransferError, match=r"parameters\.safetensors: not there; .* track\.parameters=true"):
+        load_run(bare)
+
+
 def test_a_run_is_read_back_from_its_folder(offline: Result) -> None:
     again = load_run(folder_of(offline))
     assert again.metrics == json.loads((folder_of(offline) / "result.json").read_text())["metrics"] == offline.metrics

@@ -87,7 +87,7 @@ def _file(given: str) -> Path:
     path = Path(given)
     if (path / track.RESULT).exists():
         track.read_run(path)  # raises where it has not ended well
-        return path / track.PARAMETERS
+        return track.parameters_of(path)
     if not path.is_file():
         raise TransferError(f"init_from={given}: neither the folder of a run nor a .safetensors file")
     return path

@@ -89,10 +89,12 @@ class Train(Frozen):
 
 
 class Track(Frozen):
-    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program."""
+    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program; whether a
+    run's `parameters` are written (a sweep of methods whose parameters are large fills a disk)."""
 
     name: Literal["none", "wandb"]
     per: Literal["run", "program"] = "run"
+    parameters: bool = True
 
 
 def _as_patterns(value: Any) -> Any:

@@ -238,7 +238,7 @@ def load_run(folder: Path) -> Result:
     program = build_program(config, loaded.world, task)
     shapes = program_shapes(program, loaded.world, replicas_of([config]))
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
-    parameters = checkpoint.load_tree(folder / track.PARAMETERS, one)
+    parameters = checkpoint.load_tree(track.parameters_of(folder), one)
     return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
 
 

@@ -45,7 +45,7 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
 def open_run(folder: Path, config: Config, alone: bool = True) -> None:
     """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (RESULT, PER_USER, PROJECTION):
+    for old in (RESULT, PER_USER, PROJECTION, PARAMETERS):
         (folder / old).unlink(missing_ok=True)  # an older run's result must not stand for this one
     for left in folder.glob(".*.[0-9]*"):  # what a killed write left
         left.unlink()
@@ -82,7 +82,8 @@ def close_run(
         content = io.BytesIO()
         table.write_parquet(content, compression="zstd")
         write(folder / name, content.getvalue(), alone)
-    save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
+    if config.track.parameters:
+        save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
     if records and alone:
         from transfer.report.curve import learning_curve
 
@@ -133,6 +134,14 @@ def read_result(folder: Path) -> dict[str, Any]:
 def status(folder: Path) -> str:
     """How the run in a folder ended; `unfinished` where nothing says so."""
     return read_result(folder)["status"]
+
+
+def parameters_of(folder: Path) -> Path:
+    """The file of a finished run's parameters. Raises TransferError where there is none."""
+    path = folder / PARAMETERS
+    if not path.is_file():
+        raise TransferError(f"{path}: not there; run it again with track.parameters=true (the default), which keeps it")
+    return path
 
 
 def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:
