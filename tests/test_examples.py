@@ -206,19 +206,25 @@ def test_a_faulty_label_is_named(folder: Path) -> None:
 
 
 def test_autoencoders_are_stacked_on_the_word_counts_of_the_split_files(folder: Path) -> None:
-    words = [
-        "domain=amazon_reviews",
-        "domain.source=kitchen",
-        "domain.weighting=counts",
-        f"data_dir={folder}",
-        "method=coral",
-    ]
+    words = ["domain=amazon_reviews", "domain.source=kitchen", "domain.weighting=counts", f"data_dir={folder}"]
     plain, stacked = (
-        load_world(compose([*words, "domain.weighting=counts", f"domain.features={features}", "domain.layers=1"])).world
+        load_world(compose([*words, "method=coral", f"domain.features={features}", "domain.layers=1"])).world
         for features in ("svmlight", "msda")
     )
     assert stacked.unlabelled.shape == (40, 10_000)
     np.testing.assert_array_equal(stacked.unlabelled[:, :5000], plain.unlabelled)
+
+
+def test_a_source_has_no_test_examples_and_keeps_the_others_in_order(folder: Path) -> None:
+    config = compose(["domain=amazon_reviews", "domain.source=kitchen", "method=coral", f"data_dir={folder}"])
+    books, kitchen = load_examples.read_examples(config.domain, folder)
+    alone = load_examples.read_examples(
+        config.domain.model_copy(update={"target": "kitchen", "source": ("books",)}), folder
+    )[0]
+    assert (len(books.y), int(books.hidden.sum())) == (80, 40)
+    assert (len(kitchen.y), kitchen.hidden.any()) == (40, False)
+    np.testing.assert_array_equal(kitchen.y, alone.y[~alone.hidden])
+    np.testing.assert_array_equal(kitchen.counts.toarray(), alone.counts.toarray()[~alone.hidden])
 
 
 def composed(method: str, domain: str, folder: Path) -> Config:
