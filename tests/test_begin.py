@@ -135,6 +135,6 @@ def test_a_run_is_known_by_the_content_that_it_starts_from(first: Path, tmp_path
         save_file({key: array + np.float32(shift) for key, array in stored.items()}, path)
         result = ended("method=target_only", *STILL, f"init_from={path}")
         ids.append(result.facts["id"])
-        facts.append((result.config, result.facts))
+        facts.append((result.config, result.facts, tmp_path))
     assert ids[0] == ids[1] != ids[2]
-    assert [finished._same_data(*each) for each in facts] == [False, True, True]
+    assert [finished.same_data(*each, finished._last_change) for each in facts] == [False, True, True]

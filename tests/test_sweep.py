@@ -28,6 +28,7 @@ from transfer.compiler import TooLarge
 from transfer.experiment import run_batch
 from transfer.report.compare import compare
 from transfer.report.runs import read_runs
+from transfer.sweep import finished
 
 SMALL = (*RATING, *WORLD, *BUDGET)
 GRID = (*SMALL, "method=target_only", "seed=0,1", "hp.learning_rate=0.01,0.02")
@@ -165,7 +166,7 @@ def test_retry_runs_what_failed(command: Command, tmp_path: Path) -> None:
     assert "retry=sometimes: choose from failed, diverged, done" in said.err
 
 
-def test_changed_data_is_another_run(command: Command, tmp_path: Path) -> None:
+def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [(f"u{u}", f"i{(u * j) % 7}", float(1 + (u + j) % 5)) for u in range(40) for j in range(1, 6)]
     table = (
         pl.DataFrame(events, schema=["user", "item", "rating"], orient="row").unique(["user", "item"]).sort("user", "item")
@@ -174,6 +175,10 @@ def test_changed_data_is_another_run(command: Command, tmp_path: Path) -> None:
     words = ("domain=files", "domain.target=books.csv", "domain.source=null", "split=ratio", *RATING)
     sweep = ("-m", *words, "method=item_bias", "hp.damping=1,2", "hydra.sweep.dir=S")
     assert command(*sweep).code == 0
+    with monkeypatch.context() as patch:  # nothing has changed: the data are not even read
+        patch.setattr(finished, "load_world", refuse)
+        assert "2 of 2 runs are there" in command(*sweep).err
+    os.utime(tmp_path / "books.csv")  # written again, with what it had
     assert "2 of 2 runs are there" in command(*sweep).err
     table.with_columns(rating=6 - pl.col("rating")).write_csv(tmp_path / "books.csv")
     transfer.data.load._load.cache_clear()

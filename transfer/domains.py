@@ -97,6 +97,7 @@ class SimulatedDomains(Frozen):
     click_rate: float = Field(gt=0, lt=1)
     purchase_rate: float = Field(gt=0, lt=1)
     data_seed: int = Field(ge=0)
+    capacity: int | None = Field(default=None, ge=1)
     core: int = Field(ge=0)
     text_dim: int = Field(ge=0)
 

@@ -206,10 +206,12 @@ def evaluate(
     """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
     the test values of every user (or example), one table per replica; without `test` that part stays closed."""
 
+    validates = bool(world.valid.n_events)
+
     def one(world: AnyWorld, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
         scores = program.scores(told(world), done, hp)
-        means = {"valid": task.evaluate(scores, world.valid, full=True)} if world.valid.n_events else {}
+        means = {"valid": task.evaluate(scores, world.valid, full=True)} if validates else {}
         if not test:
             return means, {}
         means["test"], rows = task.examine(scores, world.test)
@@ -218,7 +220,8 @@ def evaluate(
     means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
     count = range(len(replicas.keys))
     index = task.rows(world) if test else {}
-    tables = [pl.DataFrame({**index, **{k: np.asarray(values[i]) for k, values in rows.items()}}) for i in count if test]
+    real = len(next(iter(index.values()), ()))  # rows beyond them are padding
+    tables = [pl.DataFrame({**index, **{k: np.asarray(v[i][:real]) for k, v in rows.items()}}) for i in count if test]
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
 
 

@@ -100,14 +100,14 @@ def with_readers(world: World, histories: Sequence[Sequence[int]]) -> World:
 
 
 def _longer(events: Interactions, histories: Sequence[Sequence[int]]) -> Interactions:
-    lengths = [len(mine) for mine in histories]
+    lengths, there = [len(mine) for mine in histories], int(events.starts[-1])
     items = np.array([item for mine in histories for item in sorted(mine)], np.int32)
     users = events.n_users + np.repeat(np.arange(len(histories)), lengths)
     return replace(
         events,
-        users=jnp.concatenate([events.users, jnp.asarray(users, jnp.int32)]),
-        items=jnp.concatenate([events.items, jnp.asarray(items)]),
-        ratings=jnp.concatenate([events.ratings, jnp.ones(len(items))]),
+        users=jnp.concatenate([events.users[:there], jnp.asarray(users, jnp.int32)]),
+        items=jnp.concatenate([events.items[:there], jnp.asarray(items)]),
+        ratings=jnp.concatenate([events.ratings[:there], jnp.ones(len(items))]),
         starts=jnp.concatenate([events.starts, events.starts[-1] + jnp.asarray(np.cumsum(lengths), jnp.int32)]),
         n_users=events.n_users + len(histories),
         longest=max(events.longest, *lengths),

@@ -30,8 +30,9 @@ def gains(results: Path) -> pl.DataFrame:
     """Columns of WORLD, `method`, `method.guard` and `gain`, the mean difference to target_only in a cell."""
     table = pl.read_csv(results, infer_schema_length=None).filter(domain="simulated", status="done")
     table = table.with_columns(pl.col(WORLD).cast(pl.Float64), pl.col("method.guard").fill_null("none"))
-    alone = table.filter(method="target_only").group_by([*WORLD, "split_seed"]).agg(alone=pl.col("test/ndcg@10").mean())
-    both = table.filter(pl.col("method") != "target_only").join(alone, on=[*WORLD, "split_seed"])
+    drawn = [*WORLD, "domain.data_seed"]
+    alone = table.filter(method="target_only").group_by(drawn).agg(alone=pl.col("test/ndcg@10").mean())
+    both = table.filter(pl.col("method") != "target_only").join(alone, on=drawn)
     gain = (pl.col("test/ndcg@10") - pl.col("alone")).mean()
     return both.group_by([*WORLD, "method", "method.guard"]).agg(gain=gain)
 

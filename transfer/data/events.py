@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import polars as pl
+
+from transfer.errors import TransferError
 
 # A chunk of users is scored at once; this bounds its score matrix (users x items) to 16 MiB of float32.
 CHUNK_SCORES = 2**22
@@ -19,7 +22,8 @@ class Interactions:
     """Events of one domain sorted by (user, item): users, items int32 [n], ratings float32 [n], starts int32 [users + 1].
 
     The events of user u stand at starts[u]:starts[u + 1]; `item_counts` float32 [items] counts those of each item, and
-    `longest` bounds the number of events of any user.
+    `longest` bounds the number of events of any user. What stands beyond starts[-1] is padding: a user and an item beyond
+    the last, which sums over segments and scatters drop, and a rating of 0.
     """
 
     users: jax.Array
@@ -31,13 +35,27 @@ class Interactions:
     n_items: int = field(metadata={"static": True})
     longest: int = field(metadata={"static": True})
 
+    @property
+    def there(self) -> jax.Array:
+        """Which are events and not padding, bool [n]."""
+        return self.users < self.n_users
+
+    @property
+    def mean_rating(self) -> jax.Array:
+        return jnp.sum(self.ratings) / self.starts[-1].astype(jnp.float32)
+
+    def draw(self, key: jax.Array, count: int) -> jax.Array:
+        """Places of `count` events drawn with replacement, int32 [count]."""
+        return jax.random.randint(key, (count,), 0, self.starts[-1])
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Heldout:
     """Hidden events in chunks of users: users [C, B]; hidden row, item, rating [C, E]; seen row, item [C, S].
 
-    A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events.
+    A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events; n_users and
+    n_events, int32 scalars, count without padding.
     """
 
     users: jax.Array
@@ -47,11 +65,18 @@ class Heldout:
     seen_row: jax.Array
     seen_item: jax.Array
     popularity: jax.Array
-    n_users: int = field(metadata={"static": True})
-    n_events: int = field(metadata={"static": True})
+    n_users: jax.Array
+    n_events: jax.Array
 
 
 Coded = dict[str, np.ndarray]
+
+
+class Room(NamedTuple):
+    """What arrays have room for, so that worlds of other sizes have the same shapes: events of a part, and users."""
+
+    events: int
+    users: int
 
 
 def coded_events(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Coded:
@@ -62,42 +87,63 @@ def coded_events(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Co
     return {"user": user[order], "item": item[order], "rating": events["rating"].to_numpy()[order].astype(np.float32)}
 
 
-def interactions_of(events: Coded, n_users: int, n_items: int) -> Interactions:
+def interactions_of(events: Coded, n_users: int, n_items: int, room: Room | None = None) -> Interactions:
+    """Events by user; with `room` padded to as many events. Raises TransferError where there are more."""
     starts = np.zeros(n_users + 1, np.int32)
     np.cumsum(np.bincount(events["user"], minlength=n_users), out=starts[1:])
     longest = 1 << int(np.diff(starts).max(initial=1) - 1).bit_length()  # a power of two, so that splits share programs
     arrays: dict[str, Any] = {"users": events["user"], "items": events["item"], "ratings": events["rating"]}
+    if room:
+        longest = 1 << (n_items - 1).bit_length()
+        beyond = {"users": n_users, "items": n_items, "ratings": 0}
+        length = _length(len(events["user"]), room)
+        arrays = {name: _padded(array, length, beyond[name]) for name, array in arrays.items()}
     arrays |= {"starts": starts, "item_counts": np.bincount(events["item"], minlength=n_items).astype(np.float32)}
     return Interactions(**arrays, n_users=n_users, n_items=n_items, longest=longest)
 
 
-def heldout_of(hidden: Coded, seen: list[Coded], train: Coded, n_items: int) -> Heldout:
-    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest."""
+def _length(count: int, room: Room | None) -> int:
+    """How long an array of this many events is."""
+    if room and count > room.events:
+        raise TransferError(f"domain.capacity={room.events}: a part has {count:,} events; write so many or more, or null")
+    return room.events if room else count
+
+
+def _padded(array: np.ndarray, length: int, value: float) -> np.ndarray:
+    return np.concatenate([array, np.full(length - len(array), value, array.dtype)])
+
+
+def heldout_of(hidden: Coded, seen: list[Coded], train: Coded, n_items: int, room: Room | None = None) -> Heldout:
+    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest, or to `room`."""
     users = np.unique(hidden["user"])
-    chunks = max(1, min(len(users), -(-len(users) * n_items // CHUNK_SCORES)))
-    width = max(1, -(-len(users) // chunks))
+    count = room.users if room else len(users)
+    chunks = max(1, min(count, -(-count * n_items // CHUNK_SCORES)))
+    width = max(1, -(-count // chunks))
     padded = np.zeros(chunks * width, np.int32)
     padded[: len(users)] = users
-    row, item, rating = _chunked(hidden, users, chunks, width)
+    row, item, rating = _chunked(hidden, users, chunks, width, room)
     known = {key: np.concatenate([part[key] for part in seen]) for key in ("user", "item", "rating")}
     of_users = np.isin(known["user"], users)
-    seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width)
+    seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width, room)
     popularity = np.bincount(train["item"], minlength=n_items).astype(np.float32)
     arrays: dict[str, Any] = {
         "users": padded.reshape(chunks, width),
         **{"row": row, "item": item, "rating": rating, "seen_row": seen_row, "seen_item": seen_item},
         "popularity": popularity,
     }
-    return Heldout(**arrays, n_users=len(users), n_events=len(hidden["user"]))
+    counts: dict[str, Any] = {"n_users": np.int32(len(users)), "n_events": np.int32(len(hidden["user"]))}
+    return Heldout(**arrays, **counts)
 
 
-def _chunked(events: Coded, users: np.ndarray, chunks: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _chunked(
+    events: Coded, users: np.ndarray, chunks: int, width: int, room: Room | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     position = np.searchsorted(users, events["user"])
     order = np.argsort(position, kind="stable")
     chunk, row = np.divmod(position[order], width)
     counts = np.bincount(chunk, minlength=chunks)
     slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (chunks, max(1, int(counts.max(initial=0))))
+    shape = (chunks, max(1, _length(int(counts.max(initial=0)), room)))
     rows, items, ratings = np.full(shape, width, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     rows[chunk, slot] = row
     items[chunk, slot] = events["item"][order]

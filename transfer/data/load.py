@@ -20,6 +20,7 @@ from transfer.data.split import split
 from transfer.data.text import with_texts
 from transfer.data.world import Loaded, build_world, liked
 from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
+from transfer.errors import TransferError
 
 IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
 
@@ -53,8 +54,10 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
     if domains.text_dim and isinstance(domains, FileDomains):
         target = with_texts(target, domains.target, Path(data_dir))
         sources = [with_texts(s, files, Path(data_dir)) for s, files in zip(sources, domains.source, strict=True)]
-    timed = how.name in IN_TIME
-    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed)
+    timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
+    if timed and capacity:
+        raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
+    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity)
     loaded.summary["cleaning"] = cleaning
     return loaded
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from transfer.data.domain import Domain
-from transfer.data.events import Heldout, Interactions, coded_events, heldout_of, interactions_of
+from transfer.data.events import Heldout, Interactions, Room, coded_events, heldout_of, interactions_of
 from transfer.data.sequences import Sequences, merged, sequences
 from transfer.data.split import Parts
 from transfer.data.text import vectors
@@ -101,12 +101,15 @@ def build_world(
     core: int,
     text_dim: int = 0,
     timed: bool = False,
+    capacity: int | None = None,
 ) -> Loaded:
     """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
     positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
     smallest number of training events that a user and an item of a domain must keep; timed adds sequences. Where people
-    come after training, so may items of the target: all are candidates.
+    come after training, so may items of the target: all are candidates. With a capacity every array of events has that
+    length, and all users and items that the domains have are in the world, whether they have training events or not: its
+    shapes then do not depend on who chose what.
     """
     prepared = [
         _prepare(part, domain, positives, target.scale)
@@ -128,7 +131,10 @@ def build_world(
     scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
     users = pl.concat([events["user"] for events in [train, *visible, *known_later]]).unique().sort()
     items = [events["item"].unique().sort() for events in [train, *visible]]
-    if known_later:
+    if capacity:
+        users = pl.concat([d.events["user"] for d in [target, *sources]]).unique().sort()
+        items = [d.items["item"].unique().sort() for d in [target, *sources]]
+    elif known_later:
         items[0] = target.events["item"].unique().sort()
     known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
     hidden = {"valid": valid.filter(known), "test": test.filter(known)}
@@ -136,7 +142,8 @@ def build_world(
     if hidden["test"].is_empty():
         raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
 
-    sides = [_side(events, users, ids) for events, ids in zip([train, *visible], items, strict=True)]
+    room = Room(capacity, len(users)) if capacity else None
+    sides = [_side(events, users, ids, room) for events, ids in zip([train, *visible], items, strict=True)]
     if text_dim:
         tables = [
             ids.to_frame("item").join(d.items, on="item", how="left")
@@ -156,8 +163,8 @@ def build_world(
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen], trained, len(items[0])),
-        test=heldout_of(coded["test"], [seen, coded["valid"]], trained, len(items[0])),
+        valid=heldout_of(coded["valid"], [seen], trained, len(items[0]), room),
+        test=heldout_of(coded["test"], [seen, coded["valid"]], trained, len(items[0]), room),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
     )
@@ -226,14 +233,14 @@ def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
     return events
 
 
-def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Side:
-    size = {"n_users": len(users), "n_items": len(items)}
+def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series, room: Room | None) -> Side:
+    size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
     fit = coded_events(events.filter(~pl.col("stop")), users, items)
     stop = coded_events(events.filter("stop"), users, items)
     return Side(
         train=interactions_of(coded_events(events, users, items), **size),
         fit=interactions_of(fit, **size),
-        stop=heldout_of(stop, [fit], fit, len(items)),
+        stop=heldout_of(stop, [fit], fit, len(items), room),
     )
 
 
@@ -265,6 +272,8 @@ def _summary(
 def _fingerprint(world: World) -> str:
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(world):
+        if not leaf.ndim:  # a count of what the arrays hold
+            continue
         digest.update(str(leaf.shape).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]

@@ -70,7 +70,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def batch(world: World, done: Done, key: jax.Array) -> dict[str, Any]:
         """Readers drawn by their events: the likelihood is that of events, and active readers have more."""
         events = world.target.train
-        users = events.users[jax.random.randint(key, (settings.rows,), 0, events.users.shape[0])]
+        users = events.users[events.draw(key, settings.rows)]
         sources = [rows(side.train, users) for side in world.sources]
         return {"sources": sources, "target": rows(events, users), "counts": events.item_counts}
 

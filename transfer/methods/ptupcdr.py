@@ -50,7 +50,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def liked(world: World, users: jax.Array) -> jax.Array:
         """1 for source events rated at the mean or above [B, items]."""
         events = world.sources[0].train
-        return histories.rows(events, (events.ratings >= jnp.mean(events.ratings) - 1e-4).astype(jnp.float32), users)
+        return histories.rows(events, (events.ratings >= events.mean_rating - 1e-4).astype(jnp.float32), users)
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         own = emcdr.has_events(world, "target")

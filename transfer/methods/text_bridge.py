@@ -52,7 +52,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return own["bias"][None, :] + jnp.exp(params["scale"]) * q @ (text @ params["out"] + own["out"]).T
 
     def draw(events: Interactions, text: jax.Array | None, key: jax.Array) -> dict[str, Any]:
-        users = events.users[jax.random.randint(key, (rows,), 0, events.users.shape[0])]
+        users = events.users[events.draw(key, rows)]
         return {"x": histories.rows(events, jnp.ones_like(events.ratings), users), "text": text}
 
     def batch(world: World, done: Done, key: jax.Array) -> list[dict[str, Any]]:

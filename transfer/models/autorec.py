@@ -36,7 +36,7 @@ def told(events: Interactions, users: jax.Array) -> Told:
 
 def drawn(events: Interactions, key: jax.Array, size: int) -> jax.Array:
     """Users by their number of events, since the losses are means over events."""
-    return events.users[jax.random.randint(key, (size,), 0, events.users.shape[0])]
+    return events.users[events.draw(key, size)]
 
 
 def misfit(outputs: jax.Array, known: Told, rating: bool) -> jax.Array:

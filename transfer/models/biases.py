@@ -13,7 +13,7 @@ from transfer.program import Hp, Params
 
 def item_biases(events: Interactions, damping: jax.Array) -> Params:
     """μ and b_i = Σ (r - μ) / (n_i + damping): {"mean": scalar, "bias": [items]}."""
-    mean = jnp.mean(events.ratings)
+    mean = events.mean_rating
     total = jnp.zeros(events.n_items).at[events.items].add(events.ratings - mean)
     return {"mean": mean, "bias": total / (events.item_counts + damping)}
 
@@ -43,7 +43,7 @@ def source_biases(world: World, hp: Hp) -> Params:
         )
         count += histories.user_counts(side.train)
     deviation = total / (count + hp["user_damping"])
-    x, y = deviation[events.users], residuals(events, items)
+    x, y = jnp.where(events.there, deviation[events.users], 0.0), residuals(events, items)
     slope = jnp.sum(x * y) / jnp.maximum(jnp.sum(x * x), 1e-9)
     return {**items, "user": slope * deviation, "slope": slope}
 

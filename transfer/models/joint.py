@@ -55,7 +55,7 @@ def most_chosen(world: World, most: int | None) -> World:
         best = _best(events, most)
         if best is None:
             return events
-        place = jnp.full(events.n_items, len(best)).at[best].set(jnp.arange(len(best)))  # beyond the last: in no matrix
+        place = jnp.full(events.n_items + 1, len(best)).at[best].set(jnp.arange(len(best)))  # beyond the last: in no matrix
         return replace(events, items=place[events.items], item_counts=events.item_counts[best], n_items=len(best))
 
     sides = [replace(side, train=fewer(side.train)) for side in (world.target, *world.sources)]

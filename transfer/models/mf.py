@@ -17,7 +17,7 @@ def build(settings: config.Model) -> Model:
         return {"bias": jnp.zeros(rows), "factors": settings.init * jax.random.normal(key, (rows, settings.dim))}
 
     def head(key: jax.Array, events: Interactions) -> Params:
-        return {"mean": jnp.mean(events.ratings), **table(key, events.n_items)}
+        return {"mean": events.mean_rating, **table(key, events.n_items)}
 
     return Model(body=table, head=head, features=features, outputs=outputs, scores=scores, penalty=penalty)
 

@@ -14,7 +14,7 @@ from transfer.track import RESULT, Loader
 
 Flat = dict[str, Any]  # a nested configuration with dotted keys
 # Keys that repeat a measurement rather than change what is measured.
-REPEATS = ("seed", "split.seed")
+REPEATS = ("seed", "split.seed", "domain.data_seed")
 # Keys that decide what is measured and how: figures that differ in one of these are never put side by side.
 MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled", "select")
 # The override that names the keys whose values a search chose, for each combination of the other choices.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from transfer import begin, track
 from transfer.config import Config
 from transfer.errors import TransferError
+from transfer.packaged import MINILM, located
 from transfer.registry import load_world
 from transfer.sweep.plan import Job
 
+Clock = Callable[..., float]  # places -> when anything in them last changed, in seconds since 1970
 FINAL = ("done", "diverged", "failed")
 
 
@@ -29,7 +33,8 @@ def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     places: dict[str, list[Path]] = {}
     for facts in _ended_runs(parent):
         places.setdefault(facts["identity"], []).append(facts["folder"])
-    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry)}
+    last_change = cache(_last_change)
+    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry, last_change)}
     kept, free = set[int](), {identity: list(paths) for identity, paths in places.items()}
     for number, job in found.items():
         if job.folder in (mine := free[_identity(job)]):
@@ -72,24 +77,62 @@ def _holds(folder: Path, identity: str) -> bool:
     return folder.exists() and _ended(folder) == identity
 
 
-def _counts(config: Config, places: dict[str, list[Path]], retry: list[str]) -> bool:
+def _counts(config: Config, places: dict[str, list[Path]], retry: list[str], last_change: Clock) -> bool:
     """Whether what is there of a run will do: as it ended, and on the data of today."""
     if config.identity() not in places:
         return False
-    facts = track.read_result(places[config.identity()][0])
-    return facts["status"] not in retry and _same_data(config, facts)
+    folder = places[config.identity()][0]
+    facts = track.read_result(folder)
+    return facts["status"] not in retry and same_data(config, facts, folder, last_change)
 
 
-def _same_data(config: Config, facts: dict[str, Any]) -> bool:
+def same_data(config: Config, facts: dict[str, Any], folder: Path, last_change: Clock) -> bool:
     """Whether the data and parameters that a run began with are what its configuration reads today (a failed one may have
-    had none)."""
+    had none). The data are read only where something of them has changed since."""
     if "fingerprint" not in facts:
         return True
     try:
-        begun = facts.get("begun", {}).get("fingerprint", "")
-        return load_world(config).fingerprint == facts["fingerprint"] and begin.fingerprint(config) == begun
+        if begin.fingerprint(config) != facts.get("begun", {}).get("fingerprint", ""):
+            return False
+        return _untouched(config, folder, last_change) or load_world(config).fingerprint == facts["fingerprint"]
     except TransferError:
         return False
+
+
+def _untouched(config: Config, folder: Path, last_change: Clock) -> bool:
+    """Whether nothing that this run read has changed since it began."""
+    note = folder / "config.yaml"
+    return note.exists() and last_change(*_reads(config)) < note.stat().st_mtime
+
+
+def _reads(config: Config) -> tuple[Path, ...]:
+    """What a world is made from: this package, the files and folders that the domain or the split names, and for readers
+    of examples, which name none, all of the data."""
+    data, given = Path(config.data_dir), {*_texts(config.domain.model_dump()), *_texts(config.split.model_dump())}
+    named = [located(text) if text == MINILM else data / text for text in sorted(given) if text]
+    whole = [data] if config.domain.kind == "examples" else []
+    return Path(__file__).parents[1], *whole, *(path for path in named if path.exists())
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a nested setting."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def _last_change(*places: Path) -> float:
+    """When anything in these files and folders last changed, in seconds since 1970; what Python compiles is left out."""
+    times = [place.stat().st_mtime for place in places if place.is_file()]
+    for place in places:
+        for folder, inside, files in os.walk(place, followlinks=True):
+            inside[:] = [name for name in inside if name != "__pycache__"]
+            times += [os.stat(path).st_mtime for name in files if os.path.exists(path := os.path.join(folder, name))]
+            if "__pycache__" not in os.listdir(folder):  # there a new file says nothing
+                times.append(os.stat(folder).st_mtime)
+    return max(times, default=0.0)
 
 
 def _make_room(jobs: list[Job], kept: set[int], parent: Path) -> None:

@@ -96,7 +96,7 @@ def batch(events: Interactions, key: jax.Array, size: int, negatives: int) -> Ba
     The prior holds every row that an event touches alike, as in Bayesian personalised ranking.
     """
     for_rows, for_items = jax.random.split(key)
-    rows = jax.random.randint(for_rows, (size,), 0, events.users.shape[0])
+    rows = events.draw(for_rows, size)
     users = events.users[rows]
     others = unseen_items(events, users, for_items, negatives)
     items = jnp.concatenate([events.items[rows][:, None], others], axis=1)
@@ -141,11 +141,11 @@ def evaluate(
 def examine(
     scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The means with `full`, and {name: float32 [users]} of the selected metric and of ndcg and recall at every k."""
+    """The means with `full`, and {name: float32 [users, padding last]}: the selected metric, ndcg and recall at every k."""
     means, measured = _measure(scores, heldout, ks, sampled, full=True)
     prefix = f"sampled{sampled}_" if sampled else ""
     kept = dict.fromkeys([select, *(f"{name}@{k}" for name in ("ndcg", "recall") for k in ks)])
-    return means, {prefix + name: measured[name].reshape(-1)[: heldout.n_users] for name in kept}
+    return means, {prefix + name: measured[name].reshape(-1) for name in kept}
 
 
 def _measure(
@@ -165,10 +165,10 @@ def _measure(
 
     parts = (heldout.users, heldout.row, heldout.item, heldout.seen_row, heldout.seen_item)
     measured, lists = jax.lax.map(chunk, parts)
-    prefix = f"sampled{sampled}_" if sampled else ""
-    means = {prefix + name: jnp.sum(values) / heldout.n_users for name, values in measured.items()}
+    prefix, count = f"sampled{sampled}_" if sampled else "", heldout.n_users.astype(jnp.float32)
+    means = {prefix + name: jnp.sum(values) / count for name, values in measured.items()}
     for name, values in lists.items():
-        share = jnp.mean(jnp.any(values, axis=0)) if name.startswith("coverage") else jnp.sum(values) / heldout.n_users
+        share = jnp.mean(jnp.any(values, axis=0)) if name.startswith("coverage") else jnp.sum(values) / count
         means[prefix + name] = share
     return means, measured
 
