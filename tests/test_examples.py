@@ -26,6 +26,7 @@ from transfer.data.examples import Inputs, LoadedExamples
 from transfer.data.featurise import FILE, featurise, read_featuriser
 from transfer.data.label_split import few, share, source_rows, target_rows
 from transfer.data.load import load_world
+from transfer.data.msda import stacked
 from transfer.data.sets.raw import Raw
 from transfer.domains import ExampleDomains, ExampleSplit
 from transfer.errors import TransferError
@@ -207,12 +208,26 @@ def test_a_faulty_label_is_named(folder: Path) -> None:
 
 def test_autoencoders_are_stacked_on_the_word_counts_of_the_split_files(folder: Path) -> None:
     words = ["domain=amazon_reviews", "domain.source=kitchen", "domain.weighting=counts", f"data_dir={folder}"]
-    plain, stacked = (
+    plain, msda = (
         load_world(compose([*words, "method=coral", f"domain.features={features}", "domain.layers=1"])).world
         for features in ("svmlight", "msda")
     )
-    assert stacked.unlabelled.shape == (40, 10_000)
-    np.testing.assert_array_equal(stacked.unlabelled[:, :5000], plain.unlabelled)
+    assert msda.unlabelled.shape == (40, 10_000)
+    np.testing.assert_array_equal(msda.unlabelled[:, :5000], plain.unlabelled)
+
+
+def test_draws_of_a_pair_share_their_autoencoders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("transfer.data.featurise.stacked", lambda *words: calls.append(words[1]) or stacked(*words))
+    load_examples._denoised.cache_clear()
+    words = ["domain=amazon_reviews", "domain.source=kitchen", "domain.weighting=counts", f"data_dir={folder}"]
+    words += ["method=coral", "domain.features=msda", "domain.layers=1"]
+    first, second = (load_world(compose([*words, f"split.seed={seed}"])).world for seed in (0, 1))
+    assert len(calls) == 1
+    assert [len(fit) for fit in calls[0]] == [40, 40]  # of the source all, of the target what is no test
+    assert not np.array_equal(first.sources[0].train.x, second.sources[0].train.x)
+    rows = [{row.tobytes() for row in np.asarray(world.sources[0].train.x)} for world in (first, second)]
+    assert rows[0] & rows[1]
 
 
 def test_a_source_has_no_test_examples_and_keeps_the_others_in_order(folder: Path) -> None:

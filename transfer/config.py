@@ -151,9 +151,11 @@ class Config(Traced):
         """Everything that decides the compiled program, as plain JSON values."""
         return self.model_dump(mode="json", exclude={"seed", "hp", "resume", "track"})
 
-    def program_key(self) -> str:
-        """Equal keys mean one compiled program: the static part and the names (not the values) of hp."""
-        return json.dumps([self.static(), sorted(self.hp)], sort_keys=True)
+    def program_key(self, without: tuple[str, ...] = ()) -> str:
+        """Equal keys mean one compiled program: the static part and the names (not the values) of hp. `without` leaves out
+        what only decides the world, for worlds whose shapes are known to be the same."""
+        static = {key: value for key, value in self.static().items() if key not in without}
+        return json.dumps([static, sorted(self.hp)], sort_keys=True)
 
     def run_id(self, fingerprint: str) -> str:
         """Identity of a run: hash of configuration, hp, seed and the fingerprint of its data and given parameters."""

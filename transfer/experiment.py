@@ -124,7 +124,7 @@ def _run_program(
     unlabelled.check(config, loaded.world)
     program = build_program(config, loaded.world, task)
     program, world, begun = begin(config, program, loaded.world)
-    run = Compiler(config.train.replicas, clock, _programs(config.program_key(), content), memory)
+    run = Compiler(config.train.replicas, clock, _programs(*_program_of(config, world, content)), memory)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
@@ -194,8 +194,17 @@ def _run_program(
     return results
 
 
+def _program_of(config: Config, world: AnyWorld, content: str) -> tuple[str, str]:
+    """What decides what is compiled: the static part and the content of the world; or, for worlds that have a capacity so
+    that they share programs, its shapes in place of what made it."""
+    if not getattr(config.domain, "capacity", None):
+        return config.program_key(), content
+    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]
+    return config.program_key(without=("domain", "split")), str((jax.tree.structure(world), shapes))
+
+
 @lru_cache(maxsize=8)
-def _programs(key: str, fingerprint: str) -> dict[Any, Any]:
+def _programs(key: str, world: str) -> dict[Any, Any]:
     """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
     return {}
 

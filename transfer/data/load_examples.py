@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -38,9 +39,21 @@ def load_examples(
             raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
     if not len(rows[0].test):
         raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
-    xs, featuriser = featurise(raws, fit, domains, encode)
+    if domains.features == "msda":
+        # no label is looked at: what is held out of the sources for validation takes part, whichever draw it is
+        fit[1:] = [np.union1d(known, part.stop) for known, part in zip(fit[1:], rows[1:], strict=True)]
+        xs, featuriser = _denoised(domains, data_dir, tuple(known.tobytes() for known in fit)), None
+    else:
+        xs, featuriser = featurise(raws, fit, domains, encode)
     built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
     return replace(built, featuriser=featuriser)
+
+
+@lru_cache(maxsize=1)
+def _denoised(domains: ExampleDomains, data_dir: Path, fit: tuple[bytes, ...]) -> list[np.ndarray]:
+    """Features of denoising autoencoders fitted on these rows; they take a minute, and are the same for all draws."""
+    raws = read_examples(domains, data_dir)
+    return featurise(raws, [np.frombuffer(known, np.int64) for known in fit], domains)[0]
 
 
 def read_examples(domains: ExampleDomains, data_dir: Path) -> list[Raw]:

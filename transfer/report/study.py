@@ -32,13 +32,13 @@ SCHEMA |= {"mean": pl.Float64, "std": pl.Float64, "gap": pl.Float64, "verdict": 
 
 
 class Order(Frozen):
-    """`better` must beat `worse` on the test metric, in every comparison of this task whose title has the part `where`;
+    """`better` must beat `worse` on the test metric, in every comparison of this task whose title has the parts `where`;
     of means over pairs of domains in these, not in every pair."""
 
     task: str
     better: str
     worse: str
-    where: str = ""
+    where: tuple[str, ...] = ()
 
 
 class Study(Frozen):
@@ -156,7 +156,7 @@ def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
     for order in study.order:
         said = f"{order.better} better than {order.worse}"
         of_task = [
-            f for f in alone(comparisons) if f.facts["task"] == order.task and order.where in ("", *f.title.split(", "))
+            f for f in alone(comparisons) if f.facts["task"] == order.task and {*order.where} <= {*f.title.split(", ")}
         ]
         for found in of_task:
             means = {one.method: one.summary("test", found.metric).mean for one in found.best}
