@@ -94,7 +94,8 @@ def test_tables_and_studies_speak_of_the_mean(found: Comparison) -> None:
     assert rows["method"].to_list() == ["coral", "source_only", "whitening"]
     assert rows["runs"].to_list() == [2, 2, 2]
     order = Order(task="classification", better="source_only", worse="whitening")  # better on the mean, not in every pair
-    for where, lines in (("", [True]), ("split examples", [True]), ("split", [False])):
+    several = ("classification", "split examples")
+    for where, lines in (((), [True]), (("split examples",), [True]), (several, [True]), (("split",), [False])):
         study = Study(title="t", cost="c", sweeps={"s": []}, quick={}, order=[order.model_copy(update={"where": where})])
         assert [line.agrees for line in orderings(study, everything)] == lines, where
 
