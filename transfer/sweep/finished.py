@@ -125,14 +125,18 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _last_change(*places: Path) -> float:
     """When anything in these files and folders last changed, in seconds since 1970; what Python compiles is left out."""
-    times = [place.stat().st_mtime for place in places if place.is_file()]
+    times = [_changed(place) for place in places]
     for place in places:
         for folder, inside, files in os.walk(place, followlinks=True):
             inside[:] = [name for name in inside if name != "__pycache__"]
-            times += [os.stat(path).st_mtime for name in files if os.path.exists(path := os.path.join(folder, name))]
-            if "__pycache__" not in os.listdir(folder):  # there a new file says nothing
-                times.append(os.stat(folder).st_mtime)
+            times += [_changed(os.path.join(folder, name)) for name in (*inside, *files)]
     return max(times, default=0.0)
+
+
+def _changed(path: str | Path) -> float:
+    """When a file or what a link names last changed, or came to its place: moved and unpacked files keep their old mtime."""
+    known = [os.lstat(path), *([os.stat(path)] if os.path.exists(path) else [])]
+    return max(when for of in known for when in (of.st_mtime, of.st_ctime))
 
 
 def _make_room(jobs: list[Job], kept: set[int], parent: Path) -> None:
