@@ -134,7 +134,7 @@ def _last_change(*places: Path) -> float:
 
 
 def _changed(path: str | Path) -> float:
-    """When a file or what a link names last changed, or came to its place: moved and unpacked files keep their old mtime."""
+    """When a file or what a link names last changed, or came to its place: moved files keep their old mtime."""
     known = [os.lstat(path), *([os.stat(path)] if os.path.exists(path) else [])]
     return max(when for of in known for when in (of.st_mtime, of.st_ctime))
 
