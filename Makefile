@@ -22,9 +22,10 @@ test: $(READY) ## set up, run the test suite
 
 parity: $(PARITY) ## set up PyTorch and transformers, with which the tests then compare the networks
 
-lint: $(READY) ## style and formatting
+lint: $(READY) ## style, formatting, and that imports point down through the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(READY) ## type checker
 	$(BIN)/mypy

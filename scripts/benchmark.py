@@ -94,11 +94,11 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
 
     from transfer.api import compose
-    from transfer.compiler import Compiler, resolve
-    from transfer.data.load import load_world
-    from transfer.experiment import replicas_of
-    from transfer.registry import build_program, build_task, check_settings
-    from transfer.train import make_block, plan, start
+    from transfer.experiment.build import build_program, build_task, load_world
+    from transfer.experiment.checks import check_settings
+    from transfer.experiment.run import replicas_of
+    from transfer.training.compiler import Compiler, resolve
+    from transfer.training.loop import make_block, plan, start
 
     table: dict[str, dict[str, float]] = {}
     for name, words in {"tiny": TINY, "amazon_movies_books": [*REAL, f"data_dir={arguments.data_dir}"]}.items():

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from transfer.errors import TransferError
 from transfer.experiment import load_run
-from transfer.explain import explain, find_films
-from transfer.predictor import Predictor, Recommendation
+from transfer.results.explain import explain, find_films
+from transfer.results.predictor import Predictor, Recommendation
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
 

@@ -16,8 +16,8 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, help="the folder that transfer -m printed at its end: it holds 0, 1, 2, ...")
     folder = parser.parse_args().sweep
 
-    from transfer.report.report import write_report
-    from transfer.report.sweep import print_sweep
+    from transfer.report.page.page import write_report
+    from transfer.report.sweep_table import print_sweep
 
     began = time.perf_counter()
     try:

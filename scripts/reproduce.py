@@ -24,7 +24,7 @@ def main() -> None:
 
 def reproduce(name: str, out: Path | None, quick: bool, accept: bool, more: list[str]) -> bool:
     """Run the study NAME (or the folder of one), write the report and comparison.md; whether all of it agrees."""
-    from transfer.report.report import write_report
+    from transfer.report.page.page import write_report
     from transfer.report.study import judge, read_study, run_study
 
     folder = Path(name) if (Path(name) / "study.yaml").exists() else STUDIES / name

@@ -18,10 +18,10 @@ import pytest
 
 from transfer.__main__ import main
 from transfer.api import compose
-from transfer.config import Config
-from transfer.data.events import Interactions, interactions_of
-from transfer.data.load import load_world
-from transfer.data.world import Loaded, World
+from transfer.config.schema import Config
+from transfer.data.interactions.events import Interactions, interactions_of
+from transfer.data.interactions.world import Loaded, World
+from transfer.experiment.build import load_world
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

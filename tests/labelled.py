@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.api import compose
-from transfer.compiler import Compiler
-from transfer.data.examples import ExamplesWorld, Rows, build_examples
-from transfer.experiment import replicas_of
+from transfer.data.examples.world import ExamplesWorld, Rows, build_examples
+from transfer.experiment.build import build_program, build_task
+from transfer.experiment.checks import check_settings
+from transfer.experiment.run import replicas_of
 from transfer.program import Done, Program, Solve, stream
-from transfer.registry import build_program, build_task, check_settings
-from transfer.stages import Job, run_stages
+from transfer.training.compiler import Compiler
+from transfer.training.stages import Job, run_stages
 
 NONE = np.zeros(0, np.int64)
 

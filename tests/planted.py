@@ -13,12 +13,12 @@ import polars as pl
 from omegaconf import OmegaConf
 
 from transfer.api import compose
-from transfer.config import Config
-from transfer.data.load import load_world
-from transfer.data.simulate import simulate
-from transfer.data.world import Loaded
-from transfer.domains import SimulatedDomains
+from transfer.config.domains import SimulatedDomains
+from transfer.config.schema import Config
+from transfer.data.interactions.simulate import simulate
+from transfer.data.interactions.world import Loaded
 from transfer.experiment import Result, run_batch
+from transfer.experiment.build import load_world
 
 DEFAULTS = Path(__file__).parents[1] / "conf" / "domain" / "simulated.yaml"
 

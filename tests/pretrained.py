@@ -12,9 +12,9 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from transfer.api import compose
+from transfer.experiment.checks import check_settings
 from transfer.models import resnet50, text_encoder
 from transfer.program import Params
-from transfer.registry import check_settings
 
 TINY = ("model.width=4", "model.blocks=[1,2,1,1]")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "great", "poor", "book", "film", "story", "plot", "dull"]

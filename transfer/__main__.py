@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from transfer.api import config_folder
+from transfer.errors import TransferError, one_line
+from transfer.registry import names, outline
 
-from transfer.api import config_folder, one_line
-from transfer.help import register
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+EXAMPLES = """\
+  transfer                                                     the embedded default, seconds
+  transfer domain=amazon_movies_books data_dir=DATA task=ranking split=cold_start split.beta=0.2 method=user_knn
+  transfer domain=files domain.source=A/movies.inter domain.target=A/books.inter task=rating method=source_bias
+  transfer domain=simulated domain.correlation=0.9 method=emcdr method.map=mlp seed=3 hp.learning_rate=1e-3
+  transfer domain=digits_shift domain.target=rotated method=coral
+  transfer domain=office_caltech domain.source=amazon domain.target=webcam data_dir=DATA method=coral
+  transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2"""
+
+# Words of a command that change how a sweep runs, not what it is.
+HOW = ("engine", "retry", "track", "resume", "train.progress")
 
 
-@hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")
+def main() -> None:
+    """Entry point of the console command."""
+    if {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
+        print(f"transfer {version('transfer')}" if "--version" in sys.argv else help_text())
+        return
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from transfer.console import console
+
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
+    # Hydra would print its own errors over many lines; asked to raise them, they can be told in one like ours
+    asked = os.environ.get("HYDRA_FULL_ERROR", "0")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
+    except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
+        if asked == "1":
+            raise
+        console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
+        sys.exit(2)
+    finally:
+        os.environ["HYDRA_FULL_ERROR"] = asked
+
+
 def task(raw: DictConfig) -> float:
     """Run one composed configuration; returns the validation metric that sweepers optimise."""
-    from transfer.config import parse
-    from transfer.errors import TransferError
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from transfer.config.schema import parse
+    from transfer.console import Interrupted, console
     from transfer.experiment import run_batch
-    from transfer.progress import Interrupted, console
-    from transfer.report.table import print_run
-    from transfer.track import refuse_run
-    from transfer.wandb_copy import upload
+    from transfer.report.run_table import print_run
+    from transfer.results.run_folder import refuse_run
+    from transfer.results.wandb_copy import upload
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
@@ -47,27 +91,53 @@ def task(raw: DictConfig) -> float:
     return result.objective
 
 
-def main() -> None:
-    """Entry point of the console command."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+def sweep_name(words: Sequence[str]) -> str:
+    """The folder of a sweep below sweeps/, the same for the same command: DAY-HASH, found again on a later day."""
+    kept = sorted(word for word in words if not word.lstrip("+").startswith(HOW))
+    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
+    there = sorted(path.name for path in Path("sweeps").glob(f"*-{digest}"))
+    return there[-1] if there else f"{time.strftime('%Y-%m-%d')}-{digest}"
 
-    from transfer.errors import TransferError
-    from transfer.progress import console
 
-    register()
-    # Hydra would print its own errors over many lines; asked to raise them, they can be told in one like ours
-    asked = os.environ.get("HYDRA_FULL_ERROR", "0")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        task()
-    except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
-        if asked == "1":
-            raise
-        console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(2)
-    finally:
-        os.environ["HYDRA_FULL_ERROR"] = asked
+def help_text() -> str:
+    """What `--help` prints."""
+    return f"""\
+transfer: train and compare methods that carry knowledge from one domain (movies) to another (books).
+
+usage: transfer [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
+
+Groups and choices
+{group_lines()}
+
+Methods
+{method_lines()}
+
+Examples
+{EXAMPLES}
+
+A run prints its figures and leaves a folder (hydra.run.dir=FOLDER chooses it); -m runs every combination and ends with a
+table. `transfer ... --cfg job` shows the whole configuration of a command without running it.
+"""
+
+
+def group_lines() -> str:
+    """One line per group of the configuration: its choices, with the methods and models of installed packages."""
+    folders = sorted(path for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
+    choices = {path.name: {file.stem for file in path.glob("*.yaml")} for path in folders}
+    for kind in ("method", "model"):
+        choices[kind] = set(names(f"{kind}s"))
+    choices["domain"].discard("files_base")
+    return "\n".join(f"  {group + '=':<9} {', '.join(sorted(names))}" for group, names in sorted(choices.items()))
+
+
+def method_lines() -> str:
+    """One line per method: name, tasks, needs, what it does; from the sources, so that none has to be imported."""
+    lines = []
+    for name in names("methods"):
+        doc, _, needs = outline("methods", name)
+        wants = "shared users" if needs.shared_users else "texts" if needs.texts else "a source" if needs.source else "-"
+        lines.append(f"  {name:<20} {'/'.join(needs.tasks):<29} needs {wants:<13} {doc.splitlines()[0] if doc else ''}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transfer.config import Config
+    from transfer.config.schema import Config
     from transfer.experiment import Result
 
 _HERE = Path(__file__).resolve().parent
@@ -24,21 +24,14 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     import hydra
     from hydra.errors import HydraException
 
-    from transfer.config import parse
-    from transfer.errors import TransferError
-    from transfer.help import register
+    from transfer.config.schema import parse
+    from transfer.errors import TransferError, one_line
 
-    register()
     try:
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
             return parse(hydra.compose("config", overrides=list(overrides)))
     except HydraException as error:
         raise TransferError(one_line(error)) from None
-
-
-def one_line(error: Exception) -> str:
-    """Hydra's message without its line breaks and its list of search paths."""
-    return " ".join(str(error).partition("Config search path:")[0].split())
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:
@@ -49,7 +42,7 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Resu
     `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
     """
     from transfer.experiment import run_batch
-    from transfer.wandb_copy import upload
+    from transfer.results.wandb_copy import upload
 
     result = run_batch([compose(overrides)], [Path(folder)] if folder is not None else None)[0]
     if result.folder and result.config.track.name == "wandb":

@@ -5,15 +5,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from transfer.data.events import Interactions
-from transfer.data.world import Side, World
+from transfer.config.declared import Needs as Needs
+from transfer.config.declared import Range as Range
+from transfer.data.interactions.events import Interactions
+from transfer.data.interactions.world import Side, World
 
 Params = Any  # a pytree of float32 arrays: nested dicts
 Hp = Mapping[str, jax.Array]
@@ -190,6 +192,17 @@ class Solve(NamedTuple):
     solve: Callable[[AnyWorld, Done, Hp, jax.Array], Params]
 
 
+class Replicas(NamedTuple):
+    """What differs between the replicas of a program: keys [R] and hp {name: float32 [R]}."""
+
+    keys: jax.Array
+    hp: Hp
+
+
+# (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
+Run = Callable[..., Any]
+
+
 class Program(NamedTuple):
     """The stages in order, and scores(world, done, hp) -> (users [B] -> scores of the target's items [B, items]).
 
@@ -202,23 +215,6 @@ class Program(NamedTuple):
     scores: Callable[[AnyWorld, Done, Hp], Scores]
     features: Callable[[AnyWorld, Done, Hp], Callable[[Any], jax.Array]] | None = None
     folds_in: bool = False
-
-
-class Needs(NamedTuple):
-    """What a method asks of the task and the world; checked before anything is compiled.
-
-    same_labels: the sources have the target's classes; target_labels: some target examples are labelled;
-    representation: the model of examples has a body that learns; next_item: it fits next-item models too.
-    """
-
-    tasks: tuple[Literal["rating", "ranking", "classification"], ...] = ("rating", "ranking")
-    source: bool = False
-    shared_users: bool = False
-    texts: bool = False
-    same_labels: bool = False
-    target_labels: bool = False
-    representation: bool = False
-    next_item: bool = False
 
 
 def stream(key: jax.Array, name: str, step: jax.Array | int = 0) -> jax.Array:

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from transfer.api import compose
-from transfer.config import Config
-from transfer.data.examples import ExamplesWorld
-from transfer.data.load import load_world
+from transfer.config.schema import Config
+from transfer.data.examples.world import ExamplesWorld
 from transfer.experiment import run_batch
+from transfer.experiment.build import load_world
 
 PAIRS = (("books", "dvd"), ("electronics", "books"))
 WEIGHTS, SEEDS = (0.03, 0.1, 0.3, 1.0), (0, 1)

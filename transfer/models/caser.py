@@ -14,14 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field
 
-from transfer.models import items
-from transfer.models.items import sequence_model
+from transfer.models import item_tables
+from transfer.models.item_tables import sequence_model
 from transfer.program import SequenceModel, Steps
 
 TASKS = ("ranking",)
 
 
-class Settings(items.Settings):
+class Settings(item_tables.Settings):
     span: int = Field(ge=1)
     horizontal: int = Field(ge=1)
     vertical: int = Field(ge=1)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from transfer import config
+from transfer.config.schema import Model
 from transfer.errors import TransferError
 from transfer.models import modules
 from transfer.models.softmax import flat, head, logits
@@ -51,7 +51,7 @@ def halved(x: jax.Array) -> jax.Array:
     return jnp.max(squares, axis=(2, 4))
 
 
-def build(settings: config.Model) -> Classifier:
+def build(settings: Model) -> Classifier:
     def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         if len(shape) != 3 or min(shape[:2]) < 4:
             raise TransferError(

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from flax import nnx
 from pydantic import Field
 
-from transfer.models import items
-from transfer.models.items import sequence_model
+from transfer.models import item_tables
+from transfer.models.item_tables import sequence_model
 from transfer.program import SequenceModel, Steps
 
 TASKS = ("ranking",)
 
 
-class Settings(items.Settings):
+class Settings(item_tables.Settings):
     layers: int = Field(ge=1)
 
 

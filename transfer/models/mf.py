@@ -5,12 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from transfer import config
-from transfer.data.events import Interactions
+from transfer.config import schema
+from transfer.data.interactions.events import Interactions
 from transfer.program import Batch, Model, Params
 
 
-def build(settings: config.Model) -> Model:
+def build(settings: schema.Model) -> Model:
     """The body holds a bias and `dim` factors per user; the head μ and the same per item of one domain."""
 
     def table(key: jax.Array, rows: int) -> Params:

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 from flax import nnx
 
-from transfer import config
+from transfer.config.schema import Model
 from transfer.models import modules
 from transfer.models.softmax import flat, head, logits
 from transfer.program import Classifier, Params
@@ -16,7 +16,7 @@ from transfer.program import Classifier, Params
 TASKS = ("classification",)
 
 
-class Settings(config.Model):
+class Settings(Model):
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
 
 

@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
-from transfer import config
-from transfer.data.examples import ExamplesWorld
+from transfer.config.schema import Model
+from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
-from transfer.models import weights
-from transfer.models.parts import in_parts
+from transfer.models.in_parts import in_parts
 from transfer.models.softmax import head, logits
-from transfer.packaged import located
 from transfer.program import Classifier, Params, stream
+from transfer.storage import weights
+from transfer.storage.packaged import located
 
 TASKS = ("classification",)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, which the weights expect
@@ -32,7 +32,7 @@ Norm = Literal["kept", "adapted", "frozen"]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Settings(config.Model):
+class Settings(Model):
     """width: channels of the stem; blocks: of the four stages. ResNet-50 is 64 and 3, 4, 6, 3."""
 
     weights: str | None

@@ -7,14 +7,14 @@ import math
 import jax
 import jax.numpy as jnp
 
-from transfer import config
+from transfer.config.schema import Model
 from transfer.errors import TransferError
 from transfer.program import Classifier, Params
 
 TASKS = ("classification",)
 
 
-def build(settings: config.Model) -> Classifier:
+def build(settings: Model) -> Classifier:
     """The inputs themselves are the features; they are flattened."""
     return Classifier(body=lambda key, shape, given: {}, head=head, features=lambda body, x: flat(x), logits=logits)
 

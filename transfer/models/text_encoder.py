@@ -18,14 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from transfer import config
-from transfer.data.examples import ExamplesWorld
+from transfer.config.schema import Model
+from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
-from transfer.models import weights
-from transfer.models.parts import in_parts
+from transfer.models.in_parts import in_parts
 from transfer.models.softmax import head, logits
-from transfer.packaged import located
 from transfer.program import Classifier, Params, stream
+from transfer.storage import weights
+from transfer.storage.packaged import located
 
 TASKS = ("classification",)
 PART = 128  # texts at once
@@ -40,7 +40,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-class Settings(config.Model):
+class Settings(Model):
     """Sizes of an encoder without given weights; with them config.json of their folder has the word."""
 
     weights: str | None

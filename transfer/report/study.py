@@ -17,14 +17,14 @@ import polars as pl
 import yaml
 from pydantic import Field, ValidationError
 
-from transfer.checkpoint import write
-from transfer.config import describe
-from transfer.domains import Frozen
+from transfer.config.domains import Frozen
+from transfer.config.schema import describe
 from transfer.errors import TransferError
-from transfer.report.average import alone, compare_all
-from transfer.report.comparison import Comparison
-from transfer.report.runs import Run, read_runs
-from transfer.report.tables import markdown
+from transfer.report.comparison.average import alone, compare_all
+from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.runs import Run, read_runs
+from transfer.report.page.tables import markdown
+from transfer.storage.trees import write
 
 EXPECTED, COMPARISON = "expected.csv", "comparison.md"
 SCHEMA = {"comparison": pl.String, "method": pl.String, "metric": pl.String, "runs": pl.Int64}

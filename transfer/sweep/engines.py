@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transfer.config import Config, Engine
+from transfer.config.schema import Config, Engine
+from transfer.console import Interrupted, interrupted
 from transfer.errors import TransferError
-from transfer.progress import Interrupted, interrupted
 from transfer.sweep.plan import Job
 
 Work = dict[str, Any]
@@ -37,8 +37,8 @@ def work(chunk: list[Job], engine: Engine, workers: int, reuse: Path | None) -> 
 
 def run_work(work: Work) -> None:
     """Run one program; every run folder then has a result.json, also where it failed. Raises only Interrupted."""
-    from transfer.compiler import free_memory
     from transfer.experiment import run_batch
+    from transfer.training.compiler import free_memory
 
     configs = [Config.model_validate(config) for config in work["configs"]]
     folders = [Path(folder) for folder in work["folders"]]

@@ -14,10 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from omegaconf import OmegaConf
 
-from transfer import selection, track
+from transfer.config import selection
+from transfer.console import console
 from transfer.errors import TransferError
-from transfer.progress import console
-from transfer.report.runs import TUNED
+from transfer.results import run_folder
+from transfer.sweep.plan import TUNED
 
 TRIAL_SEED = 0  # of all trials; the tests use 1, 2, ...
 
@@ -137,7 +138,7 @@ def _judged(given: list[Tried], folders: list[Path], rung: int, sweeper: Any) ->
     """
     from optuna.trial import TrialState
 
-    values = [selection.score(track.read_result(folder)) for folder in folders]
+    values = [selection.score(run_folder.read_result(folder)) for folder in folders]
     kept: list[int] = []
     for study in dict.fromkeys(cell.study for cell, _, _ in given):
         own = [i for i, (cell, _, _) in enumerate(given) if cell.study is study]

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from transfer import begin, track
-from transfer.config import Config
+from transfer.config.schema import Config
 from transfer.errors import TransferError
-from transfer.packaged import MINILM, located
-from transfer.registry import load_world
+from transfer.experiment.build import load_world
+from transfer.results import run_folder
+from transfer.storage.packaged import MINILM, located
 from transfer.sweep.plan import Job
 
 Clock = Callable[..., float]  # places -> when anything in them last changed, in seconds since 1970
@@ -67,8 +67,8 @@ def _ended_runs(folder: Path) -> Iterator[dict[str, Any]]:
     """Results of the ended runs in a sweep's folder, each with its `folder`; what a crash left aside is put back first."""
     for left in folder.glob("moving-*"):
         left.rename(folder / str(_next_number(folder)))
-    for path in sorted(folder.glob(f"[0-9]*/{track.RESULT}"), key=lambda path: int(path.parent.name)):
-        facts = track.read_result(path.parent)
+    for path in sorted(folder.glob(f"[0-9]*/{run_folder.RESULT}"), key=lambda path: int(path.parent.name)):
+        facts = run_folder.read_result(path.parent)
         if facts.get("status") in FINAL and "identity" in facts:
             yield {**facts, "folder": path.parent}
 
@@ -82,7 +82,7 @@ def _counts(config: Config, places: dict[str, list[Path]], retry: list[str], las
     if config.identity() not in places:
         return False
     folder = places[config.identity()][0]
-    facts = track.read_result(folder)
+    facts = run_folder.read_result(folder)
     return facts["status"] not in retry and same_data(config, facts, folder, last_change)
 
 
@@ -92,7 +92,7 @@ def same_data(config: Config, facts: dict[str, Any], folder: Path, last_change: 
     if "fingerprint" not in facts:
         return True
     try:
-        if begin.fingerprint(config) != facts.get("begun", {}).get("fingerprint", ""):
+        if run_folder.initial_fingerprint(config.init_from) != facts.get("begun", {}).get("fingerprint", ""):
             return False
         return _untouched(config, folder, last_change) or load_world(config).fingerprint == facts["fingerprint"]
     except TransferError:
@@ -153,5 +153,5 @@ def _next_number(folder: Path) -> int:
 
 def _ended(folder: Path) -> str | None:
     """The identity of the ended run in a folder; None where there is none."""
-    facts = track.read_result(folder)
+    facts = run_folder.read_result(folder)
     return facts.get("identity") if facts.get("status") in FINAL else None

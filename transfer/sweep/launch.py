@@ -11,13 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
-from transfer import track
-from transfer.config import Engine, parse_engine
+from transfer.config.schema import Engine, parse_engine
+from transfer.console import Interrupted, console, interruptible
 from transfer.errors import TransferError
-from transfer.progress import Interrupted, console, interruptible
+from transfer.results import run_folder
 from transfer.sweep import engines, finished
+from transfer.sweep.hydra_jobs import Reporter
 from transfer.sweep.plan import Job, chunks, plan
-from transfer.sweep.report import Reporter
 
 STAGES = ".stages"
 
@@ -76,7 +76,7 @@ def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
 def _label(chunk: list[Job]) -> str:
     config = chunk[0].config
     assert config
-    statuses = [track.status(job.folder) for job in chunk]
+    statuses = [run_folder.status(job.folder) for job in chunk]
     bad = {name: statuses.count(name) for name in statuses if name != "done"}
     rest = "".join(f", {count} {name}" for name, count in bad.items())
     return f"{config.method.name} on {config.domain.name}, split seed {config.split.seed}, {len(chunk)} runs{rest}"
@@ -86,14 +86,14 @@ def _fail_the_rest(jobs: list[Job]) -> None:
     """A result for every job without one: what could not be composed, and what its worker left behind when it died."""
     for job in jobs:
         if job.config is None:
-            track.refuse_run(job.folder, job.error or "", list(job.overrides))
-        elif track.status(job.folder) == "unfinished":
+            run_folder.refuse_run(job.folder, job.error or "", list(job.overrides))
+        elif run_folder.status(job.folder) == "unfinished":
             error = TransferError(
                 "it left no result: its process died twice or could not write; look at the machine's memory "
                 "(engine.max_batch lowers the need) and at the disk's free space"
             )
-            track.fail_run(job.folder, job.config, error)
-        elif track.status(job.folder) == "interrupted":
+            run_folder.fail_run(job.folder, job.config, error)
+        elif run_folder.status(job.folder) == "interrupted":
             raise Interrupted
 
 
@@ -106,7 +106,7 @@ def _retry(settings: DictConfig) -> list[str]:
 
 
 def _say_how_to_go_on(jobs: list[Job], folder: Path, config: DictConfig) -> None:
-    done = sum(track.status(job.folder) in finished.FINAL for job in jobs)
+    done = sum(run_folder.status(job.folder) in finished.FINAL for job in jobs)
     again = command(config) + ("" if "hydra.sweep.dir" in command(config) else f" hydra.sweep.dir={folder}")
     _say(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}")
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from transfer.api import one_line
-from transfer.config import Config, parse, traced
-from transfer.errors import TransferError
+from transfer.config.schema import Config, parse, traced
+from transfer.errors import TransferError, one_line
+
+# The override that names the keys whose values a search chose, for each combination of the other choices.
+TUNED = "sweep.tuned"
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transfer import config
-from transfer.data.examples import Examples, ExamplesWorld, HiddenExamples
-from transfer.domains import ExampleDomains, ExampleSplit
+from transfer.config import schema
+from transfer.config.domains import ExampleDomains, ExampleSplit
+from transfer.data.examples.world import Examples, ExamplesWorld, HiddenExamples
 from transfer.errors import TransferError
-from transfer.evaluate.labels import METRICS, example_values, label_metrics
+from transfer.evaluate.label_metrics import METRICS, example_values, label_metrics
 from transfer.program import Scores, Task
 
 SIGN = {"log_loss": -1, "calibration_error": -1}
 
 
-def build(settings: config.Task, world: ExamplesWorld) -> Task:
+def build(settings: schema.Task, world: ExamplesWorld) -> Task:
     """The classification task. Raises TransferError for an unknown loss or metric."""
     if settings.loss != "cross_entropy":
         raise TransferError(f"task.loss={settings.loss}: task=classification knows cross_entropy")
@@ -31,7 +31,7 @@ def build(settings: config.Task, world: ExamplesWorld) -> Task:
     return Task(settings.select, SIGN.get(settings.select, 1), batch, loss, evaluated, examine, tested_examples)
 
 
-def protocol(settings: config.Config) -> dict[str, Any]:
+def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
     assert isinstance(settings.domain, ExampleDomains)
     assert isinstance(settings.split, ExampleSplit)

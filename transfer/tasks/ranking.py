@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from transfer import config
-from transfer.data.events import Heldout, Interactions
-from transfer.data.world import World, tested_users
+from transfer.config import schema
+from transfer.data.interactions.events import Heldout, Interactions
+from transfer.data.interactions.world import World, tested_users
 from transfer.errors import TransferError
-from transfer.evaluate.ranks import METRICS, user_metrics
+from transfer.evaluate.rank_metrics import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task
 
 
@@ -53,7 +53,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
 LOSSES = {f.__name__: f for f in (bpr, softmax, sampled_softmax, full_softmax, binary_cross_entropy, squared_error)}
 
 
-def build(settings: config.Task, world: World) -> Task:
+def build(settings: schema.Task, world: World) -> Task:
     """The ranking task. Raises TransferError for an unknown loss or metric."""
     if settings.loss not in LOSSES:
         raise TransferError(f"task.loss={settings.loss}: task=ranking knows {', '.join(LOSSES)}")
@@ -79,7 +79,7 @@ def build(settings: config.Task, world: World) -> Task:
     )
 
 
-def protocol(settings: config.Config) -> dict[str, Any]:
+def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
     return {
         "candidates": "all target items but the user's training (in test also validation) items"

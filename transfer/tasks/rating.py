@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from transfer import config
-from transfer.data.events import Heldout, Interactions
-from transfer.data.world import World, tested_users
+from transfer.config import schema
+from transfer.data.interactions.events import Heldout, Interactions
+from transfer.data.interactions.world import World, tested_users
 from transfer.errors import TransferError
 from transfer.program import Batch, Scores, Task
 
 
-def build(settings: config.Task, world: World) -> Task:
+def build(settings: schema.Task, world: World) -> Task:
     """The rating task with squared error. Raises TransferError for another loss."""
     if settings.loss != "squared_error":
         raise TransferError(f"task.loss={settings.loss}: task=rating knows squared_error")
@@ -31,7 +31,7 @@ def build(settings: config.Task, world: World) -> Task:
     )
 
 
-def protocol(settings: config.Config) -> dict[str, Any]:
+def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
     return {"predictions": "clipped to the scale of ratings", "positives": settings.task.positives}
 

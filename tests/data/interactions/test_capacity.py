@@ -1,0 +1,126 @@
+"""domain.capacity: arrays padded to one length give the figures of exact ones, and worlds then share compiled programs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import small_overrides, small_world
+from hypothesis import given
+from hypothesis import strategies as st
+
+from transfer.api import compose
+from transfer.data.interactions.events import Room, heldout_of, interactions_of
+from transfer.errors import TransferError
+from transfer.experiment.run import Result, _programs, run_batch
+from transfer.registry import names, outline
+from transfer.training import compiler
+
+# Few enough people and items that each has training events: the worlds with and without padding are then the same.
+DENSE = {
+    "split": "ratio",
+    "domain__users": 60,
+    "domain__source_items": 20,
+    "domain__target_items": 16,
+    "domain__source_events": 14,
+    "domain__target_events": 11,
+    "domain__popularity_skew": 0.1,
+}
+# Methods of interactions, once each; those whose closed forms look at ratings do so. Left out are two that compile long and
+# read events as others here do: emcdr as ptupcdr, darec as history_map.
+OF_RATINGS = ("item_bias", "global_mean", "source_bias", "user_knn", "ridge_map", "codebook", "target_only")
+RANKING = [
+    method
+    for method in names("methods")
+    if "ranking" in outline("methods", method).needs.tasks and method not in (*OF_RATINGS, "emcdr", "darec")
+]
+TASKS = [*((method, "rating") for method in OF_RATINGS), *((method, "ranking") for method in RANKING)]
+
+
+def run(method: str, task: str, capacity: int | None) -> Result:
+    """The same steps whatever the length of the arrays, which only the number of evaluations depends on."""
+    budget = {"train__steps": 24, "train__evaluate_every": 2, "train__keep": "last", "train__patience": 99}
+    world = DENSE | {"domain__capacity": capacity, "domain__text_dim": 8 if outline("methods", method).needs.texts else 0}
+    return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
+
+
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize(("method", "task"), TASKS)
+def test_padding_changes_no_figure(method: str, task: str) -> None:
+    exact, padded = run(method, task, None), run(method, task, 2048)
+    assert exact.per_user is not None
+    assert padded.per_user is not None
+    assert exact.per_user["user"].to_list() == padded.per_user["user"].to_list()
+    for part, metrics in exact.metrics.items():
+        assert padded.metrics[part] == pytest.approx(metrics, rel=1e-4, abs=1e-5)
+
+
+OTHER = [
+    {"domain__correlation": 0.5, "domain__shared": 0.3, "domain__target_events": 5},
+    {"domain__correlation": -1, "domain__shared": 1, "domain__target_events": 8},
+]
+
+
+def words(method: str, capacity: int | None, world: dict[str, float]) -> list[str]:
+    changes = {"split": "ratio", "domain__capacity": capacity, "train__evaluate_every": 4, "train__batch_size": 1024}
+    return small_overrides(method=method, **changes, **world)
+
+
+@pytest.mark.parametrize(("capacity", "traces"), [(2048, "none"), (None, "some")])
+def test_worlds_of_one_capacity_share_their_compiled_programs(
+    capacity: int | None, traces: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced: list[str] = []
+    real = compiler.over_replicas
+    monkeypatch.setattr(compiler, "over_replicas", lambda of, *rest: traced.append(of.__name__) or real(of, *rest))
+    counts = []
+    for world in OTHER:
+        run_batch([compose(words("user_knn", capacity, world))])
+        counts.append(len(traced))
+    assert counts[0] > 0
+    assert (counts[1] == counts[0]) is (traces == "none")
+
+
+@pytest.mark.parametrize("method", ["cmf", "user_knn"])
+def test_a_shared_program_sees_the_world_that_it_is_given(method: str) -> None:
+    """The second world, run after another, has the figures that it has alone."""
+    after = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in OTHER]
+    _programs.cache_clear()
+    alone = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in reversed(OTHER)]
+    assert after == alone[::-1]
+    assert after[0] != after[1]
+
+
+def test_everybody_and_everything_is_in_a_padded_world() -> None:
+    world = small_world(split="ratio", domain__target_events=2, domain__capacity=2048).world
+    assert (world.n_users, world.n_items) == (200, 60)
+    assert (np.asarray(world.target.train.item_counts) == 0).any()
+    assert world.target.train.users.shape == world.sources[0].train.users.shape == (2048,)
+
+
+def test_too_small_a_capacity_and_splits_in_time_are_refused() -> None:
+    with pytest.raises(TransferError, match=r"domain\.capacity=100: a part has [\d,]+ events"):
+        small_world(split="ratio", domain__capacity=100)
+    needed = small_world(split="ratio").world.sources[0].train.users.shape[0]
+    small_world(split="ratio", domain__capacity=needed)
+    with pytest.raises(TransferError, match=r"domain\.capacity=2048: split=global_time keeps sequences"):
+        small_world(split="global_time", domain__capacity=2048)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=20, unique=True))
+def test_padded_arrays_hold_the_events_and_nothing_else(pairs: list[tuple[int, int]]) -> None:
+    user, item = np.array(sorted(pairs), np.int32).T
+    events = {"user": user, "item": item, "rating": np.arange(1, len(user) + 1, dtype=np.float32)}
+    exact, padded = interactions_of(events, 7, 5), interactions_of(events, 7, 5, Room(32, 7))
+    for name in ("users", "items", "ratings"):
+        np.testing.assert_array_equal(getattr(padded, name)[: len(user)], getattr(exact, name))
+    assert (padded.users[len(user) :] == 7).all()
+    assert (padded.items[len(user) :] == 5).all()
+    np.testing.assert_array_equal(padded.starts, exact.starts)
+    held = heldout_of(events, [events], events, 5, Room(32, 7))
+    here = held.row[0] < held.users.shape[1]
+    found = zip(held.users[0][held.row[0][here]], held.item[0][here], held.rating[0][here], strict=True)
+    assert sorted((int(u), int(i), float(r)) for u, i, r in found) == [
+        (int(u), int(i), float(r)) for u, i, r in zip(user, item, events["rating"], strict=True)
+    ]
+    assert held.n_events == len(user)
+    assert held.n_users == len(set(user.tolist()))

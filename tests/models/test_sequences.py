@@ -1,0 +1,211 @@
+"""Next-item models: what a prediction may see, what the encoders may see, and that order is what they learn from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transfer.api import compose
+from transfer.data.interactions.sequences import sorted_by_time
+from transfer.errors import TransferError
+from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.checks import check_model, check_settings
+from transfer.learning import sequences
+from transfer.program import SequenceModel, Steps
+
+MODELS = ("sasrec", "gru4rec", "caser")
+SMALL = ("split=global_time", "model.dim=8", "model.length=6")
+
+
+def model_of(name: str, *more: str) -> SequenceModel:
+    config = check_settings(compose([*SMALL, f"model={name}", *more]))
+    return check_model(config).build(config.model)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=40), st.integers(1, 6))
+@settings(max_examples=40, deadline=None)
+def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, int]], length: int) -> None:
+    """Every event is an item of its own here, so that a window says whose it is."""
+    user, day = (np.array(column) for column in zip(*events, strict=True))
+    of = jax.tree.map(jnp.asarray, sorted_by_time(user, np.arange(len(user)), day, 4, len(user)))
+    days_of = [len(set(day[user == u].tolist())) for u in range(4)]
+    assert np.asarray(of.learners).tolist() == [u for u in range(4) if days_of[u] > 1]
+    if not len(of.learners):
+        return
+    predicted = len(user) // 2 + 1
+    batch = sequences.draw(sequences.Reading(of, predicted, predicted), jax.random.key(0), 8, length, 2)
+    for row in range(8):
+        own = np.asarray(batch.items[row])[np.asarray(batch.there[row])]
+        assert len(set(user[own])) == 1
+        assert (np.diff(day[own]) >= 0).all()
+        assert len(own) == min(length + 1, (user == user[own[0]]).sum())
+        for place, event in enumerate(own):
+            earlier = np.flatnonzero(day[own] < day[event])
+            assert bool(batch.counts[row, place]) == (len(earlier) > 0 and event < predicted)
+            if len(earlier):
+                assert int(batch.before[row, place]) == earlier.max()
+        assert not np.asarray(batch.counts[row])[len(own) :].any()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_state_knows_its_own_and_earlier_steps_only(name: str) -> None:
+    """Changing step 3 changes its own state and later ones, none before; padding after it changes nothing."""
+    model = model_of(name)
+    body = model.body(jax.random.key(1), None)
+    x = jax.random.normal(jax.random.key(2), (2, 6, 8))
+    there = jnp.ones((2, 6), bool)
+    before, changed = (model.features(body, Steps(v, there)) for v in (x, x.at[:, 3].multiply(-1.0)))
+    np.testing.assert_allclose(before[:, :3], changed[:, :3], atol=1e-6)
+    assert (jnp.abs(before[:, 3] - changed[:, 3]).max(axis=-1) > 1e-4).all()
+    padded = model.features(body, Steps(x.at[:, 4:].set(0.0), there.at[:, 4:].set(False)))
+    np.testing.assert_allclose(before[:, :4], padded[:, :4], atol=1e-6)
+
+
+def learnt(model: SequenceModel, task: Any, walks: np.ndarray, items: int, predicted: int, wanted: np.ndarray) -> float:
+    """Share of the wanted next items found after training on one walk [steps] per user, a step a day."""
+    users, steps = walks.shape
+    user, day = np.repeat(np.arange(users), steps), np.tile(np.arange(steps), users)
+    of = jax.tree.map(jnp.asarray, sorted_by_time(user, walks.ravel(), day, users, items))
+    reading = sequences.Reading(of, predicted, predicted)
+    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), items)}
+    adam = optax.adam(0.02)
+
+    def step(carry: Any, key: jax.Array) -> Any:
+        params, state = carry
+        batch = sequences.draw(reading, key, 32, model.length, task.negatives)
+        gradient = jax.grad(lambda p: sequences.loss(task, model, batch, p, key, jnp.float32(0.0)))(params)
+        updates, state = adam.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.jit(lambda c, k: jax.lax.scan(step, c, k))(
+        (params, adam.init(params)), jax.random.split(jax.random.key(2), 150)
+    )
+    best = jnp.argmax(sequences.scores(model, reading, params)(jnp.arange(users)), axis=1)
+    return float(np.mean(np.asarray(best) == wanted))
+
+
+@pytest.fixture(scope="module")
+def task() -> Any:
+    config = check_settings(compose([*SMALL, "model=gru4rec", "task.negatives=8"]))
+    return build_task(config, load_world(config).world)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_order_is_learnt_where_there_is_one(name: str, task: Any) -> None:
+    """Walks around a ring of items, in their order or, the control, in any."""
+    random = np.random.default_rng(0)
+    walks = (random.integers(0, 12, (60, 1)) + np.arange(7)) % 12
+    wanted = (walks[:, -1] + 1) % 12
+    assert learnt(model_of(name), task, walks, 12, 12, wanted) > 0.9
+    if name == "gru4rec":  # once: the encoders only read what the windows give
+        assert learnt(model_of(name), task, random.permuted(walks, axis=1), 12, 12, wanted) < 0.5
+
+
+def test_films_say_which_book_comes_next_where_both_histories_are_told(task: Any) -> None:
+    """Items 0 … 11 are books, 12 … 23 their films; after a film its book is read, and nothing else tells which."""
+    story = np.random.default_rng(0).integers(0, 12, (60, 4))
+    both = np.stack([story + 12, story], axis=2).reshape(60, 8)[:, :7]  # the last film's book is to come
+    assert learnt(model_of("gru4rec"), task, both, 24, 12, story[:, -1]) > 0.9
+    assert learnt(model_of("gru4rec"), task, story[:, :3], 12, 12, story[:, -1]) < 0.4
+
+
+def test_the_recurrent_layer_is_the_stated_one() -> None:
+    model = model_of("gru4rec")
+    body = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model.body(jax.random.key(3), None))
+    x = np.asarray(jax.random.normal(jax.random.key(4), (1, 6, 8)), np.float64)
+    h = np.zeros(8)
+    w, u = body["layer0"]["inputs"], body["layer0"]["hidden"]
+
+    def sigmoid(value: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-value))
+
+    for t in range(6):
+        (r, z, n), (hr, hz, hn) = (np.split(v @ part["kernel"] + part["bias"], 3) for v, part in ((x[0, t], w), (h, u)))
+        h = (1 - sigmoid(z + hz)) * np.tanh(n + sigmoid(r + hr) * hn) + sigmoid(z + hz) * h
+    expected = h @ body["last"]["kernel"] + body["last"]["bias"]
+    found = model.features(jax.tree.map(jnp.float32, body), Steps(jnp.float32(x), jnp.ones((1, 6), bool)))[0, -1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_full_and_sampled_softmax_agree_when_every_item_is_drawn_often() -> None:
+    model = model_of("caser")
+    of = jax.tree.map(jnp.asarray, sorted_by_time(np.zeros(5, int), np.arange(5), np.arange(5), 1, 5))
+    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 5)}
+    values = {}
+    for words in ("task.loss=full_softmax", "task.negatives=20000"):
+        config = check_settings(compose([*SMALL, "model=caser", words]))
+        task = build_task(config, load_world(config).world)
+        batch = sequences.draw(sequences.Reading(of, 5, 5), jax.random.key(2), 4, 6, task.negatives)
+        values[words] = float(sequences.loss(task, model, batch, params, jax.random.key(3), jnp.float32(0.0)))
+    full, sampled = values.values()
+    assert sampled == pytest.approx(full, rel=0.02)
+
+
+def test_sequences_hold_the_training_events_in_order_and_nothing_else() -> None:
+    world = load_world(check_settings(compose(["split=global_time", "model=caser"]))).world
+    for sequence, events in (
+        (world.target.sequence, world.target.train),
+        (world.sources[0].sequence, world.sources[0].fit),
+    ):
+        starts, days = np.asarray(sequence.starts), np.asarray(sequence.days)
+        np.testing.assert_array_equal(starts, events.starts)
+        for user in range(0, world.n_users, 7):
+            own = slice(starts[user], starts[user + 1])
+            assert sorted(np.asarray(sequence.items)[own]) == np.asarray(events.items)[own].tolist()
+            assert (np.diff(days[own]) >= 0).all()
+    assert world.merged.items.shape[0] == world.target.train.items.shape[0] + world.sources[0].train.items.shape[0]
+    in_target = np.asarray(world.merged.items) < world.n_items
+    np.testing.assert_array_equal(np.bincount(np.asarray(world.merged.items)[in_target]), world.target.train.item_counts)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("model=sasrec", "split=cold_start"), "split=global_time"),
+        (("model=sasrec", "method=cmf"), "finetune, target_only"),
+        (("model=sasrec", "model.heads=0"), "model.heads"),
+        (("model=sasrec", "model.heads=3"), "^model.dim=64 is not a multiple of model.heads=3$"),
+        (("model=mf", "method=finetune", "method.pretrain=both"), "next-item"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(words: tuple[str, ...], told: str) -> None:
+    def build() -> None:
+        config = check_settings(compose(["split=global_time", *words]))
+        world = load_world(config).world
+        build_program(config, world, build_task(config, world))
+
+    with pytest.raises(TransferError, match=told):
+        build()
+
+
+def test_a_world_in_which_nobody_comes_back_has_nothing_to_learn_from() -> None:
+    config = check_settings(compose(["split=global_time", "model=caser"]))
+    world = load_world(config).world
+    nobody = replace(world.target.sequence, learners=jnp.zeros(0, jnp.int32))
+    empty = replace(world, target=replace(world.target, sequence=nobody))
+    task = build_task(config, world)
+    build_program(config, world, task)
+    with pytest.raises(TransferError, match="no user has training events on two days"):
+        build_program(config, empty, task)
+
+
+def test_pretraining_on_both_starts_from_all_items_and_is_told_both_histories() -> None:
+    words = ("model=caser", "method=finetune", "method.pretrain=both", "method.strategy=probe", *SMALL)
+    config = check_settings(compose(words))
+    world = load_world(config).world
+    source, target = build_program(config, world, build_task(config, world)).stages
+    done = {"source": jax.eval_shape(lambda w: source.init(w, {}, jax.random.key(0)), world)}
+    params = jax.eval_shape(lambda w, d: target.init(w, d, jax.random.key(0)), world, done)
+    assert params["head"]["items"].shape == (world.merged.n_items, 8)
+    score = jax.eval_shape(lambda w, p: target.scores(w, {"target": p}, {})(jnp.arange(3)), world, params)
+    assert score.shape == (3, world.n_items)
+    before = jax.eval_shape(lambda w, p: source.scores(w, {"source": p}, {})(jnp.arange(3)), world, done["source"])
+    assert before.shape == score.shape  # validation is of books, in the stage that learns films too

@@ -1,0 +1,319 @@
+"""Sweeps: few programs for many jobs, Hydra's gifts to every job, failures that stay alone, runs that are not run twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Command
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from planted import BUDGET, RATING, WORLD
+from safetensors.numpy import load_file
+
+import transfer.experiment.run
+from transfer.api import compose
+from transfer.experiment import run_batch
+from transfer.report.comparison.compare import compare
+from transfer.report.comparison.runs import read_runs
+from transfer.sweep import finished
+from transfer.training.compiler import TooLarge
+
+SMALL = (*RATING, *WORLD, *BUDGET)
+GRID = (*SMALL, "method=target_only", "seed=0,1", "hp.learning_rate=0.01,0.02")
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """The result.json of every job, by number."""
+    numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+    return [json.loads((folder / str(number) / "result.json").read_text()) for number in numbers]
+
+
+class Seen(Callback):
+    """What Hydra tells a callback about the jobs of a sweep."""
+
+    jobs: ClassVar[list[tuple[int, int, float, float, str]]] = []
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+        place = config.hydra.runtime.output_dir
+        rate = float(config.hp.learning_rate)
+        self.jobs.append((config.hydra.job.num, config.seed, rate, job_return.return_value, place))
+
+
+def test_a_grid_is_one_program_and_every_job_has_its_own(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = []
+    original = ConfigLoaderImpl.load_sweep_config
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", lambda *a, **k: composed.append(1) or original(*a, **k))
+    Seen.jobs.clear()
+    said = command("-m", *GRID, "hydra.sweep.dir=S", f"+hydra.callbacks.seen._target_={Seen.__module__}.Seen")
+    assert said.code == 0, said.err
+    assert "4 runs in 1 programs" in said.err
+    assert len(composed) == 1
+    found = results(tmp_path / "S")
+    assert [(r["status"], r["replicas"], r["seed"]) for r in found] == [("done", 4, s) for s in (0, 0, 1, 1)]
+    assert len({r["id"] for r in found}) == len({r["metrics"]["test"]["rmse"] for r in found}) == 4
+    for number, result in enumerate(found):
+        folder = tmp_path / "S" / str(number)
+        words = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+        rate = [0.01, 0.02][number % 2]
+        assert f"seed={number // 2}" in words
+        assert f"hp.learning_rate={rate}" in words
+        config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+        assert (config.seed, config.hp.learning_rate, config.method.name) == (number // 2, rate, "target_only")
+        hydra = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra
+        assert int(hydra.job.num) == number
+        assert hydra.runtime.output_dir == str(folder)
+        assert list(hydra.overrides.task) == list(words)
+        assert "done" in (folder / "transfer.log").read_text()
+        metric = result["metrics"]["valid"]["rmse"]
+        assert Seen.jobs[number] == (number, number // 2, pytest.approx(rate), metric, str(folder))
+
+
+def test_the_basic_launcher_gives_the_same(command: Command, tmp_path: Path) -> None:
+    words = (*SMALL, "method=target_only", "seed=0,1")
+    assert command("-m", *words, "hydra.sweep.dir=ours").code == 0
+    assert command("-m", *words, "hydra/launcher=basic", "hydra.sweep.dir=basic").code == 0
+    for ours, basic in zip(results(tmp_path / "ours"), results(tmp_path / "basic"), strict=True):
+        assert ours["metrics"] == basic["metrics"]
+        assert ours["id"] == basic["id"]
+    theirs = tmp_path / "basic" / "1" / ".hydra"
+    for name in ("config.yaml", "overrides.yaml"):
+        assert OmegaConf.load(tmp_path / "ours" / "1" / ".hydra" / name) == OmegaConf.load(theirs / name)
+    mine, hydra = (
+        OmegaConf.load(folder / "1" / ".hydra" / "hydra.yaml") for folder in (tmp_path / "ours", tmp_path / "basic")
+    )
+    assert set(mine.hydra) == set(hydra.hydra)
+
+
+def test_a_job_that_fails_leaves_the_others_alone(command: Command, tmp_path: Path) -> None:
+    words = (*SMALL, "method=target_only,source_bias", "hp.learning_rate=0.01,much,1e30", "seed=0")
+    said = command("-m", *words, "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = results(tmp_path / "S")
+    assert [r["status"] for r in found] == ["done", "failed", "diverged", "failed", "failed", "failed"]
+    assert "hp.learning_rate='much'" in found[1]["error"]
+    assert "method=source_bias has no such number; it has hp.damping, hp.user_damping" in found[3]["error"]
+    assert "has no such number" in said.out
+    alone = run_batch([compose([*SMALL, "method=target_only", "hp.learning_rate=0.01", "seed=0"])])[0]
+    assert alone.metrics["test"] == found[0]["metrics"]["test"]
+
+
+def test_what_cannot_be_composed_or_built_fails_alone(command: Command, tmp_path: Path) -> None:
+    said = command("-m", *SMALL, "method=item_bias,magic,ease", "split.beta=0.2,2", "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = results(tmp_path / "S")
+    assert [r["status"] for r in found] == ["done", *["failed"] * 5]
+    errors = [r.get("error", "") for r in found]
+    assert "split.beta" in errors[1]
+    assert "magic" in errors[2]
+    assert "method=ease does not do task=rating" in errors[4]
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise AssertionError("a finished run was run again")
+
+
+def test_the_same_command_runs_nothing_twice(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found again in the folder that the command itself names, by what was run and not by the job's number."""
+    assert command("-m", *GRID).code == 0
+    (folder,) = tmp_path.glob("sweeps/*")
+    before = {path.name: (path / "result.json").read_bytes() for path in folder.iterdir() if path.name.isdecimal()}
+    with monkeypatch.context() as patch:
+        patch.setattr(transfer.experiment.run, "run_batch", refuse)
+        assert "4 of 4 runs are there already" in command("-m", *GRID).err
+    assert list(tmp_path.glob("sweeps/*")) == [folder]
+    # a wider grid in the same folder: the finished runs move to their new numbers, only the new ones are trained
+    wider = [word.replace("seed=0,1", "seed=2,0,1") for word in GRID]
+    said = command("-m", *wider, f"hydra.sweep.dir={folder}")
+    assert "4 of 6 runs are there already" in said.err
+    assert "2 runs in 1 programs" in said.err
+    found = results(folder)
+    assert [r["seed"] for r in found] == [2, 2, 0, 0, 1, 1]
+    moved = {r["id"]: r["metrics"] for r in found}
+    assert all(moved[old["id"]] == old["metrics"] for old in map(json.loads, before.values()))
+
+
+def test_another_command_in_the_same_folder_overwrites_no_run(command: Command, tmp_path: Path) -> None:
+    assert command("-m", *GRID, "hydra.sweep.dir=S").code == 0
+    ids = {r["id"] for r in results(tmp_path / "S")}
+    assert command("-m", *SMALL, "method=item_bias", "seed=0,1", "hydra.sweep.dir=S").code == 0
+    found = results(tmp_path / "S")
+    assert [r["method"] for r in found] == ["item_bias"] * 2 + ["target_only"] * 4
+    assert ids < {r["id"] for r in found}
+
+
+def test_retry_runs_what_failed(command: Command, tmp_path: Path) -> None:
+    words = (*SMALL, "method=target_only", "hp.learning_rate=0.01,1e30", "hydra.sweep.dir=S")
+    assert command("-m", *words).code == 0
+    assert [r["status"] for r in results(tmp_path / "S")] == ["done", "diverged"]
+    assert "2 of 2 runs are there" in command("-m", *words).err
+    assert "1 of 2 runs are there" in command("-m", *words, "retry=failed,diverged").err
+    said = command("-m", *words, "retry=sometimes")
+    assert said.code == 2
+    assert "retry=sometimes: choose from failed, diverged, done" in said.err
+
+
+def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [(f"u{u}", f"i{(u * j) % 7}", float(1 + (u + j) % 5)) for u in range(40) for j in range(1, 6)]
+    table = (
+        pl.DataFrame(events, schema=["user", "item", "rating"], orient="row").unique(["user", "item"]).sort("user", "item")
+    )
+    table.write_csv(tmp_path / "books.csv")
+    words = ("domain=files", "domain.target=books.csv", "domain.source=null", "split=ratio", *RATING)
+    sweep = ("-m", *words, "method=item_bias", "hp.damping=1,2", "hydra.sweep.dir=S")
+    assert command(*sweep).code == 0
+    with monkeypatch.context() as patch:  # nothing has changed: the data are not even read
+        patch.setattr(finished, "load_world", refuse)
+        assert "2 of 2 runs are there" in command(*sweep).err
+    os.utime(tmp_path / "books.csv")  # written again, with what it had
+    assert "2 of 2 runs are there" in command(*sweep).err
+    table.with_columns(rating=6 - pl.col("rating")).write_csv(tmp_path / "other.csv")
+    os.utime(tmp_path / "other.csv", (1, 1))  # moved here, it keeps a date long before the runs
+    (tmp_path / "other.csv").replace(tmp_path / "books.csv")
+    transfer.data.load._load.cache_clear()
+    assert "are there already" not in command(*sweep).err
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_sweep_goes_on_where_it_was(how: int, tmp_path: Path) -> None:
+    """Killed in the second of three programs: the first is not run again, and the end is that of an unbroken sweep."""
+    words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=400", "train.patience=400", "hydra.sweep.dir=S"]
+    words += ["seed=0,1", "model.dim=8,9,10", "train.checkpoint_seconds=0"]
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    first, second = tmp_path / "S" / "0" / "result.json", tmp_path / "S" / "2" / "checkpoint.safetensors"
+    deadline = time.monotonic() + 200
+    while not (first.exists() and second.exists()):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, how)
+    said = process.communicate(timeout=100)[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted: 2 of 6 runs are done; to go on: transfer -m" in said
+    process.stderr.close()
+    stamp = (tmp_path / "S" / "0" / "parameters.safetensors").stat().st_mtime_ns
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+    assert "2 of 6 runs are there already" in done.stderr
+    assert "resuming stage target after step" in done.stderr
+    assert (tmp_path / "S" / "0" / "parameters.safetensors").stat().st_mtime_ns == stamp
+    configs = [compose([*words[4:-4], f"model.dim={d}", f"seed={s}"]) for d in (8, 9, 10) for s in (0, 1)][2:4]
+    whole = run_batch(configs)
+    for number, expected in zip((2, 3), whole, strict=True):
+        folder = tmp_path / "S" / str(number)
+        assert json.loads((folder / "result.json").read_text())["metrics"] == expected.metrics
+        stored = load_file(folder / "parameters.safetensors")
+        np.testing.assert_array_equal(stored["target/body/factors"], expected.parameters["target"]["body"]["factors"])
+
+
+def test_batches_are_cut_to_what_was_asked_for_and_to_what_fits(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("-m", *GRID, "engine.max_batch=3", "hydra.sweep.dir=S").code == 0
+    assert [r["replicas"] for r in results(tmp_path / "S")] == [2, 2, 2, 2]
+    configs = [compose([*SMALL, "method=target_only", f"seed={s}"]) for s in range(5)]
+    original, sizes = transfer.experiment.run._run_program, []
+
+    def small_machine(configs: list[Any], *rest: Any) -> Any:
+        sizes.append(len(configs))
+        if len(configs) > 4:
+            raise TooLarge(3)
+        if len(configs) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        return original(configs, *rest)
+
+    monkeypatch.setattr(transfer.experiment.run, "_run_program", small_machine)
+    cut = run_batch(configs)
+    assert sizes == [5, 3, 2, 1, 2]
+    monkeypatch.undo()
+    for one, other in zip(cut, run_batch(configs), strict=True):
+        assert one.metrics == other.metrics
+
+
+def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs() -> None:
+    configs = [compose([*SMALL, "method=target_only", "model.dim=12", f"seed={s}"]) for s in range(4)]
+    needed = run_batch(configs[:1])[0]
+    assert needed.facts["replicas"] == 1
+    whole = run_batch(configs)
+    transfer.experiment.run._programs.cache_clear()
+    cut = run_batch(configs, memory=1.0)  # nothing fits, so every run is alone
+    assert [r.facts["replicas"] for r in whole] == [4] * 4
+    assert [r.facts["replicas"] for r in cut] == [1] * 4
+    assert [r.metrics for r in whole] == [r.metrics for r in cut]
+
+
+def test_fair_gives_every_method_the_same_trials_and_tests_only_the_chosen(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    bias = '"hp.damping=choice(1,5,20)"'
+    spaces = ('hydra.sweeper.spaces.target_only=["hp.l2=interval(1,20)"]', "+hydra.sweeper.spaces.item_bias=[" + bias + "]")
+    fair = ("hydra.sweeper.trials=4", "hydra.sweeper.batch=2", "hydra.sweeper.seeds=2")
+    words = ("-m", "sweep=fair", *SMALL, "method=target_only,item_bias,global_mean", *spaces, *fair, "hydra.sweep.dir=S")
+    said = command(*words)
+    assert said.code == 0, said.err
+    found = results(tmp_path / "S")
+    trials, tests = found[:8], found[8:]
+    assert [r["method"] for r in trials].count("target_only") == [r["method"] for r in trials].count("item_bias") == 4
+    assert all("test" not in r["metrics"] and r["seed"] == 0 for r in trials)
+    assert [(r["method"], r["seed"]) for r in tests] == [
+        (method, seed) for method in ("target_only", "item_bias", "global_mean") for seed in (1, 2)
+    ]
+    assert all(r["metrics"]["test"] for r in tests)
+    hp = [json.loads((tmp_path / "S" / str(n) / "hp.json").read_text()) for n in range(14)]
+    of = [
+        (r["metrics"]["valid"]["rmse"], h["damping"])
+        for r, h in zip(trials, hp, strict=False)
+        if r["method"] == "item_bias"
+    ]
+    assert hp[10]["damping"] == min(of)[1]
+    assert "14 of 14" not in command(*words).err  # batch by batch
+    assert [r["id"] for r in results(tmp_path / "S")] == [r["id"] for r in found]
+    assert "leave `seed` out" in command(*words, "seed=0,1").err
+
+
+def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    space = '+hydra.sweeper.spaces.item_bias=["hp.damping=choice(1,5,20)"]'
+    fair = ("sweep=fair", "hydra.sweeper.trials=4", "hydra.sweeper.batch=4", "hydra.sweeper.seeds=2")
+    said = command("-m", *fair, *SMALL, "method=item_bias,global_mean", "split.seed=0,1", space, "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    (comparison,) = compare(read_runs(tmp_path / "S"))
+    assert comparison.part == "test"
+    chosen = {one.method: one for one in comparison.best}
+    assert {method: len(one.runs) for method, one in chosen.items()} == {"item_bias": 4, "global_mean": 4}, "of two splits"
+    assert chosen["item_bias"].label == {"method": "item_bias"}
+    trials = [one for one in comparison.settings if one.method == "item_bias" and not one.best]
+    assert sum(len(one.runs) for one in trials) == 8
+    assert all("hp.damping" in one.label for one in trials)
+    page = (tmp_path / "S" / "index.html").read_text()
+    assert "validation rmse by hp.damping" in page, "the trials are drawn"
+
+
+def test_optuna_trials_of_a_batch_are_one_program(command: Command, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    tpe = ("sweep=tpe", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.sweeper.direction=minimize")
+    said = command("-m", *tpe, *SMALL, "method=target_only", "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = results(tmp_path / "S")
+    assert [r["replicas"] for r in found] == [2] * 4
+    best = OmegaConf.load(tmp_path / "S" / "optimization_results.yaml")
+    assert best.best_value == pytest.approx(min(r["metrics"]["valid"]["rmse"] for r in found))
+
+
+@pytest.mark.parametrize("sweep", ["seeds", "rates"])
+def test_ready_made_sweeps_compose(sweep: str, command: Command, tmp_path: Path) -> None:
+    said = command("-m", f"sweep={sweep}", *SMALL, "method=target_only", "train.epochs=1", "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    assert len(results(tmp_path / "S")) == {"seeds": 10, "rates": 36}[sweep]

@@ -1,0 +1,196 @@
+"""The schemas of a world: where its domains come from, and how its split hides part of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+class Frozen(BaseModel):
+    """Base of every schema: unknown keys are errors, values never change after validation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Texts(Frozen):
+    """A file with a text per item; `links` is a table from the domain's item ids to this file's, in its column `link`."""
+
+    path: str
+    item: str
+    columns: tuple[str, ...]
+    links: str | None = None
+    link: str | None = None
+
+    @model_validator(mode="after")
+    def _links_come_with_their_column(self) -> Texts:
+        if (self.links is None) != (self.link is None):
+            raise ValueError("give both `links` (a table of ids) and `link` (its column with this file's ids), or neither")
+        return self
+
+
+class Files(Frozen):
+    """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
+
+    path: str
+    name: str = ""
+    items: str | None = None
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    time: str | None = None
+    title: str | None = None
+    separator: str | None = None
+    encoding: str = "utf-8"
+    scale: tuple[float, float] | None = None
+    positive: float | None = None
+    texts: tuple[Texts, ...] = ()
+
+
+def _as_files(value: Any) -> Any:
+    if value == "???":
+        raise ValueError("must be given: a file, such as books.inter, or {path: books.csv, user: reader, item: isbn}")
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _as_list(value: Any) -> Any:
+    if value is None:
+        return ()
+    return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
+
+
+class FileDomains(Frozen):
+    """A world read from files: one target, any number of sources, and how the faults of real data are handled."""
+
+    kind: Literal["files"]
+    name: str
+    target: Annotated[Files, BeforeValidator(_as_files)]
+    source: Annotated[tuple[Files, ...], BeforeValidator(_as_list)]
+    global_ids: bool
+    same_users: bool
+    duplicates: Literal["last", "mean", "max", "error"]
+    mirrored: Literal["keep", "drop", "error"]
+    near_duplicates: Literal["merge", "report"]
+    jaccard: float = Field(gt=0, le=1)
+    common_raters: int = Field(ge=2)
+    core: int = Field(ge=0)
+    text_dim: int = Field(ge=0)
+
+
+class SimulatedDomains(Frozen):
+    """A world drawn from a model with planted shared taste (see `transfer.data.interactions.simulate`)."""
+
+    kind: Literal["simulated"]
+    name: str
+    users: int = Field(ge=10)
+    source_items: int = Field(ge=2)
+    target_items: int = Field(ge=2)
+    correlation: float = Field(ge=-1, le=1)
+    shared: float = Field(ge=0, le=1)
+    source_events: float = Field(gt=0)
+    target_events: float = Field(gt=0)
+    popularity_skew: float = Field(ge=0)
+    noise: float = Field(ge=0)
+    topics: int = Field(ge=1)
+    price: float = Field(gt=0)
+    price_spread: float = Field(ge=0)
+    click_rate: float = Field(gt=0, lt=1)
+    purchase_rate: float = Field(gt=0, lt=1)
+    data_seed: int = Field(ge=0)
+    capacity: int | None = Field(default=None, ge=1)
+    core: int = Field(ge=0)
+    text_dim: int = Field(ge=0)
+
+
+def _as_names(value: Any) -> Any:
+    """No, one or several names."""
+    if value is None:
+        return ()
+    return tuple(str(name) for name in (value if isinstance(value, list | tuple) else [value]))
+
+
+class ExampleDomains(Frozen):
+    """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts."""
+
+    kind: Literal["examples"]
+    name: str
+    reader: str
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+    target: str
+    features: str
+    words: int = Field(default=1, ge=1)
+    weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
+    standardise: Literal["none", "domain", "source"]
+    strength: float = Field(default=1.0, ge=0)
+    layers: int = Field(default=5, ge=1)
+    corruption: float = Field(default=0.5, gt=0, lt=1)
+    points: int = Field(default=300, ge=20)
+    angle: float = 35.0
+    side: int = Field(default=32, ge=1)
+    tokenizer: str | None = None
+    encoder: str | None = None
+    length: int = Field(default=128, ge=2)
+
+    @model_validator(mode="after")
+    def _tokens_are_no_measurements(self) -> ExampleDomains:
+        if self.features == "tokens" and self.tokenizer is None:
+            raise ValueError("domain.features=tokens: write domain.tokenizer=FOLDER (with tokenizer.json) or minilm")
+        if self.features == "encoded" and self.encoder is None:
+            raise ValueError("domain.features=encoded: write domain.encoder=FOLDER (of a BERT) or minilm")
+        if self.features == "tokens" and self.standardise != "none":
+            raise ValueError(f"domain.standardise={self.standardise}: tokens have no mean; write domain.standardise=none")
+        return self
+
+    @model_validator(mode="after")
+    def _sources_are_not_the_target(self) -> ExampleDomains:
+        if self.target in self.source or len(set(self.source)) < len(self.source):
+            raise ValueError(
+                f"domain.target={self.target} with domain.source={','.join(self.source)}: name each domain once"
+            )
+        return self
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class ExampleSplit(Frozen):
+    """What is known of labelled examples; drawn by `seed`, which is independent of the run's seed."""
+
+    name: Literal["examples"]
+    seed: int = Field(ge=0)
+    stop: float = Field(ge=0, lt=1)
+    test: Fraction
+    transductive: bool
+    per_class: int | None = Field(default=None, ge=1)
+    target_labels: int | Literal["all"] = Field(union_mode="left_to_right")
+    valid: Fraction
+
+    @field_validator("target_labels")
+    @classmethod
+    def _one_label_cannot_be_split(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and (value < 0 or value == 1):
+            raise ValueError("give 0 (an unlabelled target), 2 or more per class (some of them select), or all")
+        return value
+
+
+class Split(Frozen):
+    """How events are hidden; `seed` draws the split and is independent of the run's seed."""
+
+    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "fold_in", "files"]
+    seed: int = Field(ge=0)
+    stop: Fraction
+    beta: Fraction | None = None
+    valid: Fraction | None = None
+    test: Fraction | None = None
+    keep: int | None = Field(default=None, ge=0)
+    share: float | None = Field(default=None, gt=0, le=1)
+    dir: str | None = None
+    valid_users: str | None = None
+    test_users: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_leave_something_to_train_on(self) -> Split:
+        hidden = (self.beta or self.test or 0) + (self.valid or 0)
+        if hidden >= 1:
+            raise ValueError(f"hides {hidden:.2f} of the data; beta/test plus valid must be below 1")
+        return self

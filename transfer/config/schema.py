@@ -1,0 +1,263 @@
+"""The border between Hydra and the code: the schema, what is traced (seed, hp) and what is static (all the rest)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    field_validator,
+)
+
+from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
+from transfer.config.selection import Selector
+from transfer.errors import TransferError
+
+
+class Task(Frozen):
+    """What is predicted and how it is scored."""
+
+    name: str
+    positives: bool = False
+    k: tuple[int, ...] = ()
+    select: str
+    loss: str
+    negatives: int = Field(default=0, ge=0)
+    sampled: int = Field(default=0, ge=0)
+    l2: float = Field(ge=0)
+
+
+class Model(BaseModel):
+    """The network or factorisation; a model module may refine this with a `Settings` class of its own.
+
+    dim: width of the representation. init: standard deviation of initial weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+    dim: int = Field(default=1, ge=1)
+    init: float = Field(default=0.1, gt=0)
+
+    if TYPE_CHECKING:  # the settings of models, which only their own modules know
+
+        def __getattr__(self, key: str) -> Any: ...
+
+
+class Method(BaseModel):
+    """How knowledge travels; a method module refines this with a `Settings` class of its own.
+
+    guard: whether its scores are mixed with those of target_only, in shares that validation chooses.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str
+    guard: Literal["none", "gate", "weights"] = "none"
+
+    if TYPE_CHECKING:  # the settings of methods, which only their own modules know
+
+        def __getattr__(self, key: str) -> Any: ...
+
+
+class Train(Frozen):
+    """The budget of every gradient stage and how its replicas run.
+
+    steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say;
+    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget.
+    """
+
+    epochs: int = Field(ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    batch_size: int = Field(ge=1)
+    evaluate_every: int = Field(ge=1)
+    patience: int = Field(ge=1)
+    keep: Literal["best", "last"] = "best"
+    replicas: Literal["auto", "vmap", "map", "loop"]
+    checkpoint_seconds: float = Field(ge=0)
+    progress: bool
+
+
+class Track(Frozen):
+    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program; whether a
+    run's `parameters` are written (a sweep of methods whose parameters are large fills a disk)."""
+
+    name: Literal["none", "wandb"]
+    per: Literal["run", "program"] = "run"
+    parameters: bool = True
+
+
+def _as_patterns(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _as_track(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Engine(Frozen):
+    """Where and how the programs of a sweep run; it changes no result, so it is no part of a run."""
+
+    name: Literal["inprocess", "joblib", "ray", "submitit"]
+    workers: int | None = Field(ge=1)
+    max_batch: int | None = Field(ge=1)
+    reuse_stages: bool
+    options: dict[str, Any]
+
+
+class Traced(Frozen):
+    """What may differ between the replicas of one program."""
+
+    seed: int = Field(ge=0, lt=2**32)
+    hp: dict[str, float]
+
+    @field_validator("hp", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        for key, number in dict(value).items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise ValueError(f"hp.{key}={number!r} is not a finite number")
+        return value
+
+
+class Config(Traced):
+    """One run. Everything is static but `seed` and `hp`."""
+
+    domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
+    split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
+    task: Task
+    model: SerializeAsAny[Model]  # with the settings of its subclass, or programs of different settings are mixed up
+    method: SerializeAsAny[Method]
+    train: Train
+    track: Annotated[Track, BeforeValidator(_as_track)]
+    data_dir: str
+    resume: bool
+    test: bool
+    select: Selector = "valid"
+    init_from: str | None = None
+    init_only: Annotated[tuple[str, ...] | None, BeforeValidator(_as_patterns)] = None
+
+    def static(self) -> dict[str, Any]:
+        """Everything that decides the compiled program, as plain JSON values."""
+        return self.model_dump(mode="json", exclude={"seed", "hp", "resume", "track"})
+
+    def program_key(self, without: tuple[str, ...] = ()) -> str:
+        """Equal keys mean one compiled program: the static part and the names (not the values) of hp. `without` leaves out
+        what only decides the world, for worlds whose shapes are known to be the same."""
+        static = {key: value for key, value in self.static().items() if key not in without}
+        return json.dumps([static, sorted(self.hp)], sort_keys=True)
+
+    def run_id(self, fingerprint: str) -> str:
+        """Identity of a run: hash of configuration, hp, seed and the fingerprint of its data and given parameters."""
+        static = {key: value for key, value in self.static().items() if key not in BY_CONTENT}
+        static["model"] = {key: value for key, value in static["model"].items() if key not in MODEL_PATHS}
+        return _hash([static, self.domain.name, self.hp, self.seed, fingerprint])
+
+    def identity(self) -> str:
+        """Identity of what was asked for, known before any data is read: hash of configuration, hp and seed."""
+        return _hash([self.static(), self.hp, self.seed])
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# Keys of the composed configuration that say how a sweep runs, not what a run is.
+OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
+FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
+MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
+BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place
+
+
+def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
+    """Turn a composed configuration into a `Config`. Raises TransferError, one line naming the key and the remedy."""
+    kept = [str(key) for key in raw if key not in OF_SWEEPS]
+    if isinstance(raw, DictConfig):
+        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(raw, kept), resolve=True, throw_on_missing=False)
+    else:
+        plain = raw
+    values = {key: plain[key] for key in kept}
+    try:
+        return _anchored(Config.model_validate(values))
+    except ValidationError as error:
+        raise TransferError(describe(error)) from None
+
+
+def parse_engine(raw: DictConfig) -> Engine:
+    """The engine of a sweep. Raises TransferError, one line naming the key and the remedy."""
+    try:
+        return Engine.model_validate(OmegaConf.to_container(raw.engine, resolve=True))
+    except ValidationError as error:
+        raise TransferError(describe(error, "engine.")) from None
+
+
+def traced(config: Config, values: Mapping[str, Any]) -> Config:
+    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what does not fit."""
+    hp = {key.removeprefix("hp."): value for key, value in values.items() if key != "seed"}
+    if unknown := sorted(set(hp) - set(config.hp)):
+        known = ", ".join(f"hp.{name}" for name in config.hp) or "none"
+        raise TransferError(f"hp.{unknown[0]}: method={config.method.name} has no such number; it has {known}")
+    change = {"seed": values.get("seed", config.seed), "hp": {**config.hp, **hp}}
+    try:
+        checked = Traced.model_validate(change)
+    except ValidationError as error:
+        raise TransferError(describe(error)) from None
+    return config.model_copy(update={"seed": checked.seed, "hp": checked.hp})
+
+
+def _anchored(config: Config) -> Config:
+    """The same with absolute paths, so that a run folder can be read from anywhere."""
+    data_dir = Path(config.data_dir).expanduser().resolve()
+
+    def absolute(part: Any, keys: tuple[str, ...]) -> Any:
+        """Paths that are found from here and not in data_dir."""
+        given = {key: path for key in keys if (path := getattr(part, key, None))}
+        here = {key: str(Path(path).resolve()) for key, path in given.items() if Path(path).exists()}
+        return part.model_copy(update={key: path for key, path in here.items() if not (data_dir / given[key]).exists()})
+
+    def anywhere(part: Any, keys: tuple[str, ...]) -> Any:
+        """Paths that are found from here, else in data_dir."""
+        given = {key: path for key in keys if isinstance(path := getattr(part, key, None), str)}
+        places = {key: [Path(path).expanduser().resolve(), data_dir / path] for key, path in given.items()}
+        found = {key: str(place) for key, both in places.items() for place in reversed(both) if place.exists()}
+        return part.model_copy(update=found)
+
+    update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
+    update["model"] = anywhere(config.model, MODEL_PATHS)
+    update["init_from"] = anywhere(config, ("init_from",)).init_from
+    if isinstance(config.domain, ExampleDomains):
+        update["domain"] = anywhere(config.domain, EXAMPLE_PATHS)
+    if isinstance(config.domain, FileDomains):
+
+        def of(files: Files) -> Files:
+            texts = tuple(absolute(texts, FILE_PATHS) for texts in files.texts)
+            return absolute(files, FILE_PATHS).model_copy(update={"texts": texts})
+
+        source = tuple(of(files) for files in config.domain.source)
+        update["domain"] = config.domain.model_copy(update={"target": of(config.domain.target), "source": source})
+    return config.model_copy(update=update)
+
+
+def describe(error: ValidationError, prefix: str = "") -> str:
+    """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are."""
+    first, count = error.errors()[0], error.error_count()
+    place = [part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] not in ("domain", "split")]  # no tag
+    key = prefix + ".".join(str(part) for part in place)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["input"] == "???":
+        message = f"must be given: write {key}=VALUE"
+    elif first["type"] == "extra_forbidden":
+        message = "no such key here; remove it or check its spelling"
+    elif not isinstance(first["input"], dict):
+        message = f"{first['input']!r}: {message}"
+    return f"{key}: {message}" + (f" (and {count - 1} more)" if count > 1 else "")

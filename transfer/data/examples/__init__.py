@@ -1,0 +1,1 @@
+"""Labelled examples: read, split, make features. No users or items."""

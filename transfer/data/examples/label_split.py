@@ -1,0 +1,57 @@
+"""Splits of labelled examples: what of a source is learnt from, and what is known of the target."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transfer.config.domains import ExampleSplit
+from transfer.data.examples.sets.raw import Raw
+from transfer.data.examples.world import Rows
+from transfer.errors import TransferError
+
+NONE = np.zeros(0, np.int64)
+
+
+def source_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
+    """`split.per_class` examples of each class (null: all), of which the share `split.stop` is held out."""
+    pool = np.flatnonzero(~raw.hidden)
+    if how.per_class is not None:
+        pool = few(raw.y, rng.permutation(pool), how.per_class)
+    stop = share(raw.y, rng.permutation(pool), how.stop)
+    return Rows(np.setdiff1d(pool, stop), stop, NONE, NONE)
+
+
+def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
+    """Test rows (the set's own, else a share or, transductive, all), labelled ones, and those whose x alone is known."""
+    everything = rng.permutation(len(raw.y))
+    if raw.hidden.any():
+        test = np.flatnonzero(raw.hidden)
+    else:
+        test = NONE if how.transductive else share(raw.y, everything, how.test)
+    pool = everything[~np.isin(everything, test)]
+    if how.target_labels == "all":
+        if how.transductive and not raw.hidden.any():
+            raise TransferError(
+                "split.target_labels=all leaves no test example with split.transductive=true; set one of them"
+            )
+        labelled, stop = pool, share(raw.y, pool, how.valid)
+    else:
+        labelled = few(raw.y, pool, how.target_labels)
+        stop = few(raw.y, labelled, max(1, round(how.valid * how.target_labels))) if how.target_labels else NONE
+    if not len(test):
+        test = np.setdiff1d(pool, labelled)
+    seen = np.union1d(pool, test) if how.transductive else np.sort(pool)
+    return Rows(np.setdiff1d(labelled, stop), np.sort(stop), np.setdiff1d(seen, stop), np.sort(test))
+
+
+def few(y: np.ndarray, pool: np.ndarray, count: int) -> np.ndarray:
+    """The union of the first `count` members of every class in `pool` (all where a class has fewer), in pool's order."""
+    chosen = [pool[np.flatnonzero(y[pool, c])[:count]] for c in range(y.shape[1])]
+    return pool[np.isin(pool, np.concatenate(chosen))]
+
+
+def share(y: np.ndarray, pool: np.ndarray, part: float) -> np.ndarray:
+    """A share of the pool, the same share of each class (by an example's first class)."""
+    first = y[pool].argmax(1)
+    chosen = [(of := pool[first == c])[: round(part * len(of))] for c in range(y.shape[1])]
+    return np.sort(np.concatenate(chosen))

@@ -1,0 +1,65 @@
+"""From a configuration to a world of labelled examples: read, check, split, featurise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from transfer.config.domains import ExampleDomains, ExampleSplit
+from transfer.data.examples.encoded import Encode
+from transfer.data.examples.featurise import featurise
+from transfer.data.examples.label_split import source_rows, target_rows
+from transfer.data.examples.sets.raw import Raw, without_hidden
+from transfer.data.examples.world import LoadedExamples, build_examples
+from transfer.errors import TransferError
+
+
+def load_examples(
+    domains: ExampleDomains, how: ExampleSplit, data_dir: Path, reader: ModuleType, encode: Encode | None = None
+) -> LoadedExamples:
+    """The world. Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts.
+
+    reader: a module with DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw.
+    """
+    names = [domains.target, *domains.source]
+    raws = read_examples(domains, data_dir, reader)
+    rng = [np.random.default_rng([how.seed, i]) for i in range(len(raws))]
+    rows = [target_rows(raws[0], how, rng[0])]
+    rows += [source_rows(raw, how, draw) for raw, draw in zip(raws[1:], rng[1:], strict=True)]
+    fit = [np.union1d(part.train, part.unlabelled) for part in rows]
+    for name, part in zip(names, fit, strict=True):
+        if not len(part):
+            raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
+    if not len(rows[0].test):
+        raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
+    if domains.features == "msda":
+        # no label is looked at: what is held out of the sources for validation takes part, whichever draw it is
+        fit[1:] = [np.union1d(known, part.stop) for known, part in zip(fit[1:], rows[1:], strict=True)]
+        xs, featuriser = _denoised(domains, data_dir, reader, tuple(known.tobytes() for known in fit)), None
+    else:
+        xs, featuriser = featurise(raws, fit, domains, encode)
+    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
+    return replace(built, featuriser=featuriser)
+
+
+@lru_cache(maxsize=1)
+def _denoised(domains: ExampleDomains, data_dir: Path, reader: ModuleType, fit: tuple[bytes, ...]) -> list[np.ndarray]:
+    """Features of denoising autoencoders fitted on these rows; they take a minute, and are the same for all draws."""
+    raws = read_examples(domains, data_dir, reader)
+    return featurise(raws, [np.frombuffer(known, np.int64) for known in fit], domains)[0]
+
+
+def read_examples(domains: ExampleDomains, data_dir: Path, reader: ModuleType) -> list[Raw]:
+    """The target as it is in its files, and its sources without the test examples that theirs prescribe."""
+    for key, given in (("target", [domains.target]), ("source", domains.source)):
+        for name in given:
+            if name not in reader.DOMAINS:
+                raise TransferError(f"domain.{key}={name}: {domains.name} has {', '.join(reader.DOMAINS)}")
+    if domains.features not in reader.FEATURES:
+        raise TransferError(f"domain.features={domains.features}: {domains.name} has {', '.join(reader.FEATURES)}")
+    raws = [reader.read(name, domains, data_dir) for name in (domains.target, *domains.source)]
+    return [raws[0], *map(without_hidden, raws[1:])]

@@ -1,0 +1,65 @@
+"""Texts as ids of tokens, by the tokenizer.json of a Hugging Face folder; kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.config.domains import ExampleDomains
+from transfer.data.examples import cache
+from transfer.errors import TransferError
+from transfer.storage.packaged import located
+
+
+def tokenised(texts: list[list[str]], domains: ExampleDomains) -> list[np.ndarray]:
+    """Ids int32 [n, domain.length] of every domain's texts, with the tokenizer's own first and last token; 0 is padding.
+
+    Raises TransferError where the package `tokenizers` or the folder's tokenizer.json is missing or pads with another id.
+    """
+    path = located(domains.tokenizer or "") / "tokenizer.json"
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TransferError(f"{path}: not readable ({error}); domain.tokenizer=FOLDER needs tokenizer.json") from None
+    how = f"tokens-1 {domains.length} {hashlib.sha256(content).hexdigest()}".encode()
+    files = cache.places(how, texts)
+    if all(file.exists() for file in files):
+        return [_kept(file) for file in files]
+    tokenizer = _tokenizer(path, content, domains.length)
+    ids = [_ids(tokenizer, of_domain, domains.length) for of_domain in texts]
+    for file, of_domain in zip(files, ids, strict=True):
+        cache.keep(file, lambda temporary, of_domain=of_domain: np.savez(temporary, ids=of_domain))  # type: ignore[misc]
+    return ids
+
+
+def _kept(file: Path) -> np.ndarray:
+    with np.load(file, allow_pickle=False) as content:
+        return content["ids"]
+
+
+def _tokenizer(path: Path, content: bytes, length: int) -> Any:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise TransferError(
+            "domain.features=tokens needs the package tokenizers; write pip install 'transfer[text]'"
+        ) from None
+    try:
+        tokenizer = Tokenizer.from_str(content.decode())
+    except Exception as error:  # the package raises nothing narrower
+        raise TransferError(f"{path}: not a tokenizer ({error})") from None
+    if (padding := tokenizer.token_to_id("[PAD]")) != 0:
+        raise TransferError(f"{path}: its token [PAD] has id {padding}; 0 is needed, as in tokenizers of the BERT family")
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    return tokenizer
+
+
+def _ids(tokenizer: Any, texts: list[str], length: int) -> np.ndarray:
+    ids = np.zeros((len(texts), length), np.int32)
+    for row, encoded in zip(ids, tokenizer.encode_batch_fast(texts), strict=True):
+        row[: len(encoded.ids)] = encoded.ids
+    return ids

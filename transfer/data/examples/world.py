@@ -1,0 +1,169 @@
+"""Labelled examples: sources with labels and a target whose labels are hidden but for a few, as arrays for a program."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from transfer.data.examples.featurise import Featuriser
+
+# Examples of a chunk are scored at once; a multiple of the usual batch, so that distances to a training set stay small.
+CHUNK = 1024
+MOST = 500  # examples of a domain that distances and selectors look at
+
+
+class Inputs(NamedTuple):
+    """What is known of examples without their labels: x [n, ...], float32 or int32 tokens; domain int32 [n], target 0."""
+
+    x: jax.Array
+    domain: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Examples:
+    """x float32 [n, ...] and y float32 [n, classes]: one class each (one-hot), or any number with `multi_label`."""
+
+    x: jax.Array
+    y: jax.Array
+    multi_label: bool = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class HiddenExamples:
+    """Examples to evaluate on, in equal chunks: inputs [C, B, ...], y [C, B, classes], weight [C, B] (0 marks padding)."""
+
+    inputs: Inputs
+    y: jax.Array
+    weight: jax.Array
+    multi_label: bool = field(metadata={"static": True})
+    n_events: int = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Source:
+    """One source: `train` is learnt from; `stop` is held out for stages that learn this domain alone."""
+
+    train: Examples
+    stop: HiddenExamples
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ExamplesWorld:
+    """Sources, the target's unlabelled x [n, ...], its few labelled examples (or None), the parts that select and test.
+
+    `valid` holds labelled target examples where there are some, else what the sources hold out: never test labels.
+    Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
+    examples: their rows in the target's data. `pretrained` holds a model's body from a file of weights, `initial` the
+    parameters of another run that stages start from, where one is named.
+    """
+
+    sources: tuple[Source, ...]
+    unlabelled: jax.Array
+    labelled: Examples | None
+    valid: HiddenExamples
+    test: HiddenExamples
+    tested: jax.Array
+    pretrained: Any = None
+    initial: Any = None
+
+    @property
+    def n_classes(self) -> int:
+        return self.test.y.shape[-1]
+
+    @property
+    def multi_label(self) -> bool:
+        return self.test.multi_label
+
+
+@dataclass(frozen=True)
+class LoadedExamples:
+    """A world of examples with what people need to read it: names of classes, counts, the fingerprint of its data, and
+    what makes features of raw examples (None: a world made of features)."""
+
+    world: ExamplesWorld
+    classes: tuple[str, ...]
+    summary: dict[str, Any]
+    fingerprint: str
+    featuriser: Featuriser | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one domain by use, int64 indices: `train`, `stop` or `valid` (labelled), `unlabelled`, `test`."""
+
+    train: np.ndarray
+    stop: np.ndarray
+    unlabelled: np.ndarray
+    test: np.ndarray
+
+
+def build_examples(
+    names: list[str], xs: list[np.ndarray], ys: list[np.ndarray], rows: list[Rows], classes: tuple[str, ...], multi: bool
+) -> LoadedExamples:
+    """The world of domains 0 (the target) and 1, 2, ... (its sources) from features, labels and what each row is for."""
+
+    def examples(i: int, which: np.ndarray) -> Examples:
+        return Examples(xs[i][which], ys[i][which], multi)
+
+    sources = tuple(
+        Source(examples(i, rows[i].train), hidden([(i, examples(i, rows[i].stop))], multi)) for i in range(1, len(xs))
+    )
+    labelled = examples(0, rows[0].train) if len(rows[0].train) else None
+    selecting = [0] if labelled else [i for i in range(1, len(xs)) if ys[i].shape[1] == ys[0].shape[1]]
+    host = ExamplesWorld(
+        sources=sources,
+        unlabelled=xs[0][rows[0].unlabelled],
+        labelled=labelled,
+        valid=hidden([(i, examples(i, rows[i].stop)) for i in selecting] or [(0, examples(0, rows[0].stop))], multi),
+        test=hidden([(0, examples(0, rows[0].test))], multi),
+        tested=jax.numpy.asarray(rows[0].test, jax.numpy.int32),
+    )
+    summary = {
+        "target": {"name": names[0], **_counts(rows[0]), "selecting": "target" if labelled else "sources"},
+        "sources": [{"name": name, **_counts(row)} for name, row in zip(names[1:], rows[1:], strict=True)],
+        "classes": list(classes),
+        "inputs": list(xs[0].shape[1:]),
+        "multi_label": multi,
+    }
+    return LoadedExamples(jax.tree.map(jax.numpy.asarray, host), classes, summary, _fingerprint(host))
+
+
+def hidden(parts: list[tuple[int, Examples]], multi: bool) -> HiddenExamples:
+    """Lay examples of one or several domains out in equal padded chunks."""
+    x = np.concatenate([np.asarray(part.x) for _, part in parts])
+    y = np.concatenate([np.asarray(part.y) for _, part in parts])
+    domain = np.concatenate([np.full(len(part.x), i, np.int32) for i, part in parts])
+    chunks = max(1, -(-len(x) // CHUNK))
+    width = max(1, -(-len(x) // chunks))
+
+    def chunked(values: np.ndarray) -> Any:
+        padding = np.zeros((chunks * width - len(values), *values.shape[1:]), values.dtype)
+        return np.concatenate([values, padding]).reshape(chunks, width, *values.shape[1:])
+
+    weight = chunked(np.ones(len(x), np.float32))
+    return HiddenExamples(Inputs(chunked(x), chunked(domain)), chunked(y), weight, multi, n_events=len(x))
+
+
+def evenly_spaced(x: jax.Array, most: int = MOST) -> jax.Array:
+    """At most `most` rows, evenly spaced."""
+    return x[:: max(1, -(-x.shape[0] // most))][:most]
+
+
+def _counts(rows: Rows) -> dict[str, int]:
+    return {name: len(getattr(rows, name)) for name in ("train", "stop", "unlabelled", "test")}
+
+
+def _fingerprint(world: ExamplesWorld) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(world):
+        digest.update(str(leaf.shape).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Users, items and events: read, clean, split, index, simulate. No labelled examples."""

@@ -1,0 +1,88 @@
+"""A run's parts from its configuration: world, task, and the method's program on them, checked to fit each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from transfer.config.domains import ExampleDomains
+from transfer.config.schema import Config
+from transfer.console import console
+from transfer.data import load
+from transfer.data.examples.world import LoadedExamples
+from transfer.data.interactions.world import Loaded, told
+from transfer.errors import TransferError
+from transfer.experiment import checks
+from transfer.learning import guard
+from transfer.models import text_encoder
+from transfer.program import AnyWorld, Classifier, Fit, Program, SequenceModel, Task
+from transfer.registry import find, outline
+from transfer.storage import weights
+from transfer.storage.packaged import located
+
+
+def load_world(config: Config) -> Loaded | LoadedExamples:
+    """The world of a configuration: its reader is looked up by name, and so is the network that encodes texts."""
+    reader = find("domains", config.domain.reader) if isinstance(config.domain, ExampleDomains) else None
+    return load.load_world(config, reader, text_encoder.encoded)
+
+
+def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
+    """The same with the weights that `model.weights` names in the world, and a fingerprint of them ("": there are none)."""
+    module = find("models", config.model.name)
+    if not isinstance(loaded, LoadedExamples) or not hasattr(module, "read_weights"):
+        return loaded, ""
+    if not config.model.weights:
+        console.print(f"model={config.model.name} without model.weights=PATH: its weights are random, not pre-trained")
+        return loaded, ""
+    given = jax.tree.map(jax.numpy.asarray, module.read_weights(config.model, loaded.world))
+    fingerprint = weights.fingerprint(located(config.model.weights))
+    return replace(loaded, world=replace(loaded.world, pretrained=given)), fingerprint
+
+
+def build_task(config: Config, world: AnyWorld) -> Task:
+    return find("tasks", config.task.name).build(config.task, world)
+
+
+def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
+    """The method's program on this world. Raises TransferError where task, world and method do not fit."""
+    method = find("methods", config.method.name)
+    checks.check_needs(config, world, method.NEEDS)
+    model = checks.check_model(config).build(config.model)
+    if isinstance(model, Classifier):
+        checks.check_inputs(config, world, model)
+        if method.NEEDS.representation:
+            checks.check_body(config, world, model)
+    if isinstance(model, SequenceModel):
+        checks.check_order(config, world, method.NEEDS)
+    # without a source there is nothing to guard against
+    if config.method.guard == "none" or not uses_source(config, world):
+        program = method.build(config, world, task, model)
+    else:
+        guard.check(config, world, model)
+        program = guard.guarded(config, world, task, model, method.build, find("methods", guard.REFERENCE))
+    if told(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
+        raise TransferError(
+            f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "
+            "not know them; use model=sasrec, gru4rec or caser, or a method that reads histories, such as ease"
+        )
+    for stage in program.stages:
+        if isinstance(stage, Fit) and not stage.heldout(world).n_events:
+            raise TransferError(
+                f"stage {stage.name} has no validation events to select by; raise split.valid or split.stop, or name "
+                "validation users or events beside the test ones"
+            )
+    return program
+
+
+def uses_source(config: Config, world: AnyWorld) -> bool:
+    """Whether this method sees a source here: it needs one, or is told to take both domains."""
+    needs = outline("methods", config.method.name).needs
+    return bool(world.sources) and (needs.source or config.method.model_dump().get("domains") == "both")
+
+
+def protocol(config: Config) -> dict[str, Any]:
+    """How the task's figures come to be, for result.json."""
+    return getattr(find("tasks", config.task.name), "protocol", lambda config: {})(config)

@@ -1,0 +1,150 @@
+"""Whether task, split, model, method and world fit each other; every misfit is one line that says what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import jax
+import numpy as np
+from pydantic import ValidationError
+
+from transfer.config.schema import Config, Method, Model, describe
+from transfer.data.examples.world import ExamplesWorld
+from transfer.data.interactions.world import World
+from transfer.errors import TransferError
+from transfer.program import AnyWorld, Classifier, Needs
+from transfer.registry import find, names, outline
+
+INTERACTIONS, CLASSIFICATION = ("rating", "ranking"), "classification"
+
+
+def check_settings(config: Config) -> Config:
+    """Validate the settings of method and model by their `Settings`; unknown keys and wrong types are TransferErrors.
+
+    A task and a split must be for what the domain has: interactions, or labelled examples.
+    """
+    examples, domain = config.domain.kind == "examples", config.domain.name
+    if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
+        has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating or ranking")
+        raise TransferError(
+            f"task={config.task.name} does not go with domain={domain}, which has {has}: its task is {fit}; "
+            + ("leave task= out" if examples else "domains for classification are digits_shift, amazon_reviews and others")
+        )
+    if examples != (config.split.name == "examples"):
+        fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
+        raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
+    refined = {"method": _refined("method", config.method, Method), "model": _refined("model", config.model, Model)}
+    return config.model_copy(update=refined)
+
+
+def _refined(kind: str, part: Method | Model, usual: type[Method | Model]) -> Method | Model:
+    """A part of the configuration as its module's own `Settings`, or as what all have."""
+    settings, given = getattr(find(f"{kind}s", part.name), "Settings", usual), part.model_dump()
+    if unknown := sorted(set(given) - set(settings.model_fields)):
+        raise TransferError(f"{kind}.{unknown[0]}: no such key here; {kind}={part.name} knows {_keys(settings)}")
+    try:
+        return settings.model_validate(given)
+    except ValidationError as error:
+        raise TransferError(describe(error, f"{kind}.")) from None
+
+
+def _keys(settings: type[Method | Model]) -> str:
+    own = [key for key in settings.model_fields if key not in ("name", "guard")]
+    return ", ".join(own + ["guard"] * ("guard" in settings.model_fields)) or "no settings"
+
+
+def check_model(config: Config) -> ModuleType:
+    """The model's module. Raises TransferError where it does not do the task: its TASKS, rating and ranking unless said."""
+    module, task = find("models", config.model.name), config.task.name
+    if task in ("classification", *INTERACTIONS) and task not in getattr(module, "TASKS", INTERACTIONS):
+        modules = {name: find("models", name) for name in names("models")}
+        models = {name: getattr(other, "TASKS", INTERACTIONS) for name, other in modules.items()}
+        fitting = [name for name, tasks in models.items() if task in tasks]
+        raise TransferError(f"model={config.model.name} does not do task={task}; models that do: {', '.join(fitting)}")
+    return module
+
+
+def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
+    """Raise TransferError, one line with a remedy, where the method asks for what the task or the world lacks."""
+    name, task = config.method.name, config.task.name
+    if task not in needs.tasks:
+        raise TransferError(
+            f"method={name} does not do task={task}; methods that do: {_fitting(lambda n: task in n.tasks)}"
+        )
+    if needs.source and not world.sources:
+        raise TransferError(f"method={name} needs a source domain; name one with domain.source=FILE or use target_only")
+    if isinstance(world, ExamplesWorld):
+        _check_labels(config, world, needs)
+    elif needs.shared_users and not _shared(world):
+        raise TransferError(
+            f"method={name} needs users with training events in both domains, and {config.domain.name} has none; "
+            "use a method without that need (transfer --help lists them)"
+        )
+    if needs.texts and world.target.text is None:
+        raise TransferError(f"method={name} needs vectors of the items' texts; write domain.text_dim=128")
+
+
+def _check_labels(config: Config, world: ExamplesWorld, needs: Needs) -> None:
+    name, domain = config.method.name, config.domain.name
+    if needs.target_labels and world.labelled is None:
+        raise TransferError(
+            f"method={name} needs labelled target examples; set split.target_labels=5 (per class) or all, or use "
+            f"{_fitting(lambda n: 'classification' in n.tasks and not n.target_labels)}"
+        )
+    if needs.same_labels and any(side.train.y.shape[1] != world.n_classes for side in world.sources):
+        raise TransferError(
+            f"method={name} needs the same classes in source and target, and those of {domain} differ; use "
+            f"{_fitting(lambda n: 'classification' in n.tasks and not n.same_labels)}"
+        )
+
+
+def _fitting(accept: Callable[[Needs], bool]) -> str:
+    """The methods whose needs are accepted, for an error's remedy."""
+    return ", ".join(name for name in names("methods") if accept(outline("methods", name).needs))
+
+
+def _shared(world: World) -> bool:
+    in_target = np.diff(np.asarray(world.target.train.starts)) > 0
+    return any(bool((in_target & (np.diff(np.asarray(s.train.starts)) > 0)).any()) for s in world.sources)
+
+
+def check_order(config: Config, world: World, needs: Needs) -> None:
+    """A next-item model needs events in the order of time and a method that can fit it."""
+    if not needs.next_item:
+        fitting = _fitting(lambda needs: needs.next_item)
+        raise TransferError(
+            f"method={config.method.name} does not fit model={config.model.name}; methods that do: {fitting}"
+        )
+    if world.target.sequence is None:
+        raise TransferError(
+            f"model={config.model.name} needs events in the order of time; write split=global_time or fold_in, with a "
+            "domain of which the times are known"
+        )
+    read = [world.target, *(world.sources[:1] if needs.source else ())]
+    if not all(side.sequence and side.sequence.learners.shape[0] for side in read):
+        raise TransferError(
+            f"model={config.model.name} has nothing to learn from: no user has training events on two days; lower "
+            "split.valid, split.test and split.stop"
+        )
+
+
+def check_inputs(config: Config, world: ExamplesWorld, model: Classifier) -> None:
+    """Tokens go with models of tokens; and weights that are asked for must have been read."""
+    tokens, of_tokens = (jax.numpy.issubdtype(of, jax.numpy.integer) for of in (world.unlabelled.dtype, model.dtype))
+    if of_tokens and not tokens:
+        raise TransferError(
+            f"model={config.model.name} reads tokens; write domain.features=tokens domain.tokenizer=FOLDER (or minilm)"
+        )
+    if world.pretrained is None and config.model.model_dump().get("weights"):
+        raise TransferError("model.weights is named and was not read: call build.with_weights first")
+
+
+def check_body(config: Config, world: ExamplesWorld, model: Classifier) -> None:
+    """A method that works on the representation would silently do nothing where there is none to learn."""
+    body = jax.eval_shape(lambda key: model.body(key, world.unlabelled.shape[1:], world.pretrained), jax.random.key(0))
+    if not jax.tree.leaves(body):
+        raise TransferError(
+            f"method={config.method.name} works on a representation that learns, and model={config.model.name} has none; "
+            "choose model=mlp or, for images, model=cnn or resnet50"
+        )

@@ -1,0 +1,142 @@
+"""Never hurt by a source: method.guard mixes a method's scores with those of target_only, as validation says.
+
+gate:     s = w s_method + (1 - w) s_alone
+weights:  s = Σ_i w_i s_(method with source i alone) + (1 - Σ_i w_i) s_alone
+
+Ratings are mixed as they are, scores of a ranking after each user's are standardised over the items, classes by their
+probabilities. From w = 0 the shares move towards one program at a time, by that of ten steps which validation prefers, and
+stay where none is better (Frank-Wolfe with a line search; for a gate a grid): a source has to show its use. A share of
+exactly 1 gives a program's own scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from transfer.config.schema import Config
+from transfer.data.examples.world import ExamplesWorld
+from transfer.errors import TransferError
+from transfer.learning.nested import Seen, embedded
+from transfer.learning.source_mixture import pooled
+from transfer.learning.supervised import AnyModel
+from transfer.program import AnyWorld, Done, Hp, Params, Program, Scores, SequenceModel, Solve, Task
+
+STAGE, ALONE, REFERENCE = "guard", "alone_", "target_only"
+STEPS = 10  # of a tenth each
+LEARNING_RATE = 0.003  # of target_only, as in its own configuration
+TIE = 1e-4  # what log loss counts beside the metric of classes: few examples leave many shares equal
+
+Build = Callable[[Config, AnyWorld, Task, AnyModel], Program]
+
+
+def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build: Build, reference: ModuleType) -> Program:
+    """The program of a method under `method.guard`: target_only is fitted in the same run, as stages `alone_...`.
+
+    reference: the module of target_only.
+
+    Its numbers are hp.alone_learning_rate and hp.alone_l2 where they are given, else the defaults of target_only.
+    """
+    if config.method.guard == "gate":
+        experts = [build(config, world, task, model)]
+    else:
+        experts = []
+        for i in range(len(world.sources)):
+            one = replace(world, sources=(world.sources[i],))
+            experts.append(embedded(build(config, one, task, model), f"source{i}_", view=_only(i)))
+    kind = getattr(config.method, "classifier", "model")
+    own = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
+    alone = embedded(reference.build(own, world, task, model), ALONE, numbers=_own_numbers(config))
+    programs = [alone, *experts]
+
+    def scores(world: AnyWorld, done: Done, hp: Hp, weights: jax.Array) -> Scores:
+        return mixture([each.scores(world, done, hp) for each in programs], weights, config.task.name, world)
+
+    def learn(world: AnyWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
+        def judged(weights: jax.Array) -> jax.Array:
+            metrics = task.evaluate(scores(world, done, hp, weights), world.valid, full=False)
+            return task.sign * metrics[task.select] - TIE * metrics.get("log_loss", 0.0)
+
+        return {"weights": choose(judged, len(programs), rounds=1 if len(experts) == 1 else 2 * len(experts))}
+
+    stages = [stage for each in programs for stage in each.stages]
+    return Program(
+        (*stages, Solve(STAGE, learn)),
+        lambda world, done, hp: scores(world, done, hp, done[STAGE]["weights"]),
+        features=experts[0].features,
+        folds_in=all(each.folds_in for each in programs),
+    )
+
+
+def check(config: Config, world: AnyWorld, model: AnyModel) -> None:
+    """Raise TransferError, one line with a remedy, where `method.guard` cannot fit."""
+    asked = f"method.guard={config.method.guard}"
+    if config.init_from:
+        raise TransferError(f"{asked}: with init_from there is no model that knows the target alone; leave one of them out")
+    if isinstance(world, ExamplesWorld) and world.labelled is None:
+        raise TransferError(f"{asked} judges by labelled target examples; set split.target_labels=5 (per class) or all")
+    if not world.valid.n_events:
+        raise TransferError(f"{asked} judges by the validation part, and it is empty; raise split.valid")
+    if config.method.guard == "weights" and len(world.sources) == 1:
+        raise TransferError(f"{asked} weighs several sources against each other, and there is one; write method.guard=gate")
+    if config.method.guard == "weights" and isinstance(model, SequenceModel):
+        raise TransferError(f"{asked} takes sources apart, and next-item models read one of them; write method.guard=gate")
+
+
+def choose(judged: Callable[[jax.Array], jax.Array], count: int, rounds: int) -> jax.Array:
+    """Shares float32 [count] that start at (1, 0, ...) and take `rounds` of the best steps towards one of the corners.
+
+    judged(shares) -> scalar, higher is better; what is not a number is never chosen, and ties stay where they are.
+    """
+    corners, steps = jnp.eye(count), jnp.arange(1, STEPS + 1) / STEPS
+
+    def one(_: Any, now: jax.Array) -> jax.Array:
+        part = steps[:, None, None]
+        towards = (1 - part) * now[None, None] + part * corners[None]  # [steps, corners, count]
+        candidates = jnp.concatenate([now[None], towards.reshape(-1, count)])
+        values = jax.vmap(judged)(candidates)
+        return candidates[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
+
+    return jax.lax.fori_loop(0, rounds, one, corners[0])
+
+
+def mixture(programs: list[Scores], weights: jax.Array, task: str, world: AnyWorld) -> Scores:
+    """Scores of programs in these shares [programs]; those of one program, unchanged, where its share is 1."""
+
+    def of(asked: Any) -> jax.Array:
+        each = jnp.stack([one(asked) for one in programs])
+        if task == "classification":
+            together = pooled(each, weights, world.multi_label)
+        else:
+            alike = _standardised(each) if task == "ranking" else each
+            together = jnp.einsum("p,pbi->bi", weights, alike)
+        return jnp.where(jnp.max(weights) == 1, each[jnp.argmax(weights)], together)
+
+    return of
+
+
+def _standardised(scores: jax.Array) -> jax.Array:
+    """Each user's scores with mean 0 and standard deviation 1 over the items: [..., items]."""
+    centred = scores - jnp.mean(scores, axis=-1, keepdims=True)
+    return centred / (jnp.sqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True)) + 1e-9)
+
+
+def _only(number: int) -> Callable[[AnyWorld], AnyWorld]:
+    return lambda world: replace(world, sources=(world.sources[number],))
+
+
+def _own_numbers(config: Config) -> Callable[[Hp], Hp]:
+    """hp of target_only: those called alone_ where given, else its defaults; a model's own, such as dropout, are shared."""
+    defaults = {"learning_rate": LEARNING_RATE, "l2": config.task.l2}
+
+    def find(hp: Hp, name: str) -> Any:
+        if ALONE + name in config.hp:
+            return hp[ALONE + name]
+        return jnp.float32(defaults[name]) if name in defaults else hp[name]
+
+    return lambda hp: Seen(lambda name: find(hp, name), tuple(config.hp))

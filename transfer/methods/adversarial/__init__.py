@@ -1,0 +1,1 @@
+"""A representation plays against a discriminator of the domains, or against a second classifier."""

@@ -1,0 +1,54 @@
+"""A linear item-item model in closed form: B = I - P diag(1 / diag P), P = (XᵀX + hp.ridge I)⁻¹, scores = X_u B.
+
+X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
+scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5. method.most
+keeps that many of each domain's most chosen items, where all of them do not fit; the others then have no score.
+
+Paper: Steck (2019), EASE.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field
+
+from transfer.config.schema import Config, Method
+from transfer.data.interactions.world import World
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.solvers import histories
+from transfer.solvers.joint import everywhere, joint_matrix, joint_rows, joint_width, most_chosen, source_weights
+
+NEEDS = Needs(tasks=("ranking",))
+
+
+class Settings(Method):
+    domains: Literal["both", "target"]
+    most: int | None = Field(default=None, ge=1)
+
+
+def build(config: Config, world: World, task: Task, model: Model) -> Program:
+    both = config.method.domains == "both"
+    most = config.method.most
+    width = joint_width(most_chosen(world, most), both)
+    histories.check_dense(width, max(width, world.n_users), "method=ease without a smaller method.most")
+
+    def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
+        world = most_chosen(world, most)
+        x = joint_matrix(world, both, source_weights(world, hp))
+        inverse = jnp.linalg.inv(x.T @ x + hp["ridge"] * jnp.eye(width))
+        items = jnp.arange(world.n_items)
+        weights = -inverse[:, : world.n_items] / jnp.diag(inverse)[None, : world.n_items]
+        return {"weights": weights.at[items, items].set(0.0)}
+
+    def scores(world: World, done: Done, hp: Hp) -> Scores:
+        few, weights = most_chosen(world, most), done["weights"]["weights"]
+
+        def of(users: jax.Array) -> jax.Array:
+            return everywhere(world, most, joint_rows(few, both, source_weights(few, hp), users) @ weights)
+
+        return of
+
+    return Program((Solve("weights", solve),), scores, folds_in=True)

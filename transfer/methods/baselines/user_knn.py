@@ -1,0 +1,68 @@
+"""Readers with the same taste in the source: s(u, i) = Σ_v sim(u, v) x_vi over the method.neighbours users v nearest to u.
+
+sim is the cosine of source histories, a · b / (|a| |b| + hp.shrinkage), among users with target events. For ratings the
+histories hold deviations from μ + b_i + s·d_u and the sum is the weighted mean of the neighbours' deviations, damped by
+hp.damping. (Herlocker et al. 1999)
+
+Paper: Herlocker et al. (1999).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from transfer.config.schema import Config, Method
+from transfer.data.interactions.world import World
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.solvers import biases, histories
+
+NEEDS = Needs(source=True, shared_users=True)
+
+
+class Settings(Method):
+    neighbours: int
+
+
+def build(config: Config, world: World, task: Task, model: Model) -> Program:
+    rating = config.task.name == "rating"
+    neighbours = min(config.method.neighbours, world.n_users)
+
+    def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
+        """Values of all events, and the norm of every user's source history."""
+        events = [world.target.train, *(side.train for side in world.sources)]
+        if rating:
+            base = biases.source_biases(world, hp)
+            values = [biases.residuals(e, biases.item_biases(e, hp["damping"])) for e in events]
+            values[0] = values[0] - base["user"][events[0].users]
+        else:
+            base, values = {}, [jnp.ones_like(e.ratings) for e in events]
+        square = sum(jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in zip(events[1:], values[1:], strict=True))
+        return {"base": base, "values": values, "norm": jnp.sqrt(square)}
+
+    def scores(world: World, done: Done, hp: Hp) -> Scores:
+        known = done["histories"]
+        events = world.target.train
+
+        def of(users: jax.Array) -> jax.Array:
+            dot = sum(
+                histories.times_transposed(histories.rows(side.train, values, users), side.train, values)
+                for side, values in zip(world.sources, known["values"][1:], strict=True)
+            )
+            norms = known["norm"][users][:, None] * known["norm"][None, :]
+            similarity = dot / (norms + hp["shrinkage"] + 1e-9)
+            candidate = (histories.user_counts(events) > 0)[None, :] & (
+                users[:, None] != jnp.arange(world.n_users)[None, :]
+            )
+            similarity = jnp.where(candidate, similarity, 0.0)
+            least = jnp.maximum(jax.lax.top_k(similarity, neighbours)[0][:, -1:], 1e-9)
+            weight = jnp.where(similarity >= least, similarity, 0.0)
+            total = histories.times(weight, events, known["values"][0])
+            if not rating:
+                return total + 1e-6 * events.item_counts[None, :]  # popularity only where no neighbour speaks
+            spoken = histories.times(weight, events, jnp.ones_like(events.ratings))
+            return biases.scores(known["base"], users) + total / (spoken + hp["neighbour_damping"])
+
+        return of
+
+    return Program((Solve("histories", solve),), scores)

@@ -1,0 +1,39 @@
+"""Correlation alignment: recolour the source with the target's covariance, x ↦ (x - μ_s) (C_s + λI)^-½ (C_t + λI)^½ + μ_t.
+
+λ is hp.shrinkage. method.dim: that many leading directions of each covariance, the rest as 0 (null: all).
+
+Paper: Sun, Feng, Saenko (2016), return of frustratingly easy domain adaptation.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from transfer.config.schema import Config
+from transfer.data.examples.world import Examples, ExamplesWorld
+from transfer.learning import alignment
+from transfer.learning.alignment import aligned
+from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.solvers.spectra import check_dim, leading, power, spectrum
+
+NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+
+
+class Settings(alignment.Settings):
+    dim: int | None
+
+
+def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
+    dim = None if config.method.dim is None else check_dim(config.method.dim, world)
+
+    def solve(source: Examples, target: jax.Array, few: Examples | None, hp: Hp, key: jax.Array) -> Params:
+        domains = {"source": source.x, "target": target}
+        moments = {name: spectrum(x) if dim is None else leading(x, dim, key) for name, x in domains.items()}
+        return {**moments, "shrinkage": hp["shrinkage"]}
+
+    def recolour(map_: Params, x: jax.Array) -> jax.Array:
+        s, t, shrinkage = map_["source"], map_["target"], map_["shrinkage"]
+        white = power(s, x - s["mean"][None, :], -0.5, shrinkage)
+        return power(t, white, 0.5, shrinkage) + t["mean"][None, :]
+
+    return aligned(config, world, solve, recolour, lambda _, x: x)

@@ -1,0 +1,59 @@
+"""A linear map from a user's source history to target scores: W = argmin |X_s W - X_t|² + hp.ridge |W|², s(u) = x_s(u) W.
+
+Solved in its dual over the training users, W = X_sᵀ (X_s X_sᵀ + hp.ridge I)⁻¹ X_t, with each history divided by its
+length to the power hp.normalise. For ratings X holds deviations from μ + b_i + s·d_u, which is added back.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from transfer.config.schema import Config
+from transfer.data.interactions.events import Interactions
+from transfer.data.interactions.world import World
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.solvers import biases, histories
+
+NEEDS = Needs(source=True, shared_users=True)
+
+
+def build(config: Config, world: World, task: Task, model: Model) -> Program:
+    rating = config.task.name == "rating"
+    widest = max(world.n_users, world.n_items, *(side.train.n_items for side in world.sources))
+    histories.check_dense(world.n_users, widest, "method=ridge_map")
+
+    def source_values(events: Interactions, hp: Hp) -> jax.Array:
+        if rating:
+            return biases.residuals(events, biases.item_biases(events, hp["damping"]))
+        return jnp.ones_like(events.ratings)
+
+    def source_rows(world: World, hp: Hp, users: jax.Array) -> jax.Array:
+        blocks = [histories.rows(side.train, source_values(side.train, hp), users) for side in world.sources]
+        lengths = sum(histories.user_counts(side.train)[users] for side in world.sources)
+        scale = jnp.maximum(lengths, 1.0) ** -hp["normalise"]
+        return jnp.concatenate(blocks, axis=1) * scale[:, None]
+
+    def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
+        events = world.target.train
+        trained = (histories.user_counts(events) > 0).astype(jnp.float32)
+        x = source_rows(world, hp, jnp.arange(world.n_users)) * trained[:, None]
+        if rating:
+            base = biases.source_biases(world, hp)
+            y = histories.dense(events, biases.residuals(events, base) - base["user"][events.users])
+        else:
+            popular = events.item_counts / jnp.sum(trained)
+            base, y = {"popular": popular}, histories.dense(events, jnp.ones_like(events.ratings)) - popular[None, :]
+        dual = jnp.linalg.solve(x @ x.T + hp["ridge"] * jnp.eye(world.n_users), y * trained[:, None])
+        return {"base": base, "weights": x.T @ dual}
+
+    def scores(world: World, done: Done, hp: Hp) -> Scores:
+        base, weights = done["map"]["base"], done["map"]["weights"]
+
+        def of(users: jax.Array) -> jax.Array:
+            start = biases.scores(base, users) if rating else base["popular"][None, :]
+            return start + source_rows(world, hp, users) @ weights
+
+        return of
+
+    return Program((Solve("map", solve),), scores, folds_in=not rating)

@@ -1,0 +1,96 @@
+"""Pre-train on the source, carry the body over, tune on the target: θ_s = argmin L_source, then min L_target from θ_s.
+
+The body is the representation of users, or of examples and sequences; the head on it is the target's own. method.strategy:
+full (all train), probe (the carried body stays; for recommendation users without target events then stay comparable with
+those who have them), lp_ft (a probe, then all), gradual (layers join from the top down), lora and adapter (the body stays,
+low-rank factors or a bottleneck are added). method.decay < 1 slows lower layers, hp.l2_sp pulls towards the carried body.
+
+Paper: Yosinski et al. (2014), transferable features; Kumar et al. (2022), LP-FT; others in transfer.learning.strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import jax
+from pydantic import Field
+
+from transfer.config.schema import Config, Method
+from transfer.data.examples.world import ExamplesWorld, Inputs
+from transfer.learning import strategies
+from transfer.learning.supervised import AnyModel, Start, data_of, supervised
+from transfer.program import AnyWorld, Classifier, Done, Fit, Hp, Needs, Params, Program, Task
+
+NEEDS = Needs(
+    tasks=("rating", "ranking", "classification"),
+    source=True,
+    shared_users=True,
+    target_labels=True,
+    representation=True,
+    next_item=True,
+)
+
+
+class Settings(Method):
+    pretrain: Literal["source", "both"]
+    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"]
+    decay: float = Field(gt=0, le=1)
+    until: float = Field(ge=0, le=1)
+    rank: int = Field(ge=1)
+    head: Literal["fresh", "carried"]
+
+
+def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
+    size, settings = config.train.batch_size, config.method
+    addition = strategies.ADDITIONS.get(settings.strategy)
+    tuned = strategies.with_addition(model, addition(settings.rank)) if addition else model
+
+    source = supervised(
+        "source",
+        task,
+        model,
+        size,
+        data=data_of(model, settings.pretrain),
+        heldout=(lambda world: world.sources[0].stop) if settings.pretrain == "source" else (lambda world: world.valid),
+    )
+
+    def carry(world: AnyWorld, done: Done, fresh: Params, key: jax.Array) -> Params:
+        body, head = done["source"]["body"], fresh["head"]
+        if settings.pretrain == "both":  # the target's items are among those that were learnt
+            head = done["source"]["head"]
+        elif settings.head == "carried":
+            head = strategies.carried_head(head, done["source"]["head"])
+        return {"body": {**fresh["body"], "carried": body} if addition else body, "head": head}
+
+    def tune(name: str, start: Start, frozen: bool = False) -> Fit:
+        until = settings.until if settings.strategy == "gradual" else 0.0
+        return supervised(
+            name,
+            task,
+            tuned,
+            size,
+            data=data_of(model, "told" if settings.pretrain == "both" else "target"),
+            heldout=lambda world: world.valid,
+            init=start,
+            rates=partial(strategies.rates, tuned, frozen=frozen, decay=settings.decay, until=until),
+            penalty=None if frozen or addition else partial(strategies.towards, "source"),
+        )
+
+    if settings.strategy == "lp_ft":
+        stages: tuple[Fit, ...] = (
+            source,
+            tune("probe", carry, frozen=True),
+            tune("target", lambda world, done, fresh, key: done["probe"]),
+        )
+    else:
+        stages = (source, tune("target", carry, frozen=settings.strategy == "probe"))
+
+    if not isinstance(tuned, Classifier):
+        return Program(stages, stages[-1].scores)
+
+    def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
+        return lambda inputs: tuned.features(done["target"]["body"], inputs.x)
+
+    return Program(stages, stages[-1].scores, features=features)

@@ -1,0 +1,1 @@
+"""Numbers of a sweep: runs, settings, gaps, verdicts, values by user. Nothing here draws or words anything."""

@@ -1,0 +1,130 @@
+"""Means over pairs of domains, as the literature reports them: of comparisons that differ in source and target alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.evaluate import significance
+from transfer.report.comparison.compare import compare, of_summary, verdict
+from transfer.report.comparison.comparison import Comparison, Gap, Setting, reference
+from transfer.report.comparison.runs import Run, measured, spelled
+
+PAIR, PAIRS = ("domain.source", "domain.target"), "pairs of domains"
+Repeat = tuple[int, int]  # the run's seed and its split's
+
+
+def compare_all(runs: list[Run]) -> list[Comparison]:
+    """The means over pairs of domains, where there are several pairs, and then every comparison."""
+    comparisons = compare(runs)
+    return [*averages(comparisons), *comparisons]
+
+
+def averages(comparisons: list[Comparison]) -> list[Comparison]:
+    """A mean for comparisons of labelled examples that differ in nothing but the pair of domains, and have a method in
+    common."""
+    groups: dict[str, list[Comparison]] = {}
+    for found in comparisons:
+        if found.unit == "examples":
+            rest = {key: value for key, value in _words(found).items() if key not in PAIR}
+            groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(found)
+    made = [_average(members) for members in groups.values() if len(members) > 1]
+    return [found for found in made if found.settings]
+
+
+def alone(comparisons: list[Comparison]) -> list[Comparison]:
+    """Those that are no part of a mean over pairs: what is told where there is no room for every pair."""
+    inside = {id(member) for found in comparisons for member in found.members}
+    return [found for found in comparisons if id(found) not in inside]
+
+
+def pair_name(found: Comparison) -> str:
+    """`amazon → webcam`; several sources are joined by +."""
+    return " → ".join(spelled(_words(found)[key]) for key in PAIR)
+
+
+def by_pair(setting: str, found: Comparison) -> list[float]:
+    """The mean test figure of a method in every pair of a mean."""
+    return [_chosen(member)[setting].summary(found.part, found.metric).mean for member in found.members]
+
+
+def _words(found: Comparison) -> dict[str, Any]:
+    return measured(next(run for run in found.runs if run.done))
+
+
+def _chosen(found: Comparison) -> dict[str, Setting]:
+    return {one.method: one for one in found.best}
+
+
+def _average(members: list[Comparison]) -> Comparison:
+    """Every method at the setting that validation chose in each pair; methods that lack a pair have no mean."""
+    first, words = members[0], _words(members[0])
+    title = first.title
+    for key in PAIR:
+        title = title.replace(f", {key}={spelled(words[key])}", "")
+    chosen = [_chosen(member) for member in members]
+    settings = []
+    for name in chosen[0]:
+        if all(name in of for of in chosen) and (runs := _mean_runs([of[name] for of in chosen])):
+            planned = max(of[name].planned for of in chosen)
+            settings.append(Setting(name, {"method": name.partition(" ")[0]}, {}, runs, planned, best=True))
+    everything = [run for one in settings for run in one.runs]
+    found = Comparison(
+        f"{title}, mean over {len(members)} {PAIRS}", first.metric, first.sign, settings, everything, members=members
+    )
+    found.gaps.extend(_gaps(found))
+    return found
+
+
+def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
+    """A run for every seed and split that all pairs have: its figures are means over the pairs."""
+    tables: list[dict[Repeat, Run]] = [
+        {(run.result["seed"], run.result["split_seed"]): run for run in one.runs} for one in of_pairs
+    ]
+    made = []
+    for seed, split in tables[0]:
+        if all((seed, split) in table for table in tables):
+            runs = [table[seed, split] for table in tables]
+            mine = runs[0]
+            seconds = float(np.mean([run.seconds or 0.0 for run in runs]))
+            facts = {
+                **mine.result,
+                "metrics": _means_by(runs, "metrics"),
+                "distance": _means_by(runs, "distance"),
+                "shift": _means([run.result.get("shift", {}) for run in runs]),
+                "selectors": _means([run.result.get("selectors", {}) for run in runs]),
+                "fingerprint": f"split {split}",
+                "seconds": {"train": seconds},
+                "replicas": 1,
+            }
+            made.append(Run(Path(), {}, mine.config, facts))
+    return made
+
+
+def _means_by(runs: list[Run], key: str) -> dict[str, dict[str, float]]:
+    """Means over runs of a two-level table of their results: of what all of them have."""
+    tables = [run.result.get(key, {}) for run in runs]
+    return {part: _means([table[part] for table in tables]) for part in tables[0] if all(part in table for table in tables)}
+
+
+def _means(tables: list[dict[str, float]]) -> dict[str, float]:
+    names = [name for name in tables[0] if all(table.get(name) is not None for table in tables)]
+    return {name: float(np.mean([table[name] for table in tables])) for name in names}
+
+
+def _gaps(found: Comparison) -> list[Gap]:
+    """The difference to the reference, its interval over the pairs: what another pair of such domains would show."""
+    base = reference(found)
+    rows = []
+    for one in found.best:
+        if base is not None and one is not base:
+            values = np.subtract(by_pair(one.method, found), by_pair(base.method, found))
+            rows.append((one.method, of_summary(significance.summary(values)), len(values)))
+    corrected = significance.holm([paired.p for _, paired, _ in rows])
+    return [
+        Gap(method, "all", paired, verdict(paired, found.sign), p, PAIRS, size)
+        for (method, paired, size), p in zip(rows, corrected, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The page: words, tables, figures, HTML. Nothing here computes a statistic."""

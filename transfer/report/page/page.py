@@ -1,0 +1,175 @@
+"""The report of a sweep: results.parquet and .csv, table.md, table.tex, and index.html, from its folder alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from omegaconf import OmegaConf
+
+from transfer.config import selection
+from transfer.errors import TransferError
+from transfer.report.comparison.average import alone, compare_all
+from transfer.report.comparison.compare import users_by_group
+from transfer.report.comparison.comparison import Comparison, reference_name
+from transfer.report.comparison.runs import Run, read_runs, results_table
+from transfer.report.page import cost, distances, figures, selectors, source, words
+from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix
+from transfer.results.run_folder import sweep_name
+from transfer.storage.trees import write
+from transfer.sweep import launch
+
+PAGE, RECORD = "index.html", "multirun.yaml"
+# A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
+DRAWN, FAILURES = 12, 100
+# What is counted of the parts of a world of interactions, and of the domains of labelled examples: key and head.
+COLUMNS = {
+    "users": {"users": "users", "items": "items", "events": "events"},
+    "examples": {"train": "learnt from", "stop": "selecting", "unlabelled": "seen unlabelled", "test": "test"},
+}
+
+
+def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
+    """Write the report into the sweep's folder: the path of its page. Raises TransferError where there are no runs."""
+    runs = read_runs(folder) if runs is None else runs
+    if not runs:
+        raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
+    comparisons = compare_all(runs)
+    table = results_table(runs, folder)
+    table.write_parquet(folder / "results.parquet", compression="zstd")
+    table.write_csv(folder / "results.csv")
+    write(folder / "table.md", f"{markdown(comparisons)}{more_markdown(comparisons)}".encode())
+    write(folder / "table.tex", latex(comparisons).encode())
+    write(folder / PAGE, render(folder, runs, comparisons).encode())
+    return folder / PAGE
+
+
+def more_markdown(comparisons: list[Comparison]) -> str:
+    """What the page says beside the leaderboard: whether the source helps, and what selectors would have chosen."""
+    parts = []
+    for found in alone(comparisons):
+        if said := source.sentences(found):
+            effects = source.table(found)
+            parts.append(f"\n### Does the source help? {found.title}\n\n{' '.join(said)}\n")
+            parts.append(f"\n{lines(effects)}\n" if effects else "")
+        if chosen := selectors.table(found):
+            parts.append(f"\n### Choosing without target labels: {found.title}\n\n{lines(chosen)}\n")
+    return "".join(parts)
+
+
+def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
+    """The page: one file that needs no other and no network."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": words.number, "chance": words.chance}
+    lost = [run for run in runs if not run.done]
+    finished = next((run.result for run in runs if run.done), {})
+    return environment.get_template("page.html").render(
+        title=sweep_name(folder),
+        folder=str(folder),
+        outcome=words.outcome(runs),
+        seconds=cost.seconds(runs),
+        command=command(folder, runs),
+        sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
+        failures=[
+            (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
+        ],
+        more_failures=max(0, len(lost) - FAILURES),
+        versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
+        devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),
+    )
+
+
+def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
+    """What the page shows of one comparison."""
+    groups: list[tuple[str, list[Any]]] = []
+    if drawn:
+        of_groups = " by group of users" if found.unit == "users" else ""
+        groups = [
+            (
+                f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
+                [figures.figures_of_test(found), *figures.gains(found), *cost.cost(found)],
+            ),
+            ("Source and target before and after the map", distances.projections(found)),
+            ("Learning curves", [] if found.members else figures.learning_curves(found)),
+            ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
+        ]
+    return {
+        "found": found,
+        "lead": words.lead(found),
+        "reference": reference_name(found),
+        "board": leaderboard(found),
+        "matrix": matrix(found) if found.members else None,
+        "distances": distances.table(found),
+        "helps": source.sentences(found),
+        "effects": source.table(found),
+        "by_seed": source.by_seed(found),
+        "by_class": source.by_class(found),
+        "whole": source.whole(found),
+        "choices": selectors.table(found),
+        "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
+        "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
+        "groups": users_by_group(found) if found.unit == "users" else {},
+        "splits": len({run.pair[0] for one in found.best for run in one.runs}),
+        "figures": [(name, some) for name, some in groups if some],
+        "protocol": list(_protocol(found)),
+        "worlds": [] if found.members else _worlds(found),
+        "columns": COLUMNS[found.unit],
+    }
+
+
+def _protocol(found: Comparison) -> list[tuple[str, str]]:
+    facts = found.facts
+    split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
+    rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
+    rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
+    rows.append(("selection", selection.spoken(facts)))
+    if not all(run.result.get("reproducible", True) for run in found.runs):
+        rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
+    seeds = sorted({run.result["seed"] for run in found.runs if run.done})
+    splits = sorted({run.result["split_seed"] for run in found.runs if run.done})
+    return [*rows, ("seeds", _several(seeds)), ("split seeds", _several(splits))]
+
+
+def _several(values: list[int]) -> str:
+    return ", ".join(map(str, values[:12])) + (f", … ({len(values)})" if len(values) > 12 else "")
+
+
+def _worlds(found: Comparison) -> list[dict[str, Any]]:
+    """Parts and their counts of every world of this comparison (one for each split), the first few."""
+    worlds = {run.result["fingerprint"]: run.result for run in found.runs if run.done}
+    rows = []
+    for facts in list(worlds.values())[:5]:
+        world = facts["world"]
+        target, sources = world["target"], world["sources"]
+        if found.unit == "examples":
+            parts = [(f"{target['name']} (target)", target)]
+            parts += [(f"{source['name']} (source)", source) for source in sources]
+        else:
+            parts = [(f"{target['name']}, {part}", target.get(part)) for part in ("train", "valid", "test")]
+            parts += [(f"{source['name']} (source)", source["train"]) for source in sources]
+        name = f"split seed {facts['split_seed']}"
+        shared = world.get("users_trained_in_both")
+        rows.append(
+            {"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]}
+        )
+    return rows
+
+
+def command(folder: Path, runs: list[Run]) -> str:
+    """The command of this sweep, or a line for each of a study: Hydra's record, or else what the jobs were given."""
+    places = list(dict.fromkeys(run.folder.parent for run in runs)) or [folder]
+    if all((place / RECORD).exists() for place in places):
+        return "\n".join(launch.command(OmegaConf.load(place / RECORD)) for place in places)  # type: ignore[arg-type]
+    choices: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for key, value in run.overrides.items():
+            choices.setdefault(key, {})[value] = None
+    return shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())])
+
+
+def _words(run: Run) -> list[str]:
+    return [f"{key}={value}" for key, value in run.overrides.items()]

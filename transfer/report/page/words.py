@@ -1,0 +1,157 @@
+"""What a comparison says, in plain words and honest numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transfer.config import selection
+from transfer.evaluate.significance import Paired
+from transfer.report.comparison.comparison import REFERENCE, Comparison, Gap, Pair, reference, reference_name
+from transfer.report.comparison.runs import Run
+
+MEANING = {
+    "ndcg": "how high the hidden items stand in each user's list of {k} (1 is perfect)",
+    "recall": "the share of a user's hidden items among the first {k}",
+    "hit": "the share of users with a hidden item among the first {k}",
+    "mrr": "one over the place of the first hidden item among {k}",
+    "map": "the precision at every hidden item among the first {k}, on average",
+    "precision": "the share of hidden items among the first {k}",
+    "rmse": "the root of the mean squared error of predicted ratings, in points of the rating scale",
+    "accuracy": "the share of examples whose class is right",
+    "f1": "the harmonic mean of precision and recall of each class, on average",
+    "mae": "the mean absolute error of predicted ratings, in points of the rating scale",
+}
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Four decimals with a true minus; a dash for what is unknown."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:{sign}.4f}".replace("-", "−")
+
+
+def between(low: float, high: float, sign: str = "") -> str:
+    return "–" if not np.isfinite(low) else f"{number(low, sign)} to {number(high, sign)}"
+
+
+def chance(p: float) -> str:
+    """A p value: three decimals, or below 0.001."""
+    return "–" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def meaning(metric: str) -> str:
+    """What a metric counts, in a clause; empty for one that is not known here."""
+    name, _, k = metric.rpartition("_")[2].partition("@")
+    return MEANING.get(name, "").format(k=k)
+
+
+def pair_of(found: Comparison, a: str, b: str) -> tuple[Pair, int] | None:
+    """The pair of two methods, and 1 or -1 where it is stored the other way round."""
+    for pair in found.pairs:
+        if (pair.a, pair.b) in ((a, b), (b, a)):
+            return pair, 1 if pair.a == a else -1
+    return None
+
+
+def lead(found: Comparison) -> list[str]:
+    """Which method won, whether the difference is real, whether the source helps: a sentence or two for each."""
+    ranked, metric = found.best, found.metric
+    first = ranked[0]
+    direction = "higher" if found.sign > 0 else "lower"
+    place = f"best of {len(ranked)} methods" if len(ranked) > 1 else "the only method here"
+    of = first.summary(found.part, metric)
+    over = f"mean of {of.n} runs" if of.n > 1 else "one run"
+    over = f"mean over {len(found.members)} pairs of domains, {of.n} times" if found.members else over
+    explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
+    said = [f"{first.method} is {place}: its {found.part_name} {metric} is {number(of.mean)} ({over}).{explained}"]
+    if len(ranked) > 1:
+        said.append(_second(found, first.method, ranked[1].method))
+    said.append(_source(found))
+    if found.facts["select"].get("by") == selection.ORACLE:
+        said.insert(0, "These figures are not honest: select=oracle chose settings by the labels of the test part.")
+    return [sentence for sentence in said if sentence]
+
+
+def _second(found: Comparison, first: str, second: str) -> str:
+    pair = pair_of(found, first, second)
+    if found.members:
+        means = [one.summary(found.part, found.metric).mean for one in found.best[:2]]
+        return f"Next is {second}, {number(abs(means[0] - means[1]))} behind."
+    if pair is None:
+        return f"Next is {second}; there are no values by {found.unit.removesuffix('s')} to test the difference with."
+    of, way = pair
+    margin = abs(of.paired.difference)
+    who = f"{of.users:,} {found.unit}" + ("" if of.runs.n < 2 else f" and {of.runs.n} runs of each")
+    if not np.isfinite(of.holm):
+        return f"Next is {second}, {number(margin)} behind; there are too few {found.unit} to say whether that is chance."
+    p = chance(of.holm)
+    basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(found.pairs)} comparisons, {who}"
+    if of.holm < 0.05 and way * of.paired.difference * found.sign > 0:
+        return f"Next is {second}, {number(margin)} behind, and the difference is real ({basis})."
+    return f"Next is {second}, {number(margin)} behind: no more than chance can explain ({basis})."
+
+
+def _source(found: Comparison) -> str:
+    base = reference(found)
+    if base is None:
+        return f"Whether the source helps cannot be said: the sweep has no {REFERENCE}, the same model without the source."
+    name = reference_name(found)
+    carriers = {one.method for one in found.best if one.uses_source and one is not base}
+    gaps = [gap for gap in found.gaps if gap.group == "all" and gap.method in carriers]
+    what, own = ("The source", "uses it") if name == REFERENCE else ("Adaptation", "adapts")
+    if not gaps:
+        return f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {name}."
+    by = {name: [gap for gap in gaps if gap.verdict == name] for name in ("helps", "no difference", "hurts", "not known")}
+    counts = [f"{len(rows)} {word}" for name, word in _COUNTED.items() if (rows := by[name])]
+    best = max(gaps, key=lambda gap: found.sign * gap.paired.difference)
+    if best.verdict == "helps":
+        tested = "" if best.holm < 0.05 else " (not certain once corrected for the number of methods)"
+        opening = f"{what} helps: {best.method} is {_gain(best.paired, found)} better than {name}{tested}"
+    elif len(by["hurts"]) == len(gaps):
+        opening = f"{what} hurts: every method that {own} is worse than {name}, which does not"
+    else:
+        opening = f"{what} does not show its use: no method that {own} is better than {name} beyond chance"
+    who = "that use the source" if name == REFERENCE else "that adapt"
+    return f"{opening}. Of {len(gaps)} {who}, {', '.join(counts)} ({_behind(best)}).{_without(found)}"
+
+
+def _without(found: Comparison) -> str:
+    """How the best method with the source compares with the best without, where that is not the reference."""
+    first, other = (next((one for one in found.best if one.uses_source == uses), None) for uses in (True, False))
+    if first is None or other is None or other is reference(found):
+        return ""
+    pair = pair_of(found, first.method, other.method)
+    if pair is None or not np.isfinite(pair[0].holm):
+        return ""
+    gain = pair[1] * found.sign * pair[0].paired.difference
+    sure = pair[0].holm < 0.05
+    said = "beats it" if gain > 0 else "is worse"
+    return (
+        f" Without the source the best is {other.method}: {first.method} "
+        f"{said if sure else 'differs from it by no more than chance'} ({number(gain, '+')})."
+    )
+
+
+_COUNTED = {
+    "helps": "do better than it",
+    "no difference": "show no difference",
+    "hurts": "do worse",
+    "not known": "cannot be judged",
+}
+
+
+def _gain(paired: Paired, found: Comparison) -> str:
+    low, high = sorted((found.sign * paired.low, found.sign * paired.high))
+    return f"{number(found.sign * paired.difference)} (95 % interval {between(low, high)})"
+
+
+def _behind(gap: Gap) -> str:
+    return f"paired over {gap.size:,} {gap.basis}" + (" × splits" if gap.basis in ("users", "examples") else "")
+
+
+def outcome(runs: list[Run]) -> str:
+    """How the runs ended: `36 runs: 35 done, 1 failed`."""
+    counts: dict[str, int] = {}
+    for run in runs:
+        counts[run.status] = counts.get(run.status, 0) + 1
+    return f"{len(runs):,} runs: " + ", ".join(f"{count:,} {status}" for status, count in counts.items())

@@ -1,0 +1,126 @@
+"""What result.json says of a program beside the figures of its runs."""
+
+from __future__ import annotations
+
+import platform
+import resource
+from functools import cache
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.table import Table
+
+from transfer.config.schema import Config
+from transfer.console import console
+from transfer.data.examples.world import LoadedExamples
+from transfer.data.interactions.world import Loaded
+from transfer.learning import guard
+from transfer.program import Done, Fit, Program, Rate, Task
+from transfer.training.compiler import Clock
+from transfer.training.loop import rates_of
+
+
+class Row(NamedTuple):
+    """One parameter: its stage and name, its shape and size in one replica, and how it trains (factor 0: it does not)."""
+
+    stage: str
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    rate: Rate
+
+
+def parameter_table(program: Program, done: Done) -> list[Row]:
+    """A row for every parameter of a program, from its parameters or their shapes with a leading replica axis."""
+    rows = []
+    for stage in program.stages:
+        leaves, _ = jax.tree_util.tree_flatten_with_path(done[stage.name])
+        rates = rates_of(stage, done[stage.name]) if isinstance(stage, Fit) else [Rate(0.0)] * len(leaves)
+        for (path, leaf), rate in zip(leaves, rates, strict=True):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            rows.append(Row(stage.name, name, leaf.shape[1:], int(np.prod(leaf.shape[1:])), rate))
+    return rows
+
+
+def show_parameters(program: Program, done: Done) -> None:
+    """Print which parameters train and how, stage by stage, for methods that do not train all of them alike."""
+    if not any(isinstance(stage, Fit) and stage.rates for stage in program.stages):
+        return
+    table = Table("stage", "parameter", "shape", "trains", "rate ×")
+    for row in parameter_table(program, done):
+        since = f"from {row.rate.since:.0%} on" if row.rate.since else "yes"
+        trains = since if row.rate.factor else "no"
+        table.add_row(row.stage, row.name, " x ".join(map(str, row.shape)), trains, _factor(row.rate))
+    console.print(table)
+
+
+def _factor(rate: Rate) -> str:
+    return f"{rate.factor:g}" + (f" · hp.{rate.by}" if rate.by else "")
+
+
+def count_parameters(program: Program, done: Done) -> dict[str, Any]:
+    """Numbers that a replica keeps, and those among them that gradient steps have moved; these also by gradient stage."""
+    rows = parameter_table(program, done)
+    moved = {stage.name: 0 for stage in program.stages if isinstance(stage, Fit)}
+    for row in rows:
+        if row.rate.factor:
+            moved[row.stage] += row.size
+    whole = {"parameters": sum(row.size for row in rows), "trainable_parameters": sum(moved.values())}
+    return {**whole, "trainable_by_stage": moved}
+
+
+def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
+    """The shares in which a guarded run (parameters of one replica) mixes its programs; empty for one without a guard."""
+    kind = config.method.guard
+    if guard.STAGE not in done:
+        return {}
+    sources = [source["name"] for source in loaded.summary["sources"]]
+    names = ["target_only", *([config.method.name] if kind == "gate" else sources)]
+    shares = zip(names, done[guard.STAGE]["weights"], strict=True)
+    return {"guard": {"kind": kind, "weights": {name: round(float(share), 6) for name, share in shares}}}
+
+
+def describe_program(
+    config: Config,
+    loaded: Loaded | LoadedExamples,
+    task: Task,
+    protocol: dict[str, Any],
+    uses_source: bool,
+    clock: Clock,
+    replicas: int,
+) -> dict[str, Any]:
+    """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data.
+
+    protocol: what the task says of how its figures come to be; uses_source: whether the method sees a source here.
+    """
+    device = jax.devices()[0]
+    return {
+        "domain": config.domain.name,
+        "task": config.task.name,
+        "method": config.method.name,
+        "model": config.model.name,
+        "uses_source": uses_source,
+        "split_seed": config.split.seed,
+        "select": {"metric": task.select, "sign": task.sign, "by": config.select},
+        "protocol": {
+            "split": config.split.model_dump(mode="json", exclude_none=True),
+            **protocol,
+            **({"core": core} if (core := getattr(config.domain, "core", None)) is not None else {}),
+        },
+        "world": loaded.summary,
+        "fingerprint": loaded.fingerprint,
+        "reproducible": config.train.seconds is None,  # a budget of seconds ends where the machine has come to
+        "seconds": {name: round(value, 4) for name, value in clock.items()},
+        "replicas": replicas,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "versions": _versions(),
+        "python": platform.python_version(),
+        "device": f"{device.platform}:{device.device_kind}",
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")}

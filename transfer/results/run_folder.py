@@ -1,0 +1,180 @@
+"""The run folder first, W&B from it: whatever reads a run reads these files."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from transfer.config.schema import Config, Track, parse
+from transfer.console import Interrupted
+from transfer.errors import TransferError
+from transfer.storage import weights
+from transfer.storage.trees import save_tree, write
+
+LOG = "transfer.log"
+CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
+PER_USER, PROJECTION = "per_user.parquet", "projection.parquet"
+
+
+# libyaml where it is there: the pure Python one takes 10 ms a file
+Dumper, Loader = getattr(yaml, "CSafeDumper", yaml.SafeDumper), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def plain(value: Any) -> Any:
+    """JSON values only: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    write(path, (json.dumps(plain(value), indent=2) + "\n").encode(), flush)
+
+
+def open_run(folder: Path, config: Config, alone: bool = True) -> None:
+    """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (RESULT, PER_USER, PROJECTION, PARAMETERS):
+        (folder / old).unlink(missing_ok=True)  # an older run's result must not stand for this one
+    for left in folder.glob(".*.[0-9]*"):  # what a killed write left
+        left.unlink()
+    traced = yaml.dump({"seed": config.seed, "hp": config.hp}, Dumper=Dumper, sort_keys=False)
+    static = _static_text(config.program_key(), config.resume, config.track)
+    write(folder / "config.yaml", (static + traced).encode(), alone)
+    write_json(folder / "hp.json", {"seed": config.seed, **config.hp}, alone)
+
+
+@lru_cache(maxsize=8)
+def _static_text(program: str, resume: bool, track: Track) -> str:
+    """The YAML of everything but seed and hp: made once for all runs of a program."""
+    static = {**json.loads(program)[0], "resume": resume, "track": track.model_dump()}
+    return yaml.dump(static, Dumper=Dumper, sort_keys=False)
+
+
+def close_run(
+    folder: Path,
+    config: Config,
+    result: dict[str, Any],
+    records: list[dict[str, Any]],
+    parameters: Any,
+    tables: Mapping[str, pl.DataFrame],
+    alone: bool = True,
+) -> None:
+    """Write what a finished run leaves but its result: metrics.jsonl with one object per evaluation, the parameters.
+
+    tables: by file name, kept as zstd Parquet: the test values of every user (or example), and where both domains lie.
+    alone: not one of a sweep's, so it draws its learning curve (the page of a sweep draws those of all its runs).
+    """
+    lines = [json.dumps(plain(record)) for record in records]
+    write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode(), alone)
+    for name, table in tables.items():
+        content = io.BytesIO()
+        table.write_parquet(content, compression="zstd")
+        write(folder / name, content.getvalue(), alone)
+    if config.track.parameters:
+        save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
+    if records and alone:
+        from transfer.results.learning_curve import learning_curve
+
+        learning_curve(records, result, folder / "learning_curve.png")
+
+
+def finish_runs(folders: Sequence[Path], results: Sequence[dict[str, Any]], alone: bool = True) -> None:
+    """Write result.json of the runs of a program, last: where it says `done`, all the rest is on the disk."""
+    if not alone:
+        os.sync()
+    for folder, result in zip(folders, results, strict=True):
+        write_json(folder / RESULT, result, alone)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def fail_run(folder: Path, config: Config, error: BaseException) -> None:
+    """Leave a result.json that says how a run ended without a result: `interrupted`, or `failed` with the error's line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
+    line = (str(error) or type(error).__name__).splitlines()[0]
+    status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
+    names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
+    names |= {"split_seed": config.split.seed, "identity": config.identity()}
+    write_json(folder / RESULT, {**status, "metrics": {"valid": {}, "test": {}}, **names})
+    if not interrupted:
+        with (folder / LOG).open("a") as log:
+            log.writelines(traceback.format_exception(error))
+
+
+def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
+    """Leave a result.json of a job that cannot run, where its run has not done so itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / RESULT).exists():
+        return
+    names = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
+    known = {key: names[key] for key in ("domain", "task", "method", "seed") if key in names}
+    write_json(folder / RESULT, {"status": "failed", "error": error, "metrics": {"valid": {}, "test": {}}, **known})
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json of a run; status `unfinished` where there is none, or where a crash of the machine left half of it."""
+    try:
+        return json.loads((folder / RESULT).read_bytes())
+    except (OSError, ValueError):
+        return {"status": "unfinished", "metrics": {"valid": {}, "test": {}}}
+
+
+def status(folder: Path) -> str:
+    """How the run in a folder ended; `unfinished` where nothing says so."""
+    return read_result(folder)["status"]
+
+
+def parameters_of(folder: Path) -> Path:
+    """The file of a finished run's parameters. Raises TransferError where there is none."""
+    path = folder / PARAMETERS
+    if not path.is_file():
+        raise TransferError(f"{path}: not there; run it again with track.parameters=true (the default), which keeps it")
+    return path
+
+
+def initial_parameters(given: str | None) -> Path | None:
+    """The file of parameters that `init_from` names: itself, or that of a finished run; None where nothing is named."""
+    if given is None:
+        return None
+    path = Path(given)
+    if (path / RESULT).exists():
+        read_run(path)  # raises where it has not ended well
+        return parameters_of(path)
+    if not path.is_file():
+        raise TransferError(f"init_from={given}: neither the folder of a run nor a .safetensors file")
+    return path
+
+
+def initial_fingerprint(given: str | None) -> str:
+    """A hash of the parameters that a run starts from ("": it starts afresh). Raises TransferError where there are none."""
+    path = initial_parameters(given)
+    return weights.fingerprint(path) if path else ""
+
+
+def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:
+    """Configuration and result of a finished run. Raises TransferError where there is none."""
+    if not (folder / RESULT).exists() or not (folder / "config.yaml").exists():
+        raise TransferError(f"{folder}: not a run folder (no {RESULT}); give the folder that a run printed at its end")
+    result = json.loads((folder / RESULT).read_text())
+    if result["status"] != "done":
+        raise TransferError(f"{folder}: this run is {result['status']}, so it has no trained parameters; run it again")
+    return parse(yaml.safe_load((folder / "config.yaml").read_text())), result
+
+
+def sweep_name(folder: Path) -> str:
+    """A sweep's name: that of its folder, with the one above where it is only a time."""
+    resolved = folder.resolve()
+    return f"{resolved.parent.name}/{resolved.name}" if resolved.name[:1].isdigit() else resolved.name

@@ -1,0 +1,73 @@
+"""The target's items and the sources' as columns of one users x items matrix, target first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+
+from transfer.data.interactions.events import Interactions
+from transfer.data.interactions.world import World
+from transfer.program import Hp
+from transfer.solvers import histories
+
+
+def _domains(world: World, both: bool) -> list[Interactions]:
+    return [world.target.train, *(side.train for side in world.sources if both)]
+
+
+def joint_width(world: World, both: bool) -> int:
+    """Number of columns."""
+    return sum(events.n_items for events in _domains(world, both))
+
+
+Weights = Sequence[jax.Array | float]
+
+
+def source_weights(world: World, hp: Hp) -> Weights:
+    """hp.source_weight for every source, times hp.source_weight_1, hp.source_weight_2, … where they are given."""
+    return [hp["source_weight"] * hp.get(f"source_weight_{i}", 1.0) for i, _ in enumerate(world.sources, start=1)]
+
+
+def joint_matrix(world: World, both: bool, weights: Weights) -> jax.Array:
+    """All rows: 1 for a target event, the source's weight for a source event [users, columns]."""
+    blocks = [histories.dense(events, jnp.ones_like(events.ratings)) for events in _domains(world, both)]
+    return _joined(blocks, weights)
+
+
+def joint_rows(world: World, both: bool, weights: Weights, users: jax.Array) -> jax.Array:
+    """The rows of some users [B, columns]."""
+    blocks = [histories.rows(events, jnp.ones_like(events.ratings), users) for events in _domains(world, both)]
+    return _joined(blocks, weights)
+
+
+def _joined(blocks: list[jax.Array], weights: Weights) -> jax.Array:
+    sources = [weight * block for weight, block in zip(weights, blocks[1:], strict=False)]
+    return jnp.concatenate([blocks[0], *sources], axis=1)
+
+
+def most_chosen(world: World, most: int | None) -> World:
+    """The world with the `most` items of each domain that are chosen most in training, in that order; None: with all."""
+
+    def fewer(events: Interactions) -> Interactions:
+        best = _best(events, most)
+        if best is None:
+            return events
+        place = jnp.full(events.n_items + 1, len(best)).at[best].set(jnp.arange(len(best)))  # beyond the last: in no matrix
+        return replace(events, items=place[events.items], item_counts=events.item_counts[best], n_items=len(best))
+
+    sides = [replace(side, train=fewer(side.train)) for side in (world.target, *world.sources)]
+    return replace(world, target=sides[0], sources=tuple(sides[1:]))
+
+
+def everywhere(world: World, most: int | None, scores: jax.Array) -> jax.Array:
+    """Scores of the target's `most_chosen` items [B, most] among those of all, which have 0 [B, items]."""
+    best = _best(world.target.train, most)
+    return scores if best is None else jnp.zeros((scores.shape[0], world.n_items)).at[:, best].set(scores)
+
+
+def _best(events: Interactions, most: int | None) -> jax.Array | None:
+    """The most chosen items, the first ones among equals; None where all are wanted."""
+    return jax.lax.top_k(events.item_counts, most)[1] if most and most < events.n_items else None

@@ -1,0 +1,77 @@
+"""Covariances by their eigenvectors, from the smaller side of the data: n examples of d features cost min(n, d)³."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from transfer.data.examples.world import ExamplesWorld
+from transfer.errors import TransferError
+from transfer.program import Params
+
+ROUNDS, SPARE = 8, 10  # of subspace iteration, and directions beside those that are wanted
+
+
+def spectrum(x: jax.Array) -> Params:
+    """Mean [d], eigenvectors [d, r] and eigenvalues [r] (rising) of the covariance of x [n, d], r = min(n, d).
+
+    With fewer examples than features the eigenvectors come from the Gram matrix of the examples; directions in which the
+    data do not vary have eigenvalue and vector zero there.
+    """
+    mean = jnp.mean(x, axis=0)
+    centred = x - mean[None, :]
+    n, d = x.shape
+    if n >= d:
+        values, vectors = jnp.linalg.eigh(centred.T @ centred / (n - 1))
+        return {"mean": mean, "vectors": vectors, "values": jnp.maximum(values, 0.0)}
+    values, inner = jnp.linalg.eigh(centred @ centred.T / (n - 1))
+    real = values > 1e-6 * values[-1]
+    scale = jnp.where(real, 1 / jnp.sqrt(jnp.where(real, values, 1.0) * (n - 1)), 0.0)
+    return {"mean": mean, "vectors": centred.T @ (inner * scale[None, :]), "values": jnp.where(real, values, 0.0)}
+
+
+def leading(x: jax.Array, dim: int, key: jax.Array) -> Params:
+    """As `spectrum`, of the `dim` leading directions alone, for many features: subspace iteration, 4 n d dim per round.
+
+    Q ← orth(C Q) from a random start, then the eigenvectors within Q (Halko, Martinsson, Tropp 2011, algorithm 4.4).
+    """
+    mean = jnp.mean(x, axis=0)
+    centred = (x - mean[None, :]) / math.sqrt(x.shape[0] - 1)
+
+    def round_(q: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return jnp.linalg.qr(centred.T @ (centred @ q))[0], None
+
+    width = min(dim + SPARE, *x.shape)
+    start = jnp.linalg.qr(jax.random.normal(key, (x.shape[1], width)))[0]
+    q, _ = jax.lax.scan(round_, start, None, length=ROUNDS)
+    inside = centred @ q
+    values, vectors = jnp.linalg.eigh(inside.T @ inside)
+    return {"mean": mean, "vectors": q @ vectors[:, -dim:], "values": jnp.maximum(values[-dim:], 0.0)}
+
+
+def power(spectrum: Params, x: jax.Array, exponent: float, shrinkage: jax.Array) -> jax.Array:
+    """x (C + shrinkage I)^exponent for rows x [B, d]; the directions outside the eigenvectors have covariance 0."""
+    inside = x @ spectrum["vectors"]
+    scales, outside = (spectrum["values"] + shrinkage) ** exponent, shrinkage**exponent
+    return outside * x + (inside * (scales - outside)[None, :]) @ spectrum["vectors"].T
+
+
+def principal(x: jax.Array, dim: int) -> tuple[jax.Array, jax.Array]:
+    """Mean [d] and the `dim` leading principal directions [d, dim] of x [n, d], the first one first."""
+    moments = spectrum(x)
+    return moments["mean"], moments["vectors"][:, ::-1][:, :dim]
+
+
+def check_dim(dim: int, world: ExamplesWorld, share: float = 1.0) -> int:
+    """`method.dim`, if every domain has as many directions and the inputs 1/share times as many. Else a TransferError."""
+    features = math.prod(world.unlabelled.shape[1:])
+    most = min(
+        int(share * features), *(n - 1 for n in (world.unlabelled.shape[0], *(s.train.x.shape[0] for s in world.sources)))
+    )
+    if not 1 <= dim <= most:
+        raise TransferError(
+            f"method.dim={dim}: here it must be from 1 to {most}, by the features and examples of the domains"
+        )
+    return dim

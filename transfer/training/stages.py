@@ -1,0 +1,208 @@
+"""Run the stages of a program in order, over all replicas, with a checkpoint after every block."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer.config.schema import Train
+from transfer.console import Interrupted, Progress, console, interrupted
+from transfer.errors import TransferError
+from transfer.program import AnyWorld, Done, Fit, Params, Program, Replicas, Solve, Task
+from transfer.storage import trees
+from transfer.training import reuse
+from transfer.training.compiler import Compiler, over_replicas
+from transfer.training.loop import State, fit, identity, solve, start
+
+RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
+
+Records = list[list[dict[str, Any]]]  # per replica, one object per evaluation
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all stages of a program have in common.
+
+    ids, seeds: of the replicas. path: where the checkpoint lies while this runs, at most one every
+    `train.checkpoint_seconds` and seldom where it is slow to write; None writes none. reuse: folder of stages that were
+    fitted before; None fits every stage.
+    alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
+    spent: seconds of training by stage, one number per replica; added to.
+    """
+
+    task: Task
+    world: AnyWorld
+    fingerprint: str
+    replicas: Replicas
+    ids: list[str]
+    seeds: list[int]
+    train: Train
+    run: Compiler
+    path: Path | None = None
+    reuse: Path | None = None
+    alone: bool = True
+    spent: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, Records]:
+    """Fit or solve every stage: (parameters by stage with a leading replica axis, records).
+
+    resume goes on from the job's checkpoint, with the result of an uninterrupted run. Raises Interrupted, after saving,
+    when a stop was asked for.
+    """
+    done: Done = {}
+    records: Records = [[] for _ in job.ids]
+    everyone = list(range(len(job.ids)))
+    first, rows, state = 0, list[int](), None
+    if resume and job.path and job.path.exists() and _is_ours(job, job.path):
+        first, done, rows, state, records = _restore(program, job, job.path)
+    for number, stage in enumerate(program.stages):
+        if number < first:
+            continue
+        if not isinstance(stage, Fit):
+            done = {**done, stage.name: solve(stage, job.world, done, job.replicas, job.run)}
+            continue
+        if job.reuse and number + 1 < len(program.stages):
+            params = _shared(number, stage, job, job.reuse, done, records, rows, state)
+        else:
+            params = _fit(number, stage, job, everyone, done, records, state)
+        done, rows, state = {**done, stage.name: params}, [], None
+    return done, records
+
+
+def _rows(job: Job, done: Done, numbers: list[int]) -> tuple[Done, Replicas]:
+    """Earlier parameters and replicas of some rows; of all of them as they are."""
+    if numbers == list(range(len(job.ids))):
+        return done, job.replicas
+    at = jnp.array(numbers)
+    return jax.tree.map(lambda leaf: leaf[at], (done, job.replicas))
+
+
+def _shared(
+    number: int, stage: Fit, job: Job, folder: Path, done: Done, records: Records, rows: list[int], state: State | None
+) -> Params:
+    """Fit a stage on which others build: one replica of every kind, and only where no entry of `folder` has it.
+
+    rows, state: the replicas that a checkpoint had, and how far they were.
+    """
+    stages, names = reuse.reads(stage, job.task, job.world, done, job.replicas)
+    read = {name: done[name] for name in stages}
+    hp = {name: job.replicas.hp[name] for name in names}
+    text = identity(stage, job.task, job.world, read, Replicas(job.replicas.keys, hp), job.train)
+    keys = reuse.keys(text, job.fingerprint, job.seeds, read, hp)
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
+        parameter_shapes(stage, job.world, done, job.replicas),
+    )
+    with reuse.claimed(folder, sorted(set(keys))):
+        known = {key: entry for key in set(keys) if (entry := reuse.load(folder, key, shapes))}
+        missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
+        chosen = sorted(missing.values())
+        if rows != chosen:  # not what the checkpoint had begun
+            state = None
+            for own in records:
+                own[:] = [record for record in own if record["stage"] != stage.name]
+        if chosen:
+            params = jax.device_get(_fit(number, stage, job, chosen, done, records, state))
+            for row, i in enumerate(chosen):
+                own = [record for record in records[i] if record["stage"] == stage.name]
+                known[keys[i]] = (jax.tree.map(lambda leaf, row=row: leaf[row], params), own)
+                reuse.store(folder, keys[i], *known[keys[i]])
+    for i, key in enumerate(keys):
+        if i not in chosen:
+            records[i].extend(known[key][1])
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(known[key][0] for key in keys))
+
+
+def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
+    """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
+    of_rows = _rows(job, done, rows)
+    due = time.monotonic() + job.train.checkpoint_seconds
+
+    def on_block(state: State, block: list[dict[str, Any]], step: int, total: int) -> None:
+        nonlocal due
+        for i, record in zip(rows, block, strict=True):
+            records[i].extend([record] if record else [])
+        job.spent[stage.name][rows] = seconds
+        bar.update(block, step, total)
+        if job.path and (interrupted() or time.monotonic() >= due):
+            began, spent = time.monotonic(), {name: seconds.tolist() for name, seconds in job.spent.items()}
+            facts = {"ids": job.ids, "stage": number, "rows": rows, "records": records, "spent": spent}
+            trees.save_tree(job.path, {"done": done, "state": state}, facts)
+            ended = time.monotonic()
+            due = ended + max(job.train.checkpoint_seconds, RARELY * (ended - began))
+        if interrupted():
+            raise Interrupted
+
+    seconds = job.spent.setdefault(stage.name, np.zeros(len(job.ids)))[rows]
+    if state is None:
+        state = start(stage, job.world, *of_rows, job.run)
+        seconds[:] = 0
+    with Progress(stage.name, job.task.select, job.train.progress) as bar:
+        return fit(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
+
+
+def _is_ours(job: Job, path: Path) -> bool:
+    """Whether a checkpoint is of these replicas; TransferError where another one may be precious."""
+    ids = trees.load_facts(path).get("ids")
+    if ids != job.ids and job.alone:
+        raise TransferError(f"{path} belongs to a run with another configuration; give resume=false or another folder")
+    return ids == job.ids
+
+
+def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[int], State, Records]:
+    """Stage number, earlier parameters, rows with their state, and records of a checkpoint."""
+    facts = trees.load_facts(path)
+    number: int = facts["stage"]
+    done: dict[str, Any] = {}
+    for stage in program.stages[:number]:
+        done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas)
+    of_rows = jax.eval_shape(lambda done: _rows(job, done, facts["rows"]), done)
+    state = _shapes(start, program.stages[number], job.world, *of_rows)
+    tree = trees.load_tree(path, {"done": done, "state": state})
+    tree = jax.tree.map(jnp.asarray, tree)
+    job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
+    console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
+    return number, tree["done"], facts["rows"], tree["state"], facts["records"]
+
+
+def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
+    """Shapes of a stage's parameters with their leading replica axis, without computing them."""
+    if isinstance(stage, Fit):
+        return _shapes(start, stage, world, done, replicas).params
+    return _shapes(solve, stage, world, done, replicas)
+
+
+def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
+    def trace(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
+        return over_replicas(one, "map")(shared, each)
+
+    return jax.eval_shape(lambda w, d, r: function(stage, w, d, r, trace), world, done, replicas)
+
+
+def selected(records: list[dict[str, Any]], task: Task, train: Train) -> dict[str, dict[str, Any]]:
+    """The evaluation of each gradient stage of one replica whose parameters were kept: the best, or the last."""
+    best: dict[str, dict[str, Any]] = {}
+    for record in records:
+        score = task.sign * record[task.select]
+        before = best.get(record["stage"])
+        if _finite(record, task) and (before is None or train.keep == "last" or score > task.sign * before[task.select]):
+            best[record["stage"]] = record
+    return best
+
+
+def diverged(records: list[dict[str, Any]], task: Task) -> bool:
+    """Whether a stage of this replica met a loss or a metric that is not finite."""
+    return not all(_finite(record, task) for record in records)
+
+
+def _finite(record: dict[str, Any], task: Task) -> bool:
+    return all(isinstance(record[key], float) and math.isfinite(record[key]) for key in ("loss", task.select))
