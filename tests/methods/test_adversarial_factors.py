@@ -141,7 +141,7 @@ def test_the_misfit_of_a_row_is_a_mean_over_what_is_known() -> None:
     rng = np.random.default_rng(0)
     outputs, values = rng.normal(size=(3, 5)), rng.normal(size=(3, 5))
     there = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0, 0]], float)
-    known = autorec.Told(jnp.asarray(values, jnp.float32), jnp.asarray(there, jnp.float32))
+    known = autorec.KnownRows(jnp.asarray(values, jnp.float32), jnp.asarray(there, jnp.float32))
     chance = np.log(np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True))
     for rating, error in ((True, (values - outputs) ** 2), (False, -chance)):
         wanted = [error[0, [0, 2, 3]].mean(), error[1, 1], 0.0]

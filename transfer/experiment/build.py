@@ -12,7 +12,7 @@ from transfer.config.schema import Config
 from transfer.console import console
 from transfer.data import load
 from transfer.data.examples.world import LoadedExamples
-from transfer.data.interactions.world import Loaded, told
+from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
 from transfer.learning import guard
@@ -63,7 +63,7 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     else:
         guard.check(config, world, model)
         program = guard.guarded(config, world, task, model, method.build, find("methods", guard.REFERENCE))
-    if told(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
+    if at_inference(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "
             "not know them; use model=sasrec, gru4rec or caser, or a method that reads histories, such as ease"

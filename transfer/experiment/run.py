@@ -20,7 +20,7 @@ from transfer.config.selection import ORACLE, objective
 from transfer.console import Interrupted, interruptible
 from transfer.data.examples import featurise
 from transfer.data.examples.world import LoadedExamples
-from transfer.data.interactions.world import told
+from transfer.data.interactions.world import at_inference
 from transfer.errors import TransferError
 from transfer.evaluate.distance import measure_distances
 from transfer.experiment import unlabelled_selection
@@ -224,7 +224,7 @@ def evaluate(
 
     def one(world: AnyWorld, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
         done, (_, hp) = each
-        scores = program.scores(told(world), done, hp)
+        scores = program.scores(at_inference(world), done, hp)
         means = {"valid": task.evaluate(scores, world.valid, full=True)} if validates else {}
         if not test:
             return means, {}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs, evenly_spaced
-from transfer.learning.game import Game, View, beside, ramped, rates, terms
+from transfer.learning.game import Game, View, ramped, rates, terms, with_updates
 from transfer.learning.source_mixture import Each, mix, mixed
 from transfer.learning.supervised import rates_without_fixed, squares
 from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Solve, Task, stream
@@ -135,7 +135,7 @@ def adapted(
         optimizer=OPTIMIZERS[getattr(config.method, "optimizer", "adam")],
         batch_at=batch_at if getattr(config.method, "passes", False) else None,
     )
-    fit = beside(fit, game, views, watched) if game else fit
+    fit = with_updates(fit, game, views, watched) if game else fit
     alone = count == 1 or bool(game and game.one_head)
     return Program(
         (fit,) if alone else (fit, Solve("mix", partial(mix, each))),

@@ -22,16 +22,18 @@ from transfer.solvers import biases, histories
 SIDES: dict[str, Callable[[World], Side]] = {"source": first_source, "target": target}
 
 
-class Told(NamedTuple):
+class KnownRows(NamedTuple):
     """What is known of some users in a domain: values, and there (1: known) float32 [B, items]."""
 
     values: jax.Array
     there: jax.Array
 
 
-def told(events: Interactions, users: jax.Array) -> Told:
+def known_rows(events: Interactions, users: jax.Array) -> KnownRows:
     """The rows of users [B]."""
-    return Told(histories.rows(events, events.ratings, users), histories.rows(events, jnp.ones_like(events.ratings), users))
+    return KnownRows(
+        histories.rows(events, events.ratings, users), histories.rows(events, jnp.ones_like(events.ratings), users)
+    )
 
 
 def drawn(events: Interactions, key: jax.Array, size: int) -> jax.Array:
@@ -39,7 +41,7 @@ def drawn(events: Interactions, key: jax.Array, size: int) -> jax.Array:
     return events.users[events.draw(key, size)]
 
 
-def misfit(outputs: jax.Array, known: Told, rating: bool) -> jax.Array:
+def misfit(outputs: jax.Array, known: KnownRows, rating: bool) -> jax.Array:
     """Of each row the mean over what is known of (y - ŷ)², or of -log softmax(ŷ): [B, items] -> [B]."""
     errors = jnp.square(known.values - outputs) if rating else -jax.nn.log_softmax(outputs, axis=1)
     return jnp.sum(errors * known.there, axis=1) / jnp.maximum(jnp.sum(known.there, axis=1), 1.0)
@@ -58,7 +60,7 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
         items = biases.item_biases(events, damping)
         return items["mean"] + items["bias"]
 
-    def encode(params: Params, known: Told, base: jax.Array) -> jax.Array:
+    def encode(params: Params, known: KnownRows, base: jax.Array) -> jax.Array:
         x = (known.values - base[None, :]) * known.there if rating else known.there
         x = x / jnp.sqrt(jnp.maximum(jnp.sum(known.there, axis=1, keepdims=True), 1.0))
         return jnp.tanh(x @ params["encoder"]["kernel"] + params["encoder"]["bias"][None, :])
@@ -75,7 +77,7 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
             return {part: {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])} for part, kernel in pairs.items()}
 
         def batch(world: World, done: Done, key: jax.Array) -> Any:
-            return told(side(world).fit, drawn(side(world).fit, key, size)), done["base"][name]
+            return known_rows(side(world).fit, drawn(side(world).fit, key, size)), done["base"][name]
 
         def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
             known, base = batch
@@ -85,7 +87,7 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
 
         def scores(world: World, done: Done, hp: Hp) -> Scores:
             params, base = done[name], done["base"][name]
-            return lambda users: decode(params, encode(params, told(side(world).fit, users), base), base)
+            return lambda users: decode(params, encode(params, known_rows(side(world).fit, users), base), base)
 
         return Fit(
             name,
@@ -104,7 +106,7 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
     def codes(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         def of(name: str, events: Interactions) -> Params:
             said = base(events, hp["damping"])
-            h = encode(done[name], told(events, jnp.arange(world.n_users)), said)
+            h = encode(done[name], known_rows(events, jnp.arange(world.n_users)), said)
             return {"h": h, "there": (histories.user_counts(events) > 0).astype(jnp.float32), "base": said}
 
         return {name: of(name, side(world).train) for name, side in SIDES.items()}

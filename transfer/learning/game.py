@@ -79,7 +79,7 @@ def rates(params: Params) -> Any:
     }
 
 
-def beside(fit: Fit, game: Game, views: Views, watched: Callable[[Any, Done], Any]) -> Fit:
+def with_updates(fit: Fit, game: Game, views: Views, watched: Callable[[Any, Done], Any]) -> Fit:
     """The fit with the further updates of a game in every step, and its figures at every evaluation.
 
     watched(world, done) -> the batch that the figures are of; they are means over the sources.
@@ -95,7 +95,7 @@ def beside(fit: Fit, game: Game, views: Views, watched: Callable[[Any, Done], An
     return fit._replace(turns=turns, watch=watch)
 
 
-def played(fit: Fit, game: Game, views: Views) -> Fit:
+def with_game(fit: Fit, game: Game, views: Views) -> Fit:
     """The same fit with a game beside its loss: L + mean over sources of game.loss with the weight hp.weight · ramp."""
 
     def init(world: AnyWorld, done: Done, key: jax.Array) -> Params:
@@ -112,4 +112,4 @@ def played(fit: Fit, game: Game, views: Views) -> Fit:
         """The same draw at every evaluation."""
         return fit.batch(world, done, stream(jax.random.key(0), "watch"))
 
-    return beside(fit._replace(init=init, loss=loss, rates=rates), game, views, watched)
+    return with_updates(fit._replace(init=init, loss=loss, rates=rates), game, views, watched)

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
-from transfer.learning.nested import Seen, embedded
+from transfer.learning.nested import Seen, nested
 from transfer.learning.source_mixture import pooled
 from transfer.learning.supervised import AnyModel
 from transfer.program import AnyWorld, Done, Hp, Params, Program, Scores, SequenceModel, Solve, Task
@@ -48,10 +48,10 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
         experts = []
         for i in range(len(world.sources)):
             one = replace(world, sources=(world.sources[i],))
-            experts.append(embedded(build(config, one, task, model), f"source{i}_", view=_only(i)))
+            experts.append(nested(build(config, one, task, model), f"source{i}_", view=_only(i)))
     kind = getattr(config.method, "classifier", "model")
     own = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
-    alone = embedded(reference.build(own, world, task, model), ALONE, numbers=_own_numbers(config))
+    alone = nested(reference.build(own, world, task, model), ALONE, numbers=_own_numbers(config))
     programs = [alone, *experts]
 
     def scores(world: AnyWorld, done: Done, hp: Hp, weights: jax.Array) -> Scores:

@@ -26,7 +26,7 @@ class Seen(Mapping[str, Any]):
         return len(self.names)
 
 
-def embedded(
+def nested(
     program: Program,
     prefix: str,
     view: Callable[[AnyWorld], AnyWorld] = lambda world: world,

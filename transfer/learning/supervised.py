@@ -104,7 +104,7 @@ def rates_without_fixed(model: AnyModel, rates: Callable[[Params], Any] | None =
     return of
 
 
-Part = Literal["target", "source", "both", "told"]
+Part = Literal["target", "source", "both", "inference"]
 
 
 def data_of(model: AnyModel, part: Part) -> Data:
@@ -113,8 +113,8 @@ def data_of(model: AnyModel, part: Part) -> Data:
     Raises TransferError for `both` with a model that is not of sequences.
     """
     if isinstance(model, SequenceModel):
-        return {"target": _target, "source": _source, "both": _both, "told": _told}[part]
-    if part in ("both", "told"):
+        return {"target": _target, "source": _source, "both": _both, "inference": _inference}[part]
+    if part in ("both", "inference"):
         raise TransferError("method.pretrain=both is for next-item models; write pretrain=source, or method=cmf")
     if isinstance(model, Model):
         return {"target": lambda world: world.target.train, "source": lambda world: world.sources[0].fit}[part]
@@ -137,7 +137,7 @@ def _both(world: World) -> Reading:
     return Reading(world.merged, world.merged.n_items, world.n_items)  # validation asks for the target's items alone
 
 
-def _told(world: World) -> Reading:
+def _inference(world: World) -> Reading:
     assert world.merged
     return Reading(world.merged, world.n_items, world.n_items)
 

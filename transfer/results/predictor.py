@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.data.examples.world import Inputs, LoadedExamples
-from transfer.data.interactions.world import Loaded, told
+from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.program import Done, Program
 
@@ -34,7 +34,7 @@ class Predictor:
         self.loaded, self.program, self.parameters = loaded, program, parameters
         self.hp = {name: jnp.float32(value) for name, value in hp.items()}
         compiled = jax.jit(lambda world, done, users: program.scores(world, done, self.hp)(users))
-        self._world = told(loaded.world)
+        self._world = at_inference(loaded.world)
         self._scores = lambda users: compiled(self._world, parameters, users)
 
     @cached_property

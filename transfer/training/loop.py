@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from transfer.config.schema import Train
-from transfer.data.interactions.world import told
+from transfer.data.interactions.world import at_inference
 from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Replicas, Run, Solve, Task, Turn, stream
 from transfer.training.compiler import Compiler, over_replicas
 
@@ -59,7 +59,7 @@ def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run)
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
             params=params,
-            optimizer=[stage.optimizer(hp).init(moving.take(params)) for moving in movers(stage, params)],
+            optimizer=[stage.optimizer(hp).init(moving.leaves(params)) for moving in movers(stage, params)],
             best=params,
             best_score=jnp.float32(-jnp.inf),
             waited=jnp.int32(0),
@@ -153,11 +153,11 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
                 for n in range(turn.times):
                     drawn = stream(noise, f"turn {i}", n) if i else noise
                     loss = partial(_at, turn.loss, own, params, batch, drawn, hp, progress)
-                    value, gradient = jax.value_and_grad(loss)(own.take(params))
-                    updates, state = optimizer.update(gradient, state, own.take(params))
+                    value, gradient = jax.value_and_grad(loss)(own.leaves(params))
+                    updates, state = optimizer.update(gradient, state, own.leaves(params))
                     scaled = own.scale(updates, hp, progress)
                     scaled = [u * turn.rate(hp, progress) for u in scaled] if turn.rate else scaled
-                    params = own.put(params, optax.apply_updates(own.take(params), scaled))
+                    params = own.replaced(params, optax.apply_updates(own.leaves(params), scaled))
                 after.append(state)
                 values.append(value)
             return (params, after), values[0]
@@ -170,7 +170,7 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
         (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
         loss = jnp.mean(losses)
         metrics = task.evaluate(
-            stage.scores(told(world), {**done, stage.name: params}, hp), stage.heldout(world), full=False
+            stage.scores(at_inference(world), {**done, stage.name: params}, hp), stage.heldout(world), full=False
         )
         watched = stage.watch(world, {**done, stage.name: params}, hp) if stage.watch else {}
         score = task.sign * metrics[task.select]
@@ -180,8 +180,8 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
         late = max((rate.since for rate in moving[0].rates), default=0.0)
         if late > 0:  # patience begins when all of it trains
             waited = jnp.where(state.step + length < math.ceil(late * total), 0, waited)
-        pairs = zip(moving[0].take(params), moving[0].take(state.best), strict=True)
-        best = moving[0].put(params, [jnp.where(better, new, old) for new, old in pairs])
+        pairs = zip(moving[0].leaves(params), moving[0].leaves(state.best), strict=True)
+        best = moving[0].replaced(params, [jnp.where(better, new, old) for new, old in pairs])
         return State(
             params,
             moments,
@@ -208,7 +208,7 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
 def _at(loss: Callable[..., jax.Array], own: Moving, params: Params, *rest: Any) -> jax.Array:
     """A loss as a function of the leaves that move, which come last."""
     *others, moved = rest
-    return loss(own.put(params, moved), *others)
+    return loss(own.replaced(params, moved), *others)
 
 
 def _drawn_together(length: int, batch: Any) -> int:
@@ -229,11 +229,11 @@ class Moving(NamedTuple):
     rates: list[Rate]
     structure: Any
 
-    def take(self, params: Params) -> list[jax.Array]:
+    def leaves(self, params: Params) -> list[jax.Array]:
         """The leaves that train."""
         return [leaf for leaf, rate in zip(jax.tree.leaves(params), self.rates, strict=True) if rate.factor]
 
-    def put(self, params: Params, moved: list[jax.Array]) -> Params:
+    def replaced(self, params: Params, moved: list[jax.Array]) -> Params:
         """The parameters with these leaves in place of those that train."""
         new, leaves = iter(moved), zip(jax.tree.leaves(params), self.rates, strict=True)
         return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.console import Interrupted, interrupted
-from transfer.data.interactions.world import told
+from transfer.data.interactions.world import at_inference
 from transfer.program import AnyWorld, Done, Fit, Params, Replicas, Task
 from transfer.storage import trees
 from transfer.training.loop import rates_of
@@ -60,7 +60,7 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         rates = [turn.rate(hp, start) for turn in stage.turns if turn.rate]
         rates += [hp[rate.by] for rate in rates_of(stage, params) if rate.by]
         after = _Read({**done, stage.name: params})
-        metrics = task.evaluate(stage.scores(told(world), after, hp), stage.heldout(world), full=False)
+        metrics = task.evaluate(stage.scores(at_inference(world), after, hp), stage.heldout(world), full=False)
         watched = stage.watch(world, after, hp) if stage.watch else {}
         stages.update(before.names | after.names - {stage.name})
         numbers.update(hp.names)

@@ -20,7 +20,7 @@ from transfer.api import compose
 from transfer.config.domains import Split
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.split import split
-from transfer.data.interactions.world import World, told
+from transfer.data.interactions.world import World, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
 from transfer.experiment.build import build_program, build_task, load_world
@@ -111,7 +111,9 @@ def learnt(ring: tuple[str, ...], *words: str) -> Result:
 
 def with_days(world: World, change: Any) -> World:
     """The world of which scores are asked, with other histories in the order of time."""
-    return replace(world.told, target=replace(world.told.target, sequence=change(world.told.target.sequence)))
+    return replace(
+        world.inference, target=replace(world.inference.target, sequence=change(world.inference.target.sequence))
+    )
 
 
 @pytest.mark.parametrize("model", ["sasrec", "gru4rec", "caser"])
@@ -129,7 +131,7 @@ def test_the_order_of_a_history_that_was_never_learnt_from_says_what_comes_next(
         scores = program.scores(asked, jax.tree.map(jnp.asarray, result.parameters), hp)
         return float(task.evaluate(scores, world.test, full=False)["hit@1"])
 
-    assert hit(world.told) == pytest.approx(result.metrics["test"]["hit@1"])
+    assert hit(world.inference) == pytest.approx(result.metrics["test"]["hit@1"])
     backwards = lambda of: replace(of, items=of.items.reshape(-1)[_reversed(of)])  # noqa: E731
     for control in (with_days(world, backwards), world):  # the other way round, and without any history
         assert hit(control) < 0.5
@@ -147,11 +149,11 @@ def test_the_world_tells_of_later_people_only_where_scores_are_asked(ring: tuple
     later = np.array([int(user[1:]) >= 60 for user in loaded.users])
     for of in (world.target.train, world.sources[0].train, world.target.sequence, world.merged):
         assert (np.diff(np.asarray(of.starts))[later] == 0).all()
-    assert (np.diff(np.asarray(told(world).target.train.starts))[later] == STEPS - 1).all()
-    assert (np.diff(np.asarray(told(world).merged.starts))[later] == STEPS).all()  # the film came on the first day
-    np.testing.assert_array_equal(world.told.target.train.item_counts, world.target.train.item_counts)
+    assert (np.diff(np.asarray(at_inference(world).target.train.starts))[later] == STEPS - 1).all()
+    assert (np.diff(np.asarray(at_inference(world).merged.starts))[later] == STEPS).all()  # the film came on the first day
+    np.testing.assert_array_equal(world.inference.target.train.item_counts, world.target.train.item_counts)
     assert (world.valid.n_users, world.test.n_users, world.test.n_events) == (15, 15, 15)
-    assert told(world.told) is world.told
+    assert at_inference(world.inference) is world.inference
 
 
 @pytest.mark.parametrize("dense", [True, False])
@@ -171,7 +173,8 @@ def test_item_knn_scores_a_history_that_it_is_told(
     )  # a program of its own
     world = result.predictor.loaded.world
     x, asked = (
-        np.asarray(histories.dense(of.target.train, jnp.ones(of.target.train.users.shape))) for of in (world, world.told)
+        np.asarray(histories.dense(of.target.train, jnp.ones(of.target.train.users.shape)))
+        for of in (world, world.inference)
     )
     norm = np.sqrt(x.sum(axis=0))
     similarity = x.T @ x / (np.outer(norm, norm) + 1) * (1 - np.eye(RING))
@@ -187,7 +190,7 @@ def test_ease_of_the_most_chosen_items_is_ease_of_a_world_with_only_these(ring: 
     world = result.predictor.loaded.world
     x, asked = (
         np.asarray(histories.dense(of.target.train, jnp.ones(of.target.train.users.shape)), np.float64)
-        for of in (world, world.told)
+        for of in (world, world.inference)
     )
     best = np.argsort(-x.sum(axis=0), kind="stable")[:5]
     inverse = np.linalg.inv(x[:, best].T @ x[:, best] + 3 * np.eye(5))

@@ -40,7 +40,7 @@ class World:
     """One target, its sources, the hidden parts of the target; ratings of all domains are on the target's scale.
 
     `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
-    `told`, where people come after training, is the same world with their histories: scores are asked of it, nothing is
+    `inference`, where people come after training, is this world with their histories: scores are asked of it, nothing is
     learnt from it. `initial` holds the parameters of another run that stages start from, where one is named.
     """
 
@@ -50,7 +50,7 @@ class World:
     test: Heldout
     scale: tuple[float, float] = field(metadata={"static": True})
     merged: Sequences | None = None
-    told: World | None = None
+    inference: World | None = None
     initial: Any = None
 
     @property
@@ -62,14 +62,14 @@ class World:
         return self.target.train.n_items
 
 
-def told(world: Any) -> Any:
+def at_inference(world: Any) -> Any:
     """The world that scores are asked of: with the histories of those who come after training, if there are any."""
-    return getattr(world, "told", None) or world
+    return getattr(world, "inference", None) or world
 
 
 def tested_users(world: World) -> dict[str, np.ndarray]:
     """Who the rows of a test are: user, history (known events in the target), events (hidden ones), int32 [users]."""
-    part, starts = world.test, np.asarray(told(world).target.train.starts)
+    part, starts = world.test, np.asarray(at_inference(world).target.train.starts)
     width = part.users.shape[1]
     users = np.asarray(part.users).reshape(-1)[: part.n_users]
     row = np.asarray(part.row)
@@ -169,7 +169,7 @@ def build_world(
         merged=merged([train, *visible], users, items) if timed else None,
     )
     if whole:
-        host = replace(host, told=_with_histories(host, whole, users, items))
+        host = replace(host, inference=_with_histories(host, whole, users, items))
     summary = _summary(target, sources, train, visible, hidden, users, counts)
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
     ids = [own.to_list() for own in items]

@@ -19,7 +19,7 @@ from transfer.config.schema import Config
 from transfer.data.interactions.world import World
 from transfer.learning import discriminator
 from transfer.learning.discriminator import discriminated
-from transfer.learning.game import View, played
+from transfer.learning.game import View, with_game
 from transfer.methods.model_based import cmf
 from transfer.program import Batch, Model, Needs, Params, Program, Task
 
@@ -44,5 +44,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         sources = zip(params["sources"], batches[1:], strict=True)
         return [(view(params["body"], head, batch), there) for head, batch in sources]
 
-    fit = played(cmf.joint(config, task, model), discriminated(config.method), views)
+    fit = with_game(cmf.joint(config, task, model), discriminated(config.method), views)
     return Program((fit,), fit.scores)

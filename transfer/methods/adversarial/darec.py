@@ -23,7 +23,7 @@ from transfer.data.interactions.world import World
 from transfer.learning import autorec, discriminator
 from transfer.learning.autorec import SIDES
 from transfer.learning.discriminator import discriminated
-from transfer.learning.game import View, played
+from transfer.learning.game import View, with_game
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream
 from transfer.solvers import histories
 
@@ -61,7 +61,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         for name, side in SIDES.items():
             users = autorec.drawn(side(world).train, stream(key, name), settings.rows)
             coded = {other: (part["h"][users], part["there"][users]) for other, part in done["codes"].items()}
-            found[name] = (coded, autorec.told(side(world).train, users), done["codes"][name]["base"])
+            found[name] = (coded, autorec.known_rows(side(world).train, users), done["codes"][name]["base"])
         return found
 
     def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
@@ -95,5 +95,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         scores=scores,
         optimizer=autorec.optimizer,
     )
-    fit = played(fit, discriminated(settings), views)
+    fit = with_game(fit, discriminated(settings), views)
     return Program((*autorec.stages(rating, config.model.dim, settings.rows), fit), scores)

@@ -71,7 +71,7 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
             task,
             tuned,
             size,
-            data=data_of(model, "told" if settings.pretrain == "both" else "target"),
+            data=data_of(model, "inference" if settings.pretrain == "both" else "target"),
             heldout=lambda world: world.valid,
             init=start,
             rates=partial(strategies.rates, tuned, frozen=frozen, decay=settings.decay, until=until),
