@@ -344,9 +344,12 @@ def test_a_step_of_the_toy_is_that_of_the_authors_shallow_network() -> None:
 
 
 def test_moons_differ_by_their_rotation_alone() -> None:
-    plain, turned = (moons.read("rotated", "points", Path(), 40, angle).arrays for angle in (0.0, 90.0))
+    def settings(angle: float) -> Any:
+        return compose(["domain=moons", "domain.points=40", f"domain.angle={angle}"]).domain
+
+    plain, turned = (moons.read("rotated", settings(angle), Path()).arrays for angle in (0.0, 90.0))
     np.testing.assert_allclose(turned, np.stack([-plain[:, 1], plain[:, 0]], axis=1), atol=1e-6)
-    source = moons.read("upright", "points", Path(), 40)
+    source = moons.read("upright", settings(0.0), Path())
     np.testing.assert_allclose(source.arrays.mean(axis=0), 0, atol=1e-6)
     assert np.abs(plain.mean(axis=0)).max() < 0.1, "the centre is that of the source"
     assert source.y.sum(axis=0).tolist() == [20, 20]
