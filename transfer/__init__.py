@@ -34,7 +34,7 @@ class _Moved(MetaPathFinder):
             for old, _colon, new in (word.partition(":") for word in words.split()):
                 if name == f"transfer.{old}":
                     now = ".".join(part for part in ("transfer", place, new or old.rpartition(".")[2]) if part)
-                    raise ModuleNotFoundError(f"{name} is now {now}", name=name)
+                    raise ModuleNotFoundError(f"{name} is now {now}")  # without its name, or `from … import` hides it
 
 
 sys.meta_path.append(_Moved())

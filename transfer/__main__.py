@@ -127,7 +127,7 @@ def group_lines() -> str:
     for kind in ("method", "model"):
         choices[kind] = set(names(f"{kind}s"))
     choices["domain"].discard("files_base")
-    return "\n".join(f"  {group + '=':<9} {', '.join(sorted(names))}" for group, names in sorted(choices.items()))
+    return "\n".join(f"  {group}: {', '.join(sorted(names))}" for group, names in sorted(choices.items()))
 
 
 def method_lines() -> str:

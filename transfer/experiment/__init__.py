@@ -1,6 +1,6 @@
 """The life of a run: world -> program -> fit -> evaluate -> write (`run`), its parts (`build`), what fits what (`checks`).
 
-No equation, loop or table belongs here.
+Nothing here computes: no equation, no loop over steps, no table.
 """
 
 from transfer.experiment.run import Result, load_run, run_batch

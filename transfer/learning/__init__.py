@@ -1,4 +1,4 @@
 """What methods are built from: fits of a model to a domain, alignment, games, tuning strategies, source mixtures, guard.
 
-No method lives here.
+Nothing here is a method.
 """

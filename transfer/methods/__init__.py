@@ -1,4 +1,4 @@
 """The methods, one file per idea, in rooms by family: NEEDS, HP, Settings and build.
 
-What several of them need goes to `transfer.learning`.
+No method holds more than its idea: what several need goes to `transfer.learning`.
 """

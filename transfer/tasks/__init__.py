@@ -1,1 +1,1 @@
-"""What is predicted and how it is scored: batches, losses, metrics of a hidden part. One file per task."""
+"""What is predicted and how it is scored: batches, losses, metrics of a hidden part. No task knows a method."""

@@ -1,1 +1,1 @@
-"""A representation plays against a discriminator of the domains, or against a second classifier."""
+"""A representation plays against a discriminator of the domains, or a second classifier. Nothing here is a closed form."""

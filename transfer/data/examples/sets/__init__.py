@@ -1,4 +1,4 @@
 """Readers of public data sets, one file each: DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw.
 
-No features are made here.
+Nothing here makes features.
 """
