@@ -30,7 +30,7 @@ def test_losses_are_one_for_each_event_and_the_stage_adds_the_priors() -> None:
     key, data = jax.random.key(1), data_of(model, "target")
     learner, pull = learner_of(task, model, 16, data), partial(strategies.towards, "before")
     stage = supervised("target", task, model, 16, data=data, heldout=lambda world: world.valid, penalty=pull)
-    params, batch = stage.init(world, {}, key), stage.batch(world, {}, key)
+    params, batch = jax.jit(lambda world: (stage.init(world, {}, key), stage.batch(world, {}, key)))(world)
     before = jax.tree.map(lambda leaf: leaf + 0.1, params)
 
     losses = learner.losses(params, batch, hp, key)
@@ -47,9 +47,15 @@ def test_events_that_are_not_predicted_do_not_count_in_the_mean() -> None:
     world, task, model, hp = parts("task=ranking", "task.k=[10]", "split=global_time", "model=caser", "model.length=4")
     key = jax.random.key(2)
     learner = learner_of(task, model, 8, data_of(model, "target"))
-    body = learner.body(world, key)
-    params, batch = {"body": body, "head": learner.head(world, body, key)}, learner.batch(world, key)
-    losses, counts = learner.losses(params, batch, hp, key), np.asarray(batch.counts).ravel()
+
+    @jax.jit
+    def run(world: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        body = learner.body(world, key)
+        params, batch = {"body": body, "head": learner.head(world, body, key)}, learner.batch(world, key)
+        losses = learner.losses(params, batch, hp, key)
+        return losses, batch.counts.ravel(), learner.mean(losses, batch)
+
+    losses, counts, mean = map(np.asarray, run(world))
     assert losses.shape == counts.shape
     assert 0 < counts.sum() < len(counts)
-    assert float(learner.mean(losses, batch)) == pytest.approx(float(np.asarray(losses)[counts > 0].mean()), rel=1e-5)
+    assert float(mean) == pytest.approx(float(losses[counts > 0].mean()), rel=1e-5)

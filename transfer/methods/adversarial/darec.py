@@ -80,8 +80,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         source, target = done["codes"]["source"], done["codes"]["target"]
 
         def score(users: jax.Array) -> jax.Array:
-            own = target["there"][users][:, None] > 0
-            h = jnp.where(own, target["h"][users], source["h"][users])
+            known = target["there"][users][:, None] > 0
+            h = jnp.where(known, target["h"][users], source["h"][users])
             return predict(done["patterns"], "target", h, target["base"])
 
         return score

@@ -58,12 +58,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     size, kind = config.train.batch_size, config.method.map
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        own = has_events(world, "target")
+        trained = has_events(world, "target")
 
         def score(users: jax.Array) -> jax.Array:
             kept = model.features(done["target"]["body"], users)
             carried = maps.apply(kind, done["map"], flat(model.features(done["source"]["body"], users)))
-            z = jnp.where(own[users][:, None], flat(kept), carried)
+            z = jnp.where(trained[users][:, None], flat(kept), carried)
             return model.scores(done["target"]["head"], unflat(z))
 
         return score

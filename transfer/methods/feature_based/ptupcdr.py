@@ -53,12 +53,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return histories.rows(events, (events.ratings >= events.mean_rating - 1e-4).astype(jnp.float32), users)
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        own = emcdr.has_events(world, "target")
+        trained = emcdr.has_events(world, "target")
 
         def score(users: jax.Array) -> jax.Array:
             kept = model.features(done["target"]["body"], users)
             z = emcdr.flat(model.features(done["source"]["body"], users))
-            z = jnp.where(own[users][:, None], emcdr.flat(kept), personal(done, done["meta"], z, liked(world, users)))
+            z = jnp.where(trained[users][:, None], emcdr.flat(kept), personal(done, done["meta"], z, liked(world, users)))
             return model.scores(done["target"]["head"], emcdr.unflat(z))
 
         return score
@@ -76,10 +76,10 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
     def loss(meta: Params, done: Done, batch: dict[str, Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         events = batch["events"]
-        source, own = (emcdr.flat(model.features(done[name]["body"], events.users)) for name in ("source", "target"))
+        source, target = (emcdr.flat(model.features(done[name]["body"], events.users)) for name in ("source", "target"))
         z = personal(done, meta, source, batch["liked"])
         if config.method.loss == "mapping":
-            error = jnp.sum(jnp.square(z - own), axis=1)
+            error = jnp.sum(jnp.square(z - target), axis=1)
         else:
             error = event_losses(task, model, done["target"]["head"], emcdr.unflat(z), events)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
