@@ -141,7 +141,7 @@ def test_the_numbers_of_target_only_are_its_own() -> None:
     plain = OmegaConf.load(config_folder() / "method" / "target_only.yaml")
     assert plain.hp.learning_rate == guard.LEARNING_RATE
     config = compose(["task=ranking", "method=cmf", "method.guard=gate", "hp.learning_rate=0.5", "+hp.alone_l2=7"])
-    seen = guard._own_numbers(config)({**config.hp, "dropout": 0.2})
+    seen = guard._reference_numbers(config)({**config.hp, "dropout": 0.2})
     assert seen["learning_rate"] == pytest.approx(guard.LEARNING_RATE)
     assert (seen["l2"], seen["dropout"]) == (7, 0.2)
 
