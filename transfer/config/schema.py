@@ -133,7 +133,7 @@ class Traced(Frozen):
 class Config(Traced):
     """One run. Everything is static but `seed` and `hp`."""
 
-    domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
+    domain: SerializeAsAny[Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]]
     split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
     model: SerializeAsAny[Model]  # with the settings of its subclass, or programs of different settings are mixed up
@@ -202,11 +202,8 @@ def parse_engine(raw: DictConfig) -> Engine:
 
 
 def traced(config: Config, values: Mapping[str, Any]) -> Config:
-    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what does not fit."""
+    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what is no number."""
     hp = {key.removeprefix("hp."): value for key, value in values.items() if key != "seed"}
-    if unknown := sorted(set(hp) - set(config.hp)):
-        known = ", ".join(f"hp.{name}" for name in config.hp) or "none"
-        raise TransferError(f"hp.{unknown[0]}: method={config.method.name} has no such number; it has {known}")
     change = {"seed": values.get("seed", config.seed), "hp": {**config.hp, **hp}}
     try:
         checked = Traced.model_validate(change)

@@ -19,14 +19,40 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
 from transfer.errors import TransferError
-from transfer.learning import discriminator
+from transfer.learning import adaptation, discriminator
 from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import apply, between, domain_accuracy, domain_loss, slopes
 from transfer.learning.source_mixture import Each, mix, mixed
 from transfer.learning.supervised import rates_without_fixed, squares
-from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Needs, Params, Program, Rate, Solve, Task, Turn, stream
+from transfer.program import (
+    OPTIMIZERS,
+    Classifier,
+    Done,
+    Fit,
+    Hp,
+    Needs,
+    Params,
+    Program,
+    Range,
+    Rate,
+    Solve,
+    Task,
+    Turn,
+    stream,
+)
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {
+    **adaptation.HP,
+    **adaptation.MOMENTUM,
+    **discriminator.HP,
+    "weight": Range(1.0, low=0),
+    "target_rate": Range(0.3, low=0),  # of the target's encoder, in learning rates
+}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(discriminator.Settings):

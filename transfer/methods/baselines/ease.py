@@ -17,16 +17,17 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
 from transfer.solvers.joint import everywhere, joint_matrix, joint_rows, joint_width, most_chosen, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
+HP = {"ridge": Range(1000.0, low=0, above=True), "source_weight": Range(1.5, low=0, by_source=True)}
 
 
 class Settings(Method):
-    domains: Literal["both", "target"]
-    most: int | None = Field(default=None, ge=1)
+    domains: Literal["both", "target"] = "both"
+    most: int | None = Field(default=None, ge=1)  # of each domain's items, those most chosen, where all are too many
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
