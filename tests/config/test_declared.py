@@ -10,6 +10,7 @@ from conftest import Command
 
 from transfer.api import compose
 from transfer.config.declared import Range
+from transfer.config.schema import Method, Model
 from transfer.errors import TransferError
 from transfer.experiment import run_batch
 from transfer.experiment.checks import check_numbers, check_settings
@@ -53,10 +54,7 @@ def test_a_composed_configuration_has_exactly_what_the_method_declares(method: s
     assert set(config.hp) == set(declared)
     for name, number in declared.items():
         assert config.hp[name] == (config.task.l2 if isinstance(number.default, str) else number.default)
-    settings = (
-        module.Settings(name=method).model_dump() if hasattr(module, "Settings") else {"name": method, "guard": "none"}
-    )
-    assert config.method.model_dump() == settings
+    assert config.method.model_dump() == getattr(module, "Settings", Method)(name=method).model_dump()
     assert check_settings(config).hp == config.hp
 
 
@@ -64,14 +62,8 @@ def test_a_composed_configuration_has_exactly_what_the_method_declares(method: s
 def test_a_composed_configuration_has_what_the_model_declares(model: str) -> None:
     module = find("models", model)
     config = compose([f"model={model}"])
-    assert config.model.model_dump(exclude_none=True).items() <= check_settings_of(module, model).items()
+    assert config.static()["model"] == getattr(module, "Settings", Model)(name=model).model_dump(mode="json")
     assert set(getattr(module, "HP", {})) == set(config.hp) - {"learning_rate", "l2"}
-
-
-def check_settings_of(module: Any, name: str) -> dict[str, Any]:
-    if not hasattr(module, "Settings"):
-        return {"name": name, "dim": 1, "init": 0.1}
-    return module.Settings(name=name).model_dump()
 
 
 def refusal(*overrides: str) -> str:
@@ -81,20 +73,19 @@ def refusal(*overrides: str) -> str:
     return str(caught.value)
 
 
+OF_CMF = "hp.learning_rate, hp.l2, hp.source_weight"
+RATE = f"hp.learning_rat: method=cmf has no such number; did you mean hp.learning_rate? it has {OF_CMF}"
 REFUSED = {
-    "method=cmf hp.learning_rat=0.1": "hp.learning_rat: method=cmf has no such number; did you mean hp.learning_rate? it has "
-    "hp.learning_rate, hp.l2, hp.source_weight",
-    "method=cmf +hp.learning_rat=0.1": "hp.learning_rat: method=cmf has no such number; did you mean hp.learning_rate? it has "
-    "hp.learning_rate, hp.l2, hp.source_weight",
-    "method=cmf hp.alone_l2=1": "hp.alone_l2: method=cmf has no such number; it has "
-    "hp.learning_rate, hp.l2, hp.source_weight",
-    "method=cmf method.guard=gate hp.alone_l=1": "hp.alone_l: method=cmf has no such number; did you mean hp.alone_l2? it has "
-    "hp.learning_rate, hp.l2, hp.source_weight, hp.alone_learning_rate, hp.alone_l2",
+    "method=cmf hp.learning_rat=0.1": RATE,
+    "method=cmf +hp.learning_rat=0.1": RATE,
+    "method=cmf hp.alone_l2=1": f"hp.alone_l2: method=cmf has no such number; it has {OF_CMF}",
+    "method=cmf method.guard=gate hp.alone_l=1": "hp.alone_l: method=cmf has no such number; did you mean hp.alone_l2? "
+    f"it has {OF_CMF}, hp.alone_learning_rate, hp.alone_l2",
     "method=cmf method.guard=gate hp.alone_l2=-1": "hp.alone_l2=-1: must be at least 0",
     "method=cmf hp.l2=-1": "hp.l2=-1: must be at least 0",
     "method=ease hp.ridge=0": "hp.ridge=0: must be above 0",
-    "method=ease hp.source_weight_2=1": "hp.source_weight_2: method=ease has no such number; did you mean hp.source_weight_1? "
-    "it has hp.ridge, hp.source_weight, hp.source_weight_1",
+    "method=ease hp.source_weight_2=1": "hp.source_weight_2: method=ease has no such number; "
+    "did you mean hp.source_weight_1? it has hp.ridge, hp.source_weight, hp.source_weight_1",
     "model=gru4rec hp.dropout=1": "hp.dropout=1: must be at least 0 and below 1",
     "method=emcdr method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? it has "
     "method.name, method.map, method.hidden, method.guard",
@@ -146,9 +137,8 @@ def test_softmax_is_understood_as_log_linear(tmp_path: Any, capsys: pytest.Captu
     assert old.hp == new.hp
     assert "softmax" not in METHODS
     assert find("methods", "softmax") is find("methods", "log_linear")
-    (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump({**old.static(), "resume": True, "track": "none", "seed": 0, "hp": old.hp})
-    )
+    whole = {**old.static(), "resume": True, "track": "none", "seed": 0, "hp": old.hp}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(whole))
     (tmp_path / "result.json").write_text('{"status": "done"}')
     assert check_settings(read_run(tmp_path)[0]).method.name == "softmax"
 

@@ -245,9 +245,8 @@ def test_ridge_map_solves_the_primal_ridge_regression(task: str) -> None:
 
 
 def test_unknown_settings_of_a_method_are_refused() -> None:
-    assert (
-        "method.map: no such key here; did you mean method.most? method=ease has method.guard, method.domains"
-        in refusal([*RANKING, "method=ease", "+method.map=mlp"])
-    )
+    line = refusal([*RANKING, "method=ease", "+method.map=mlp"])
+    assert line.startswith("method.map: no such key here;")
+    assert line.endswith("method=ease has method.guard, method.domains, method.most")
     line = refusal([*RANKING, "method=emcdr", "method.map=cubic"])
     assert line.startswith("method.map: 'cubic'")

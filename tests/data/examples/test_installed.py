@@ -31,7 +31,7 @@ defaults:
   - override /split: examples
   - override /model: softmax
   - _self_
-domain: {kind: examples, name: clouds, reader: clouds, source: left, target: right, features: points, standardise: none, gap: 3.0}
+domain: {kind: examples, name: clouds, reader: clouds, source: left, target: right, features: points, standardise: none}
 """
 RUN = """
 import sys
@@ -40,10 +40,10 @@ from transfer.errors import TransferError
 from transfer.registry import names
 assert "clouds" in names("domains")
 base = ["domain=clouds", "method=source_only", "method.classifier=ridge"]
-near, far = (run([*base, f"domain.gap={gap}"]).metrics["test"]["accuracy"] for gap in (0.0, 6.0))
+near, far = (run([*base, f"+domain.gap={gap}"]).metrics["test"]["accuracy"] for gap in (0.0, 6.0))
 print(near, far)
 assert near < 0.75 and far > 0.95, (near, far)
-for word in ("+domain.gab=1", "domain.gap=wide"):
+for word in ("+domain.gab=1", "+domain.gap=wide"):
     try:
         run([*base, word])
     except TransferError as error:

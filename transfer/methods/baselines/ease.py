@@ -1,7 +1,7 @@
 """A linear item-item model in closed form: B = I - P diag(1 / diag P), P = (XᵀX + hp.ridge I)⁻¹, scores = X_u B.
 
 X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
-scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5. method.most
+scaled by hp.source_weight; of several sources each by its own factor too: hp.source_weight_2=0.5. method.most
 keeps that many of each domain's most chosen items, where all of them do not fit; the others then have no score.
 
 Paper: Steck (2019), EASE.
