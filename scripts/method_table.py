@@ -30,7 +30,7 @@ def paper(doc: str) -> str:
 
 
 def settings(module: ModuleType) -> str:
-    """A method's settings with their choices, and its numbers with their defaults: `method.map=` ridge; `hp.` `ridge` (3)."""
+    """A method's settings and their choices, its numbers and their defaults: `method.map=` ridge; `hp.` `ridge` (3)."""
     shared = Method.model_fields
     own = {key: of for key, of in getattr(module, "Settings", Method).model_fields.items() if key not in shared}
     said = [f"`method.{key}=` {choices(of.annotation)}".rstrip() for key, of in own.items()]

@@ -94,6 +94,8 @@ REFUSED = {
     "model=mf +model.dimm=3": "model.dimm: no such key here; did you mean model.dim? model=mf has model.dim, model.init",
     "domain=moons +domain.pointz=30": "domain.pointz: no such key here; did you mean domain.points? domain=moons has ",
     "task.selec=rmse": "task.selec: no such key here; did you mean task.select? it has task.name, ",
+    "+train.epoch=3": "train.epoch: no such key here; did you mean train.epochs? it has train.epochs, ",
+    "+nonsense=3": "nonsense: no such key here; it has ",
     "hydra.swep=1": "hydra.swep: no such key here; did you mean hydra.sweep? it has ",
     "metod=coral": "metod: no such key here; did you mean method? it has ",
     "method=colar": "method=colar: unknown; did you mean coral? choose from adabn, ",
