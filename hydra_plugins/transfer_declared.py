@@ -31,12 +31,12 @@ class DeclaredSource(ConfigSource):
         from transfer.registry import RENAMED
 
         group, _, name = config_path.removesuffix(".yaml").partition("/")
-        return group in KINDS and RENAMED.get(KINDS[group], {}).get(name, name) in self._names(group)
+        return group in KINDS and RENAMED.get(KINDS[group], {}).get(name, name) in _names(group, self.path)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else sorted(KINDS)
-        return self._names(config_path) if config_path in KINDS and results_filter != ObjectType.GROUP else []
+        return _names(config_path, self.path) if config_path in KINDS and results_filter != ObjectType.GROUP else []
 
     def load_config(self, config_path: str) -> ConfigResult:
         from transfer.registry import find
@@ -47,18 +47,19 @@ class DeclaredSource(ConfigSource):
             OmegaConf.set_struct(config.hp, False)  # experiment.checks knows which numbers there are, and refuses others
         return ConfigResult(self.provider, self.full_path(), config, {"package": "_global_"})
 
-    def _names(self, group: str) -> list[str]:
-        from transfer.registry import names, ours
 
-        own = ours(KINDS[group])
-        return [name for name in names(KINDS[group]) if (name in own) == (self.path == "ours")]
+def _names(group: str, whose: str) -> list[str]:
+    from transfer.registry import names, ours
+
+    own = ours(KINDS[group])
+    return [name for name in names(KINDS[group]) if (name in own) == (whose == "ours")]
 
 
 def declared(group: str, name: str, module: Any) -> dict[str, Any]:
     """What a module declares, as its configuration file would say it."""
     from transfer.config.schema import Method, Model
 
-    usual = {"method": Method, "model": Model}[group]
+    usual: type[Method | Model] = Method if group == "method" else Model
     settings = getattr(module, "Settings", usual).model_fields
     shared = {key: field.get_default() for key, field in usual.model_fields.items() if not field.is_required()}
     own = {

@@ -33,11 +33,25 @@ defaults:
   - _self_
 domain: {kind: examples, name: clouds, reader: clouds, source: left, target: right, features: points, standardise: none}
 """
+METHOD = """
+from transfer.program import Needs, Range
+
+NEEDS, HP = Needs(), {"first": Range(1.0, low=0), "second": Range(3.0, low=0)}
+
+
+def build(config, world, task, model): ...
+"""
 RUN = """
-import sys
 from transfer import run
 from transfer.errors import TransferError
+from transfer.api import compose
+from transfer.experiment.checks import check_numbers
 from transfer.registry import names
+
+# a file of theirs is read in place of the declaration, which fills in what it leaves out; none takes the place of ours
+assert check_numbers(compose(["method=dull"])).hp == {"first": 2.0, "second": 3.0}
+assert compose(["method=duller"]).hp == {"first": 1.0, "second": 3.0}
+assert compose(["method=popularity"]).hp == {}
 assert "clouds" in names("domains")
 base = ["domain=clouds", "method=source_only", "method.classifier=ridge"]
 near, far = (run([*base, f"+domain.gap={gap}"]).metrics["test"]["accuracy"] for gap in (0.0, 6.0))
@@ -55,8 +69,12 @@ def test_a_reader_of_an_installed_package_has_settings_of_its_own(tmp_path: Path
     files = {
         "clouds_package/clouds.py": READER,
         "clouds_package/conf/domain/clouds.yaml": CONFIG,
+        "clouds_package/dull.py": METHOD,
+        "clouds_package/conf/method/dull.yaml": "# @package _global_\nmethod: {name: dull}\nhp: {first: 2.0}\n",
+        "clouds_package/conf/method/popularity.yaml": "# @package _global_\nmethod: {name: popularity}\nhp: {first: 2.0}\n",
         "clouds_package-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: clouds-package\nVersion: 1\n",
-        "clouds_package-1.dist-info/entry_points.txt": "[transfer.domains]\nclouds = clouds_package.clouds\n",
+        "clouds_package-1.dist-info/entry_points.txt": "[transfer.domains]\nclouds = clouds_package.clouds\n"
+        "[transfer.methods]\ndull = clouds_package.dull\nduller = clouds_package.dull\n",
     }
     for name, text in files.items():
         path = tmp_path / name
