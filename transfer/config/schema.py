@@ -267,7 +267,9 @@ def describe(error: ValidationError, prefix: str = "", given: Any = None) -> str
     if first["input"] == "???":
         message = f"must be given: write {key}=VALUE"
     elif first["type"] == "extra_forbidden":
-        return no_such_key(str(place[-1]), _beside(given, place), key.removesuffix(str(place[-1])))
+        if known := _beside(given, place):
+            return no_such_key(str(place[-1]), known, key.removesuffix(str(place[-1])))
+        message = "no such key here; remove it or check its spelling"
     elif not isinstance(first["input"], dict):
         message = f"{first['input']!r}: {message}"
     return f"{key}: {message}" + (f" (and {count - 1} more)" if count > 1 else "")
