@@ -1,4 +1,4 @@
-"""Makes `method=NAME` of an installed package work: its configuration is found in the `conf` folder beside its module."""
+"""Makes `method=NAME` work: from what the method's module declares, or from the `conf` folder beside an installed one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pathlib import Path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-GROUPS = ("transfer.methods", "transfer.models", "transfer.tasks")
+GROUPS = ("transfer.methods", "transfer.models", "transfer.tasks", "transfer.domains")
 
 
 class TransferSearchPath(SearchPathPlugin):
-    """Adds the configuration of packages with transfer's entry points, to transfer's own application only."""
+    """Adds what methods and models declare, and the files of packages with transfer's entry points, to transfer's own
+    application only. The order is: our declarations, their files, their declarations."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         main = next((element.path for element in search_path.get_path() if element.provider == "main"), None) or ""
-        if not (Path(main.removeprefix("file://")) / "method" / "target_only.yaml").exists():
+        if not (Path(main.removeprefix("file://")) / "domain" / "files_base.yaml").exists():
             return
+        search_path.append(provider="transfer", path="declared://ours")
         packages = {point.module.split(".")[0] for group in GROUPS for point in entry_points(group=group)}
         for package in sorted(packages - {"transfer"}):
             spec = find_spec(package)
             for place in (spec.submodule_search_locations if spec else None) or []:
                 if (folder := Path(place) / "conf").is_dir():
                     search_path.append(provider=package, path=f"file://{folder}")
+        search_path.append(provider="transfer", path="declared://theirs")

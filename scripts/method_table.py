@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
-from transfer.config.declared import Needs
+from transfer.config.declared import Needs, Range
 from transfer.config.schema import Method
 from transfer.registry import find, names
 
@@ -30,11 +30,17 @@ def paper(doc: str) -> str:
 
 
 def settings(module: ModuleType) -> str:
-    """A method's own settings and their choices: `method.map=` ridge, mlp; `method.hidden=`. A dash for none."""
+    """A method's settings and their choices, its numbers and their defaults: `method.map=` ridge; `hp.` `ridge` (3)."""
     shared = Method.model_fields
     own = {key: of for key, of in getattr(module, "Settings", Method).model_fields.items() if key not in shared}
     said = [f"`method.{key}=` {choices(of.annotation)}".rstrip() for key, of in own.items()]
-    return "; ".join(said) or "–"
+    numbers = [f"`{name}` ({default(number)})" for name, number in getattr(module, "HP", {}).items()]
+    return "; ".join(said + ["`hp.` " + ", ".join(numbers)] * bool(numbers)) or "–"
+
+
+def default(number: Range) -> str:
+    """0.003; or task.l2, where the task says what it is."""
+    return number.default.strip("${}") if isinstance(number.default, str) else f"{number.default:g}"
 
 
 def choices(kind: Any) -> str:

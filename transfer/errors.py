@@ -11,8 +11,29 @@ class TransferError(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """A message without its line breaks and without Hydra's list of search paths."""
+    """A message without its line breaks. Hydra's about a key or a choice that does not exist names the nearest one instead:
+    what it advises, to append +KEY, would be taken and do nothing."""
+    if choices := getattr(error, "options", None):
+        group, _, choice = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+        return unknown(group, choice, choices)
+    cause = error.__cause__
+    if getattr(cause, "parent_node", None) is not None and str(error).startswith("Could not override"):
+        place, _, key = str(cause.full_key).rpartition(".")  # type: ignore[union-attr]
+        return no_such_key(key, cause.parent_node, f"{place}." if place else "")  # type: ignore[union-attr]
     return " ".join(str(error).partition("Config search path:")[0].split())
+
+
+def unknown(key: str, choice: str, choices: Iterable[str]) -> str:
+    """`method=colar: unknown; did you mean coral? choose from …`."""
+    choices = list(choices)
+    return f"{key}={choice}: unknown{nearest(choice, choices) or ';'} choose from {', '.join(choices)}"
+
+
+def no_such_key(key: str, keys: Iterable[str], prefix: str = "", owner: str = "it", what: str = "no such key here") -> str:
+    """`hp.learning_rat: no such key here; did you mean hp.learning_rate? OWNER has hp.l2, …`."""
+    known = [f"{prefix}{other}" for other in keys]
+    hint = nearest(f"{prefix}{key}", known) if nearest(key, keys) else ""
+    return f"{prefix}{key}: {what}{hint or ';'} {owner} has {', '.join(known) or 'none'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from transfer.config.declared import Needs as Needs
 from transfer.config.declared import Range as Range
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import Side, World
+from transfer.errors import TransferError, nearest
 
 Params = Any  # a pytree of float32 arrays: nested dicts
 Hp = Mapping[str, jax.Array]
@@ -192,6 +193,36 @@ class Solve(NamedTuple):
 
     name: str
     solve: Callable[[AnyWorld, Done, Hp, jax.Array], Params]
+
+
+class UnknownNumber(TransferError, KeyError):
+    """A number was read that nobody declares; a KeyError too, so that hp.get has its default."""
+
+    __str__ = Exception.__str__
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Given(dict[str, jax.Array]):
+    """hp as a program sees it. owner: the method's module, named by the error for what is not there (UnknownNumber)."""
+
+    def __init__(self, values: Mapping[str, jax.Array], owner: str):
+        super().__init__(values)
+        self.owner = owner
+
+    def __missing__(self, name: str) -> jax.Array:
+        known = ", ".join(f'"{other}"' for other in sorted(self)) or "none"
+        raise UnknownNumber(
+            f'{self.owner}: hp["{name}"] is read and not declared{nearest(name, self) or ";"} its HP and that of the model '
+            f"have {known}"
+        )
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[Any, jax.Array]], tuple[tuple[str, ...], str]]:
+        names = tuple(sorted(self))  # the order of a dict
+        return [(jax.tree_util.DictKey(name), self[name]) for name in names], (names, self.owner)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[tuple[str, ...], str], leaves: Any) -> Given:
+        return cls(dict(zip(static[0], leaves, strict=True)), static[1])
 
 
 class Replicas(NamedTuple):

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from transfer.config.declared import Needs
-from transfer.errors import TransferError, nearest
+from transfer.errors import TransferError, unknown
 
 # Where our own modules of a kind lie, whatever the room, and the function that each of them has.
 PLACES = {
@@ -26,6 +26,8 @@ PLACES = {
     "tasks": ("transfer.tasks", "build"),
     "domains": ("transfer.data.examples.sets", "read"),
 }
+# What was called otherwise before: the old name is still understood, in commands, run folders and sweeps.
+RENAMED = {"methods": {"softmax": "log_linear"}}
 KEYS = {"methods": "method.name", "models": "model.name", "tasks": "task.name", "domains": "domain.reader"}
 
 
@@ -40,17 +42,17 @@ class Outline(NamedTuple):
 def names(kind: str) -> list[str]:
     """All names of a kind that can be built, ours and those of installed packages, sorted."""
     made_by = PLACES[kind][1]
-    ours = {name for name in _ours(kind) if made_by in outline(kind, name).functions}
-    return sorted(ours | set(_theirs(kind)))
+    own = {name for name in ours(kind) if made_by in outline(kind, name).functions}
+    return sorted(own | set(_theirs(kind)))
 
 
 def find(kind: str, name: str) -> ModuleType:
     """The module behind a name. Raises TransferError naming what there is, or what is wrong with somebody's module."""
-    known = names(kind)
+    known, name = names(kind), current(kind, name)
     if name not in known:
-        raise TransferError(f"{KEYS[kind]}={name}: unknown{nearest(name, known)}; choose from {', '.join(known)}")
+        raise TransferError(unknown(KEYS[kind], name, known))
     if name not in _theirs(kind):
-        return importlib.import_module(_ours(kind)[name])
+        return importlib.import_module(ours(kind)[name])
     point = _theirs(kind)[name]
     try:
         return point.load()
@@ -60,9 +62,21 @@ def find(kind: str, name: str) -> ModuleType:
 
 
 @cache
+def current(kind: str, name: str) -> str:
+    """What a name is called now, with a line on the console where that is another."""
+    now = RENAMED.get(kind, {}).get(name, name)
+    if now != name:
+        from transfer.console import console  # late: `--help` has no time for it
+
+        console.print(f"{kind.removesuffix('s')}={name} is now called {now}", markup=False, highlight=False)
+    return now
+
+
+@cache
 def outline(kind: str, name: str) -> Outline:
     """What a module says of itself, read from its source so that nothing has to be imported or run."""
-    module = _theirs(kind)[name].module if name in _theirs(kind) else _ours(kind)[name]
+    name = current(kind, name)
+    module = _theirs(kind)[name].module if name in _theirs(kind) else ours(kind)[name]
     try:
         spec = find_spec(module)
         tree = ast.parse(Path((spec and spec.origin) or "").read_bytes())
@@ -85,7 +99,7 @@ def _needs(tree: ast.Module) -> Needs:
 
 
 @cache
-def _ours(kind: str) -> dict[str, str]:
+def ours(kind: str) -> dict[str, str]:
     """Modules of this package by name: {"coral": "transfer.methods.feature_based.coral"}."""
     place = PLACES[kind][0]
     folder = find_spec(place)

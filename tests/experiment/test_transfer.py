@@ -23,7 +23,7 @@ RANKING = [
     "dann_factors",
     "darec",
     "finetune",
-    "softmax",
+    "log_linear",
 ]
 RATING = ["source_bias", "user_knn method.neighbours=30", "ridge_map", "cmf", "dann_factors", "darec", "finetune", "emcdr"]
 EMCDR = ["emcdr", "emcdr method.map=mlp"]

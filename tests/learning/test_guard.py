@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
-from transfer.api import compose, config_folder
+from transfer.api import compose
 from transfer.data.examples.world import LoadedExamples, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task
@@ -20,6 +19,7 @@ from transfer.experiment.checks import check_settings
 from transfer.experiment.measure import evaluate
 from transfer.experiment.run import load_run, replicas_of, run_batch
 from transfer.learning import guard
+from transfer.methods.baselines import target_only
 from transfer.results.describe import describe_guard
 from transfer.training.compiler import Compiler
 from transfer.training.stages import Job, run_stages
@@ -138,11 +138,9 @@ def test_shares_are_the_best_of_the_grid_and_ties_stay_with_the_target() -> None
 
 
 def test_the_numbers_of_target_only_are_its_own() -> None:
-    plain = OmegaConf.load(config_folder() / "method" / "target_only.yaml")
-    assert plain.hp.learning_rate == guard.LEARNING_RATE
     config = compose(["task=ranking", "method=cmf", "method.guard=gate", "hp.learning_rate=0.5", "+hp.alone_l2=7"])
-    seen = guard._reference_numbers(config)({**config.hp, "dropout": 0.2})
-    assert seen["learning_rate"] == pytest.approx(guard.LEARNING_RATE)
+    seen = guard._reference_numbers(config, target_only.HP)({**config.hp, "dropout": 0.2})
+    assert seen["learning_rate"] == pytest.approx(target_only.HP["learning_rate"].default)
     assert (seen["l2"], seen["dropout"]) == (7, 0.2)
 
 

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from planted import RANKING, outcome, plant, planted, world_of
 
-from transfer.api import compose, config_folder
+from transfer.api import compose
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
@@ -74,10 +74,6 @@ def readers_moods(world: World, hp: dict[str, float]) -> tuple[Floats, float]:
     d = total / (count + hp["user_damping"])
     x = d[np.asarray(world.target.train.users)][:, None]
     return d, float(np.linalg.lstsq(x, deviations(world.target.train, hp["damping"]), rcond=None)[0][0])
-
-
-def test_every_method_has_a_configuration_and_every_configuration_a_method() -> None:
-    assert sorted(path.stem for path in (config_folder() / "method").glob("*.yaml")) == METHODS
 
 
 @pytest.mark.parametrize(("method", "task"), CLAIMED)
@@ -249,8 +245,8 @@ def test_ridge_map_solves_the_primal_ridge_regression(task: str) -> None:
 
 
 def test_unknown_settings_of_a_method_are_refused() -> None:
-    assert "method.map: no such key here; method=ease knows domains" in refusal(
-        [*RANKING, "method=ease", "+method.map=mlp"]
-    )
+    line = refusal([*RANKING, "method=ease", "+method.map=mlp"])
+    assert line.startswith("method.map: no such key here;")
+    assert line.endswith("method=ease has method.guard, method.domains, method.most")
     line = refusal([*RANKING, "method=emcdr", "method.map=cubic"])
     assert line.startswith("method.map: 'cubic'")

@@ -1,8 +1,15 @@
-"""What a module of a method or model declares beside its code: NEEDS, what it asks of task and world; HP, its numbers."""
+"""What a module of a method or model declares beside its code; a configuration file of its own is not needed.
+
+NEEDS: what it asks of task and world. HP = {name: Range}: its numbers under `hp`. Settings: its keys, with their defaults.
+DEFAULTS: what else it chooses where nothing is said: {"model": "mlp", "train": {"keep": "last"}}, a name being the choice
+of a group and a mapping the values in it.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, Literal, NamedTuple
 
 
 class Needs(NamedTuple):
@@ -25,21 +32,35 @@ class Needs(NamedTuple):
 class Range(NamedTuple):
     """A number of a method under `hp`: its default, and the values that make sense, low ≤ value ≤ high.
 
-    above: low itself is excluded. A default of "${task.l2}" is what the task says.
+    above: low itself is excluded; below: high is. A default of "${task.l2}" is what the task says.
+    by_source: NAME_1, NAME_2, … may be given too, one for each source, in the same range.
     """
 
     default: float | str
     low: float = float("-inf")
     high: float = float("inf")
     above: bool = False
+    below: bool = False
+    by_source: bool = False
 
     def refusal(self, value: float) -> str | None:
         """What is wrong with a value, in words; None where nothing is."""
-        if self.low < value <= self.high or (value == self.low and not self.above):
+        enough = value > self.low if self.above else value >= self.low
+        if enough and (value < self.high if self.below else value <= self.high):
             return None
         bounds = [f"{'above' if self.above else 'at least'} {self.low:g}"] if self.low > float("-inf") else []
-        bounds += [f"at most {self.high:g}"] if self.high < float("inf") else []
+        bounds += [f"{'below' if self.below else 'at most'} {self.high:g}"] if self.high < float("inf") else []
         return f"must be {' and '.join(bounds)}"
 
 
-Numbers = dict[str, Range]
+Numbers = Mapping[str, Range]
+
+RATE = Range(0.003, low=0)  # a learning rate; 0: nothing moves
+L2 = Range("${task.l2}", low=0)  # the strength of the penalty on weights, or of the prior
+
+
+def default_of(number: Range, config: Any) -> float:
+    """A number's default in a configuration, where "${task.l2}" is the value that stands there."""
+    if not isinstance(number.default, str):
+        return number.default
+    return float(reduce(getattr, number.default.strip("${}").split("."), config))

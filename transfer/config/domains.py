@@ -110,8 +110,12 @@ def _as_names(value: Any) -> Any:
 
 
 class ExampleDomains(Frozen):
-    """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts."""
+    """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts.
 
+    The reader's module may refine this with a `Settings` class of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
     kind: Literal["examples"]
     name: str
     reader: str

@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +24,7 @@ from pydantic import (
 
 from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
 from transfer.config.selection import Selector
-from transfer.errors import TransferError
+from transfer.errors import TransferError, no_such_key
 
 
 class Task(Frozen):
@@ -133,7 +135,7 @@ class Traced(Frozen):
 class Config(Traced):
     """One run. Everything is static but `seed` and `hp`."""
 
-    domain: Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]
+    domain: SerializeAsAny[Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]]
     split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
     model: SerializeAsAny[Model]  # with the settings of its subclass, or programs of different settings are mixed up
@@ -190,23 +192,20 @@ def parse(raw: DictConfig | Mapping[str, Any]) -> Config:
     try:
         return _anchored(Config.model_validate(values))
     except ValidationError as error:
-        raise TransferError(describe(error)) from None
+        raise TransferError(describe(error, given=values)) from None
 
 
 def parse_engine(raw: DictConfig) -> Engine:
     """The engine of a sweep. Raises TransferError, one line naming the key and the remedy."""
     try:
-        return Engine.model_validate(OmegaConf.to_container(raw.engine, resolve=True))
+        return Engine.model_validate(given := OmegaConf.to_container(raw.engine, resolve=True))
     except ValidationError as error:
-        raise TransferError(describe(error, "engine.")) from None
+        raise TransferError(describe(error, "engine.", given)) from None
 
 
 def traced(config: Config, values: Mapping[str, Any]) -> Config:
-    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what does not fit."""
+    """The same configuration with other values of `seed` and `hp.*`. Raises TransferError for what is no number."""
     hp = {key.removeprefix("hp."): value for key, value in values.items() if key != "seed"}
-    if unknown := sorted(set(hp) - set(config.hp)):
-        known = ", ".join(f"hp.{name}" for name in config.hp) or "none"
-        raise TransferError(f"hp.{unknown[0]}: method={config.method.name} has no such number; it has {known}")
     change = {"seed": values.get("seed", config.seed), "hp": {**config.hp, **hp}}
     try:
         checked = Traced.model_validate(change)
@@ -248,8 +247,19 @@ def _anchored(config: Config) -> Config:
     return config.model_copy(update=update)
 
 
-def describe(error: ValidationError, prefix: str = "") -> str:
-    """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are."""
+def _beside(given: Any, place: list[Any]) -> list[str]:
+    """The other keys of the mapping in which a key stands; none where the schema has made a mapping of something else."""
+    try:
+        return [str(key) for key in reduce(getitem, place[:-1], given) if key != place[-1]]
+    except (KeyError, IndexError, TypeError):
+        return []
+
+
+def describe(error: ValidationError, prefix: str = "", given: Any = None) -> str:
+    """The first problem of a pydantic error as one line: key, value, what is wrong, how many more there are.
+
+    given: what was validated; beside a key that does not exist stand those that do.
+    """
     first, count = error.errors()[0], error.error_count()
     place = [part for i, part in enumerate(first["loc"]) if i != 1 or first["loc"][0] not in ("domain", "split")]  # no tag
     key = prefix + ".".join(str(part) for part in place)
@@ -257,6 +267,8 @@ def describe(error: ValidationError, prefix: str = "") -> str:
     if first["input"] == "???":
         message = f"must be given: write {key}=VALUE"
     elif first["type"] == "extra_forbidden":
+        if known := _beside(given, place):
+            return no_such_key(str(place[-1]), known, key.removesuffix(str(place[-1])))
         message = "no such key here; remove it or check its spelling"
     elif not isinstance(first["input"], dict):
         message = f"{first['input']!r}: {message}"

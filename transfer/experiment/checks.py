@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from transfer.config.declared import Range, default_of
+from transfer.config.domains import ExampleDomains
 from transfer.config.schema import Config, Method, Model, describe
 from transfer.data.examples.world import ExamplesWorld
 from transfer.data.interactions.world import World
-from transfer.errors import TransferError
+from transfer.errors import TransferError, no_such_key
+from transfer.learning import guard
 from transfer.program import AnyWorld, Classifier, Needs
 from transfer.registry import find, names, outline
 
@@ -20,9 +24,10 @@ INTERACTIONS, CLASSIFICATION = ("rating", "ranking"), "classification"
 
 
 def check_settings(config: Config) -> Config:
-    """Validate the settings of method and model by their `Settings`; unknown keys and wrong types are TransferErrors.
+    """Validate the settings of method, model and reader by their `Settings`, and hp by their `HP`, filling in its defaults.
 
-    A task and a split must be for what the domain has: interactions, or labelled examples.
+    Unknown keys, wrong types and values outside a range are TransferErrors. A task and a split must be for what the domain
+    has: interactions, or labelled examples.
     """
     examples, domain = config.domain.kind == "examples", config.domain.name
     if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
@@ -34,24 +39,58 @@ def check_settings(config: Config) -> Config:
     if examples != (config.split.name == "examples"):
         fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
         raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
-    refined = {"method": _refined("method", config.method, Method), "model": _refined("model", config.model, Model)}
-    return config.model_copy(update=refined)
+    refined: dict[str, Any] = {
+        "method": _refined("method", config.method.name, config.method, Method),
+        "model": _refined("model", config.model.name, config.model, Model),
+    }
+    if isinstance(config.domain, ExampleDomains):
+        refined["domain"] = _refined("domain", config.domain.reader, config.domain, ExampleDomains)
+    return check_numbers(config).model_copy(update=refined)
 
 
-def _refined(kind: str, part: Method | Model, usual: type[Method | Model]) -> Method | Model:
+def _refined(kind: str, name: str, part: BaseModel, usual: type[BaseModel]) -> BaseModel:
     """A part of the configuration as its module's own `Settings`, or as what all have."""
-    settings, given = getattr(find(f"{kind}s", part.name), "Settings", usual), part.model_dump()
+    settings, given = getattr(find(f"{kind}s", name), "Settings", usual), part.model_dump()
     if unknown := sorted(set(given) - set(settings.model_fields)):
-        raise TransferError(f"{kind}.{unknown[0]}: no such key here; {kind}={part.name} knows {_keys(settings)}")
+        keys = [key for key in settings.model_fields if key != "name"]
+        raise TransferError(no_such_key(unknown[0], keys, f"{kind}.", f"{kind}={name}"))
     try:
         return settings.model_validate(given)
     except ValidationError as error:
         raise TransferError(describe(error, f"{kind}.")) from None
 
 
-def _keys(settings: type[Method | Model]) -> str:
-    own = [key for key in settings.model_fields if key not in ("name", "guard")]
-    return ", ".join(own + ["guard"] * ("guard" in settings.model_fields)) or "no settings"
+def check_numbers(config: Config) -> Config:
+    """The same with the defaults of those numbers under `hp` that are not given.
+
+    Raises TransferError, one line, for a number that neither method nor model declares, and for one outside its range.
+    """
+    own = numbers(config)
+    known = own | _further(config, own)
+    for name, value in config.hp.items():
+        if name not in known:
+            owner = f"method={config.method.name}"
+            raise TransferError(no_such_key(name, known, "hp.", "it", f"{owner} has no such number"))
+        if refused := known[name].refusal(value):
+            raise TransferError(f"hp.{name}={value:g}: {refused}")
+    missing = {name: default_of(number, config) for name, number in own.items() if name not in config.hp}
+    return config.model_copy(update={"hp": {**config.hp, **missing}}) if missing else config
+
+
+def numbers(config: Config) -> dict[str, Range]:
+    """The numbers that a run reads: those that its model and its method declare."""
+    modules = find("models", config.model.name), find("methods", config.method.name)
+    return {name: number for module in modules for name, number in getattr(module, "HP", {}).items()}
+
+
+def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
+    """Numbers that may be given and need not be: one for each source, and those of the guard's reference."""
+    sources = range(1, 1 + len(getattr(config.domain, "source", ("one",))))
+    further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sources}
+    if config.method.guard != "none":
+        reference = find("methods", guard.REFERENCE).HP
+        further |= {f"{guard.ALONE}{name}": number for name, number in reference.items()}
+    return further
 
 
 def check_model(config: Config) -> ModuleType:

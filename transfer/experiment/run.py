@@ -23,9 +23,10 @@ from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 from transfer.experiment import unlabelled_selection
 from transfer.experiment.build import build_program, build_task, load_world, protocol, uses_source, with_weights
-from transfer.experiment.checks import check_settings
+from transfer.experiment.checks import check_numbers, check_settings
 from transfer.experiment.measure import Measured, measure
-from transfer.program import AnyWorld, Done, Program, Replicas
+from transfer.program import AnyWorld, Done, Given, Program, Replicas
+from transfer.registry import find
 from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
@@ -77,6 +78,7 @@ def run_batch(
     Raises TransferError for what users can mend, and `Interrupted` after Ctrl-C, with a checkpoint behind it.
     """
     use_compilation_cache()
+    configs = [check_numbers(config) for config in configs]
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         groups.setdefault(config.program_key(), []).append(i)
@@ -286,4 +288,4 @@ def replicas_of(configs: list[Config]) -> Replicas:
     """The traced part of configurations with one static part."""
     keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
     hp = {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
-    return Replicas(keys, hp)
+    return Replicas(keys, Given(hp, find("methods", configs[0].method.name).__name__))

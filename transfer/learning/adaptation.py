@@ -13,19 +13,23 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from transfer.config.declared import L2, RATE
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs, evenly_spaced
 from transfer.learning.game import Game, View, ramped, rates, terms, with_updates
 from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
 from transfer.learning.supervised import rates_without_fixed, squares
-from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Range, Scores, Solve, Task, stream
+
+HP = {"learning_rate": RATE, "l2": L2, "target_weight": Range(1.0, low=0)}
+MOMENTUM = {"momentum": Range(0.9, low=0, high=1, below=True)}  # with method.optimizer=sgd
 
 
 class Descent(Method):
     """How a network learns. passes: source examples come in passes, each once, and are not drawn with replacement."""
 
-    optimizer: Literal["adam", "sgd"]
-    passes: bool
+    optimizer: Literal["adam", "sgd"] = "adam"
+    passes: bool = False
 
 
 class DomainsBatch(NamedTuple):

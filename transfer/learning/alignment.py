@@ -9,20 +9,23 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from transfer.config.declared import L2
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs
 from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
 from transfer.models.softmax import flat
-from transfer.program import Done, Hp, Params, Program, Solve
+from transfer.program import Done, Hp, Params, Program, Range, Solve
 from transfer.solvers import classifiers
 
+HP = {"l2": L2, "target_weight": Range(1.0, low=0)}
+Kind = Literal["ridge", "softmax", "svm", "svm_ovo", "nn"]  # svm: squared hinge; nn: the nearest neighbour
 FeatureMap = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
 
 
 class Settings(Method):
     """Settings of every method with a closed-form map: which classifier learns on the mapped source."""
 
-    classifier: Literal["ridge", "softmax", "svm", "svm_ovo", "nn"]
+    classifier: Kind = "svm"
 
 
 def aligned(

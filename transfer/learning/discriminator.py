@@ -12,19 +12,27 @@ from pydantic import Field
 
 from transfer.config.schema import Method
 from transfer.learning.adaptation import Descent
-from transfer.learning.game import Game, View
-from transfer.program import Hp, Params, Turn, stream
+from transfer.learning.game import PLAYER, Game, View
+from transfer.program import Hp, Params, Range, Turn, stream
 
 ROUNDS = 8  # of power iteration for a spectral norm
+
+
+HP = {
+    **PLAYER,
+    "smoothing": Range(0.0, low=0, high=1),  # the share of wrong labels
+    "gradient_penalty": Range(1.0, low=0),  # with method.lipschitz=gradient
+}
 
 
 class Discriminator(Method):
     """A discriminator: `depth` hidden layers of `width` units, updated `steps` times a step, held smooth or not."""
 
-    width: int = Field(ge=1)
-    depth: int = Field(ge=0)
-    steps: int = Field(ge=1)
-    lipschitz: Literal["none", "spectral", "gradient"]
+    width: int = Field(default=64, ge=1)  # of the hidden layers
+    depth: int = Field(default=1, ge=0)  # their number; 0: a linear discriminator
+    steps: int = Field(default=1, ge=1)
+    # spectral: kernels of norm 1; gradient: a penalty, hp.gradient_penalty
+    lipschitz: Literal["none", "spectral", "gradient"] = "none"
 
 
 class Settings(Discriminator, Descent):

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Turn, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Range, Rate, Turn, stream
+
+HP = {"weight": Range(1.0, low=0), "gamma": Range(10.0, low=0)}  # of the term, and how fast it rises
+PLAYER = {"discriminator_rate": Range(1.0, low=0)}  # of the parameters of a game, in learning rates
 
 
 class View(NamedTuple):

@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from transfer.config.declared import Numbers, default_of
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
@@ -29,7 +30,6 @@ from transfer.program import AnyWorld, Done, Hp, Params, Program, Scores, Sequen
 
 STAGE, ALONE, REFERENCE = "guard", "alone_", "target_only"
 STEPS = 10  # of a tenth each
-LEARNING_RATE = 0.003  # of target_only, as in its own configuration
 TIE = 1e-4  # what log loss counts beside the metric of classes: few examples leave many shares equal
 
 Build = Callable[[Config, AnyWorld, Task, AnyModel], Program]
@@ -51,7 +51,8 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
             experts.append(nested(build(config, single, task, model), f"source{i}_", view=_only(i)))
     kind = getattr(config.method, "classifier", "model")
     of_reference = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
-    alone = nested(reference.build(of_reference, world, task, model), ALONE, numbers=_reference_numbers(config))
+    numbers = _reference_numbers(config, reference.HP)
+    alone = nested(reference.build(of_reference, world, task, model), ALONE, numbers=numbers)
     programs = [alone, *experts]
 
     def scores(world: AnyWorld, done: Done, hp: Hp, weights: jax.Array) -> Scores:
@@ -130,13 +131,12 @@ def _only(number: int) -> Callable[[AnyWorld], AnyWorld]:
     return lambda world: replace(world, sources=(world.sources[number],))
 
 
-def _reference_numbers(config: Config) -> Callable[[Hp], Hp]:
+def _reference_numbers(config: Config, declared: Numbers) -> Callable[[Hp], Hp]:
     """hp of target_only: those called alone_ where given, else its defaults; a model's own, such as dropout, are shared."""
-    defaults = {"learning_rate": LEARNING_RATE, "l2": config.task.l2}
 
     def find(hp: Hp, name: str) -> Any:
         if ALONE + name in config.hp:
             return hp[ALONE + name]
-        return jnp.float32(defaults[name]) if name in defaults else hp[name]
+        return jnp.float32(default_of(declared[name], config)) if name in declared else hp[name]
 
     return lambda hp: Seen(lambda name: find(hp, name), tuple(config.hp))

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from transfer.config.declared import L2, RATE
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
@@ -30,6 +31,7 @@ from transfer.program import (
     stream,
 )
 
+LEARNER_HP = {"learning_rate": RATE, "l2": L2}
 AnyModel = Model | Classifier | SequenceModel
 Start = Callable[[AnyWorld, Done, Params, jax.Array], Params]
 Data = Callable[[Any], Any]  # world -> the Interactions, Examples or Reading to learn from

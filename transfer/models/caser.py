@@ -21,10 +21,13 @@ from transfer.program import SequenceModel, Steps
 TASKS = ("ranking",)
 
 
+HP, DEFAULTS = item_tables.HP, item_tables.DEFAULTS
+
+
 class Settings(item_tables.Settings):
-    span: int = Field(ge=1)
-    horizontal: int = Field(ge=1)
-    vertical: int = Field(ge=1)
+    span: int = Field(default=5, ge=1)  # steps that a prediction sees
+    horizontal: int = Field(default=16, ge=1)  # filters of each height
+    vertical: int = Field(default=4, ge=1)
 
 
 class Convolutions(nnx.Module):

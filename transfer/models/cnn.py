@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from pydantic import Field
 
 from transfer.config.schema import Model
 from transfer.errors import TransferError
@@ -19,6 +20,10 @@ from transfer.program import Classifier, Params
 
 TASKS = ("classification",)
 CHANNELS = (16, 32)
+
+
+class Settings(Model):
+    dim: int = Field(default=64, ge=1)  # width of the representation
 
 
 class Convolutions(nnx.Module):
@@ -51,7 +56,7 @@ def halved(x: jax.Array) -> jax.Array:
     return jnp.max(squares, axis=(2, 4))
 
 
-def build(settings: Model) -> Classifier:
+def build(settings: Settings) -> Classifier:
     def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         if len(shape) != 3 or min(shape[:2]) < 4:
             raise TransferError(

@@ -19,8 +19,11 @@ from transfer.program import SequenceModel, Steps
 TASKS = ("ranking",)
 
 
+HP, DEFAULTS = item_tables.HP, item_tables.DEFAULTS
+
+
 class Settings(item_tables.Settings):
-    layers: int = Field(ge=1)
+    layers: int = Field(default=1, ge=1)
 
 
 class Layer(nnx.Module):

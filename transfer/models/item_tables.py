@@ -13,14 +13,16 @@ from pydantic import Field
 
 from transfer.config.schema import Model
 from transfer.models import modules
-from transfer.program import Params, SequenceModel
+from transfer.program import Params, Range, SequenceModel
+
+HP = {"dropout": Range(0.2, low=0, high=1, below=True)}  # of entries of the item vectors, in training
+DEFAULTS = {"task": {"loss": "sampled_softmax", "negatives": 512}}  # negatives are shared by a batch
 
 
 class Settings(Model):
-    """length: steps of the history that are seen; tied: one table for items as inputs and as outputs."""
-
-    length: int = Field(ge=1)
-    tied: bool
+    dim: int = Field(default=64, ge=1)
+    length: int = Field(default=50, ge=1)  # steps of the history that are seen, or of a training window
+    tied: bool = True  # one table for items as inputs and as outputs
 
 
 def sequence_model(settings: Settings, make: Callable[[nnx.Rngs], Any], layers: tuple[str, ...]) -> SequenceModel:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config import schema
 from transfer.data.interactions.events import Interactions
 from transfer.program import Batch, Model, Params
 
 
-def build(settings: schema.Model) -> Model:
+class Settings(schema.Model):
+    dim: int = Field(default=64, ge=1)
+    init: float = Field(default=0.01, gt=0)  # standard deviation of the initial factors
+
+
+def build(settings: Settings) -> Model:
     """The body holds a bias and `dim` factors per user; the head μ and the same per item of one domain."""
 
     def table(key: jax.Array, rows: int) -> Params:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 from flax import nnx
+from pydantic import Field
 
 from transfer.config.schema import Model
 from transfer.models import modules
@@ -17,6 +18,7 @@ TASKS = ("classification",)
 
 
 class Settings(Model):
+    dim: int = Field(default=64, ge=1)  # width of the hidden layer, the representation
     activation: Literal["relu", "sigmoid", "tanh"] = "relu"
 
 

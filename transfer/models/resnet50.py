@@ -33,12 +33,12 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(Model):
-    """width: channels of the stem; blocks: of the four stages. ResNet-50 is 64 and 3, 4, 6, 3."""
-
-    weights: str | None
-    batch_norm: Norm
-    width: int = Field(ge=1)
-    blocks: tuple[Count, Count, Count, Count]
+    # a local .safetensors or .npz file in torchvision's, timm's or Hugging Face's naming; null: random
+    weights: str | None = None
+    # kept: stored statistics, scale and offset train; adapted: those of the images learnt from; frozen: all of it stays
+    batch_norm: Norm = "kept"
+    width: int = Field(default=64, ge=1)  # channels of the stem; the representation has 32 times as many
+    blocks: tuple[Count, Count, Count, Count] = (3, 4, 6, 3)  # residual blocks of the four stages
 
 
 def build(settings: Settings) -> Classifier:

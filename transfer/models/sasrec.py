@@ -20,9 +20,12 @@ from transfer.program import SequenceModel, Steps
 TASKS = ("ranking",)
 
 
+HP, DEFAULTS = item_tables.HP, item_tables.DEFAULTS
+
+
 class Settings(item_tables.Settings):
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=2, ge=1)
 
 
 class Block(nnx.Module):

@@ -43,13 +43,13 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class Settings(Model):
     """Sizes of an encoder without given weights; with them config.json of their folder has the word."""
 
-    weights: str | None
-    width: int = Field(ge=1)
-    layers: int = Field(ge=1)
-    heads: int = Field(ge=1)
-    hidden: int = Field(ge=1)
-    vocabulary: int = Field(ge=2)
-    positions: int = Field(ge=2)
+    weights: str | None = None  # a local Hugging Face folder, or minilm: the installed package; null: random
+    width: int = Field(default=384, ge=1)  # these are MiniLM's
+    layers: int = Field(default=6, ge=1)
+    heads: int = Field(default=12, ge=1)
+    hidden: int = Field(default=1536, ge=1)  # inside the feed-forward part
+    vocabulary: int = Field(default=30522, ge=2)
+    positions: int = Field(default=512, ge=2)  # longest text in tokens
 
 
 class Sizes(NamedTuple):

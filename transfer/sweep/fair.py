@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from transfer.config import selection
 from transfer.console import console
 from transfer.errors import TransferError
+from transfer.registry import current
 from transfer.results import run_folder
 from transfer.sweep.plan import TUNED
 
@@ -93,7 +94,7 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
         raise TransferError("sweep=fair needs the package optuna: pip install 'transfer[optuna]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = dict(word.split("=", 1) for word in words)
-    method = given.get("method", "target_only")
+    method = current("methods", given.get("method", "target_only"))
     space = parser.parse_overrides([w for w in sweeper.spaces.get(method) or [] if w.partition("=")[0] not in given])
     sampler = optuna.samplers.TPESampler(seed=sweeper.sampler_seed, n_startup_trials=sweeper.batch)
     pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=sweeper.reduction)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transfer.config.schema import Config, parse, traced
 from transfer.errors import TransferError, one_line
+from transfer.experiment.checks import check_numbers, check_settings
 
 # The override that names the keys whose values a search chose, for each combination of the other choices.
 TUNED = "sweep.tuned"
@@ -56,7 +57,7 @@ def plan(compose: Compose, overrides: Sequence[Sequence[str]], first: int, folde
         config, error = None, shared.error
         if shared.config is not None:
             try:
-                config = traced(shared.config, values)
+                config = check_numbers(traced(shared.config, values))
             except TransferError as problem:
                 error = str(problem)
         jobs.append(Job(number, tuple(words), folder / str(number), shared, values, config, error))
@@ -92,7 +93,9 @@ def _static(compose: Compose, words: tuple[str, ...]) -> Static:
     composed = OmegaConf.create()
     try:
         composed = compose(list(words))
-        return Static(composed, parse(composed), None)
+        config = parse(composed)
+        check_settings(config)
+        return Static(composed, config, None)
     except (HydraException, OmegaConfBaseException, TransferError) as problem:
         return Static(composed, None, one_line(problem))
 

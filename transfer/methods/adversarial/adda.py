@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
 from transfer.errors import TransferError
-from transfer.learning import discriminator
+from transfer.learning import adaptation, discriminator
 from transfer.learning.adaptation import adapted, logits_by_head
 from transfer.learning.discriminator import apply, between, domain_accuracy, domain_loss, slopes
 from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
@@ -33,6 +33,7 @@ from transfer.program import (
     Needs,
     Params,
     Program,
+    Range,
     Rate,
     Scores,
     Solve,
@@ -42,6 +43,17 @@ from transfer.program import (
 )
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {
+    **adaptation.HP,
+    **adaptation.MOMENTUM,
+    **discriminator.HP,
+    "weight": Range(1.0, low=0),
+    "target_rate": Range(0.3, low=0),  # of the target's encoder, in learning rates
+}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(discriminator.Settings):

@@ -15,18 +15,23 @@ from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
-from transfer.learning import discriminator
+from transfer.learning import adaptation, discriminator, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import discriminated
 from transfer.learning.game import View
 from transfer.program import Classifier, Needs, Program, Task, stream
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {**adaptation.HP, **adaptation.MOMENTUM, **game.HP, **discriminator.HP}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(discriminator.Settings):
-    entropy: bool
-    random: int = Field(ge=0)
+    entropy: bool = True  # sure examples count more
+    random: int = Field(default=0, ge=0)  # products of random projections in place of z ⊗ p; 0: all of it
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -11,12 +11,17 @@ from __future__ import annotations
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
-from transfer.learning import discriminator
+from transfer.learning import adaptation, discriminator, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import discriminated
 from transfer.program import Classifier, Needs, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {**adaptation.HP, **adaptation.MOMENTUM, **game.HP, **discriminator.HP}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(discriminator.Settings):

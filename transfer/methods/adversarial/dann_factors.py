@@ -17,17 +17,18 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.learning import discriminator
+from transfer.learning import discriminator, game
 from transfer.learning.discriminator import discriminated
 from transfer.learning.game import View, with_game
 from transfer.methods.model_based import cmf
-from transfer.program import Batch, Model, Needs, Params, Program, Task
+from transfer.program import Batch, Model, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {**cmf.HP, **game.HP, **discriminator.HP, "weight": Range(0.3, low=0)}
 
 
 class Settings(discriminator.Discriminator):
-    of: Literal["users", "items"]
+    of: Literal["users", "items"] = "users"  # whose representations must not tell the domains
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -20,19 +20,29 @@ from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.learning import autorec, discriminator
+from transfer.learning import autorec, discriminator, game
 from transfer.learning.autorec import SIDES
 from transfer.learning.discriminator import discriminated
 from transfer.learning.game import View, with_game
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
 from transfer.solvers import histories
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {
+    **game.HP,
+    **discriminator.HP,
+    "learning_rate": Range(0.01, low=0),
+    "dropout": Range(0.3, low=0, high=1, below=True),  # of events, before the autoencoders
+    "decay": Range(3.0, low=0),  # of weights
+    "damping": Range(5.0, low=0),  # of the item biases
+    "source_weight": Range(1.0, low=0),
+    "weight": Range(10.0, low=0),
+}
 
 
 class Settings(discriminator.Discriminator):
-    hidden: int = Field(ge=1)
-    rows: int = Field(ge=1)
+    hidden: int = Field(default=64, ge=1)  # width of the shared extractor and of the predictors
+    rows: int = Field(default=128, ge=1)  # users of each domain in a step
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

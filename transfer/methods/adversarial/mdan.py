@@ -16,16 +16,27 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
-from transfer.learning import discriminator
+from transfer.learning import adaptation, discriminator, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import discriminated
-from transfer.program import Classifier, Hp, Needs, Program, Task
+from transfer.program import Classifier, Hp, Needs, Program, Range, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {
+    **adaptation.HP,
+    **adaptation.MOMENTUM,
+    **game.HP,
+    **discriminator.HP,
+    "sharpness": Range(1.0, low=0),  # of the shares of the sources; 0: equal ones
+}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(discriminator.Settings):
-    combine: Literal["max", "soft"]
+    combine: Literal["max", "soft"] = "soft"  # max: the source with the largest bound alone
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

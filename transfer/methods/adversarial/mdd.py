@@ -14,18 +14,24 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import ExamplesWorld
+from transfer.learning import adaptation, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import apply, init, reverse
 from transfer.learning.game import Game, View
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task, Turn
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task, Turn
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {**adaptation.HP, **game.HP, **game.PLAYER, "margin": Range(2.0, low=0)}
+DEFAULTS = {
+    "model": "mlp",
+    "train": {"keep": "last"},
+}  # a representation that learns; labels of the source do not see how the target fares
 
 
 class Settings(Method):
-    width: int = Field(ge=1)
-    depth: int = Field(ge=0)
-    steps: int = Field(ge=1)
+    width: int = Field(default=64, ge=1)  # of the adversary's hidden layers
+    depth: int = Field(default=1, ge=0)  # their number; 0: a linear adversary
+    steps: int = Field(default=1, ge=1)  # updates of the adversary in a step
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -1,7 +1,7 @@
 """A linear item-item model in closed form: B = I - P diag(1 / diag P), P = (XᵀX + hp.ridge I)⁻¹, scores = X_u B.
 
 X holds the target's items and, unless method.domains=target, those of every source beside them, the source columns
-scaled by hp.source_weight; of several sources each by its own factor too: +hp.source_weight_2=0.5. method.most
+scaled by hp.source_weight; of several sources each by its own factor too: hp.source_weight_2=0.5. method.most
 keeps that many of each domain's most chosen items, where all of them do not fit; the others then have no score.
 
 Paper: Steck (2019), EASE.
@@ -17,16 +17,17 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
 from transfer.solvers.joint import everywhere, joint_matrix, joint_rows, joint_width, most_chosen, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
+HP = {"ridge": Range(1000.0, low=0, above=True), "source_weight": Range(1.5, low=0, by_source=True)}
 
 
 class Settings(Method):
-    domains: Literal["both", "target"]
-    most: int | None = Field(default=None, ge=1)
+    domains: Literal["both", "target"] = "both"
+    most: int | None = Field(default=None, ge=1)  # of each domain's items, those most chosen, where all are too many
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

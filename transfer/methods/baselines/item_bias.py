@@ -6,10 +6,11 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Program, Range, Scores, Solve, Task
 from transfer.solvers.biases import item_biases
 
 NEEDS = Needs(tasks=("rating",))
+HP = {"damping": Range(10.0, low=0)}
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

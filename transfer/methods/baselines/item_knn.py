@@ -13,20 +13,22 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
 from transfer.solvers.joint import joint_matrix, joint_rows, joint_width, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
+HP = {"shrinkage": Range(50.0, low=0), "source_weight": Range(1.0, low=0, by_source=True)}
 CHUNK = 128  # items whose neighbours are found at once
 
 
 class Settings(Method):
-    domains: Literal["both", "target"]
-    neighbours: int
+    domains: Literal["both", "target"] = "both"
+    neighbours: int = Field(default=20, ge=1)
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

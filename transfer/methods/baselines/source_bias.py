@@ -9,10 +9,11 @@ from functools import partial
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.program import Model, Needs, Program, Solve, Task
+from transfer.program import Model, Needs, Program, Range, Solve, Task
 from transfer.solvers import biases
 
 NEEDS = Needs(tasks=("rating",), source=True, shared_users=True)
+HP = {"damping": Range(10.0, low=0), "user_damping": Range(10.0, low=0)}
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -12,15 +12,18 @@ from typing import Literal
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
+from transfer.learning import adaptation
 from transfer.learning.adaptation import Descent, adapted
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Needs, Program, Task
+from transfer.program import Classifier, Needs, Program, Range, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**adaptation.HP, **adaptation.MOMENTUM, "weight": Range(0.0, low=0)}
 
 
 class Settings(Descent):
-    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
+    # the model, trained by gradient; or convex ones, and nn: the nearest neighbour
+    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"] = "model"
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

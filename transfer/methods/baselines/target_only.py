@@ -14,16 +14,18 @@ import jax.numpy as jnp
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import ExamplesWorld
 from transfer.learning.adaptation import labelled
-from transfer.learning.supervised import AnyModel, data_of, supervised
+from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of, supervised
 from transfer.models.softmax import flat
 from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Solve, Task
 from transfer.solvers import classifiers
 
 NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True, next_item=True)
+HP = LEARNER_HP
 
 
 class Settings(Method):
-    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"]
+    # for classification: the model, trained by gradient; or convex ones, and nn: the nearest neighbour
+    classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"] = "model"
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:

@@ -11,17 +11,24 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import biases, histories
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {
+    "shrinkage": Range(3.0, low=0),
+    "damping": Range(10.0, low=0),  # of item biases
+    "user_damping": Range(10.0, low=0),
+    "neighbour_damping": Range(5.0, low=0),  # of the mean of their deviations
+}
 
 
 class Settings(Method):
-    neighbours: int
+    neighbours: int = Field(default=50, ge=1)
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -12,20 +12,27 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task, stream
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, stream
 from transfer.solvers import biases, cocluster, histories
 
 NEEDS = Needs(tasks=("rating",), source=True)
+HP = {
+    "weight": Range(1.0, low=0),  # of what is carried
+    "sharpness": Range(1.0, low=0),  # of memberships; 0: all clusters alike
+    "damping": Range(10.0, low=0),  # of item biases
+    "user_damping": Range(5.0, low=0),
+}
 
 
 class Settings(Method):
-    users: int
-    items: int
-    starts: int
+    users: int = Field(default=8, ge=1)  # clusters of users
+    items: int = Field(default=8, ge=1)  # and of items
+    starts: int = Field(default=8, ge=1)  # random beginnings, of which the best is kept
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -8,19 +8,22 @@ Paper: Sun, Feng, Saenko (2016), return of frustratingly easy domain adaptation.
 from __future__ import annotations
 
 import jax
+from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.spectra import check_dim, leading, power, spectrum
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**alignment.HP, "shrinkage": Range(1.0, low=0)}
 
 
 class Settings(alignment.Settings):
-    dim: int | None
+    # leading directions of the covariances; null: all. For thousands of features some hundreds are quicker
+    dim: int | None = Field(default=None, ge=1)
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

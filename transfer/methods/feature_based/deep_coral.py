@@ -8,11 +8,14 @@ from __future__ import annotations
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.evaluate.distance import coral_distance
+from transfer.learning import adaptation, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.game import of_penalty
-from transfer.program import Classifier, Needs, Program, Task
+from transfer.program import Classifier, Needs, Program, Range, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {**adaptation.HP, **game.HP, "weight": Range(10.0, low=0)}
+DEFAULTS = {"model": "mlp"}  # a representation that learns
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -14,21 +14,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.events import Heldout, Interactions
 from transfer.data.interactions.world import Side, World
-from transfer.learning.supervised import supervised
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task, first_source, target
+from transfer.learning.supervised import LEARNER_HP, supervised
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, first_source, target
 from transfer.solvers import maps, perceptron
 from transfer.solvers.histories import user_counts
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {**LEARNER_HP, "ridge": Range(3.0, low=0)}
 
 
 class Settings(Method):
-    map: maps.Kind
-    hidden: int
+    map: maps.Kind = "ridge"
+    hidden: int = Field(default=128, ge=1)  # width of the mlp
 
 
 def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[Fit | Solve, ...]:

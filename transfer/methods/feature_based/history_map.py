@@ -17,20 +17,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
+from transfer.config.declared import RATE
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, adamw, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, adamw, stream
 from transfer.solvers import histories
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
+HP = {
+    "learning_rate": RATE,
+    "dropout": Range(0.3, low=0, high=1, below=True),  # of events
+    "decay": Range(3.0, low=0),  # of weights
+    "kl": Range(0.0, low=0),
+}
 
 
 class Settings(Method):
-    variational: bool
-    target: bool
-    rows: int
+    variational: bool = False  # z drawn from a Gaussian, with hp.kl times its divergence
+    target: bool = False  # true: the target's history is an input too, for readers who have one
+    rows: int = Field(default=128, ge=1)  # readers per step
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

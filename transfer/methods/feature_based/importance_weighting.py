@@ -19,14 +19,15 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers import ratios
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**alignment.HP, "clip": Range(10.0, low=0, above=True), "ratio_l2": Range(0.01, low=0)}
 
 
 class Settings(alignment.Settings):
-    ratio: Literal["discriminator", "kliep", "kmm"]
+    ratio: Literal["discriminator", "kliep", "kmm"] = "discriminator"
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -13,13 +13,22 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
+from transfer.learning import adaptation, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.game import View, of_penalty
-from transfer.program import Classifier, Hp, Needs, Program, Task
+from transfer.program import Classifier, Hp, Needs, Program, Range, Task
 from transfer.solvers.classifiers import squared_distances
 from transfer.solvers.transport import sinkhorn
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {
+    **adaptation.HP,
+    **game.HP,
+    "weight": Range(0.3, low=0),
+    "distance": Range(1.0, low=0),
+    "entropy": Range(0.05, low=0, above=True),
+}
+DEFAULTS = {"model": "mlp"}  # a representation that learns
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -11,12 +11,15 @@ import jax
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
+from transfer.learning import adaptation, game
 from transfer.learning.adaptation import adapted
 from transfer.learning.game import View, of_penalty
 from transfer.program import Classifier, Hp, Needs, Program, Task
 from transfer.solvers.kernels import discrepancy, gaussians
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+HP = {**adaptation.HP, **game.HP}
+DEFAULTS = {"model": "mlp"}  # a representation that learns
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -20,10 +20,17 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
+HP = {
+    "learning_rate": Range(0.03, low=0),
+    "ridge": Range(3.0, low=0, above=True),
+    "bandwidth": Range(1.5, low=0, above=True),
+    "power": Range(0.25, low=0),  # of the lengths of histories
+    "l2": Range(1.0, low=0),
+}
 SHARPNESS = 50.0  # the likelihood of a score s is ∝ softplus(50 s): s, a chance between 0 and 1, but never below 0
 
 

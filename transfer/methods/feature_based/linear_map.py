@@ -17,13 +17,14 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, target_labels=True)
+HP = {**alignment.HP, "ridge": Range(10.0, low=0)}
 
 
 class Settings(alignment.Settings):
-    map: Literal["ridge", "procrustes"]
+    map: Literal["ridge", "procrustes"] = "ridge"
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

@@ -18,16 +18,28 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import evidence, histories
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
+HP = {
+    "learning_rate": Range(0.03, low=0),
+    "l2": Range(1.0, low=0),  # of the items' biases
+    "shrinkage": Range(1.0, low=0),  # of the user kNN
+    "normalise": Range(0.25, low=0),  # of the ridge regression: the power of a history's length
+    "ridge": Range(30.0, low=0, above=True),  # of the ridge regression, of that in a kernel, of EASE
+    "kernel_ridge": Range(3.0, low=0, above=True),
+    "ease_ridge": Range(100.0, low=0, above=True),
+    "bandwidth": Range(1.5, low=0, above=True),  # of the kernel; power: that of the lengths
+    "power": Range(0.25, low=0),
+    "item_shrinkage": Range(10.0, low=0),  # of the item kNN
+}
 SHARPNESS = 50.0  # the logarithm of a score s is that of softplus(50 s): s, a chance between 0 and 1, but never below 0
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     widest = max(world.n_users, *(side.train.n_items for side in [world.target, *world.sources]))
-    histories.check_dense(world.n_users, widest, "method=softmax")
+    histories.check_dense(world.n_users, widest, "method=log_linear")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         tables = {"source": evidence.from_source(world, hp), "target": evidence.from_target(world, hp)}

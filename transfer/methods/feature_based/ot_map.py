@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.classifiers import squared_distances
 from transfer.solvers.transport import sinkhorn
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**alignment.HP, "entropy": Range(0.05, low=0, above=True), "group": Range(0.05, low=0)}
 
 
 class Settings(alignment.Settings):
-    rounds: int
+    rounds: int = Field(default=50, ge=1)  # of Sinkhorn
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

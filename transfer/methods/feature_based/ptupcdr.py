@@ -15,20 +15,26 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning.supervised import event_losses
 from transfer.methods.feature_based import emcdr
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, adamw, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, adamw, stream
 from transfer.solvers import histories, maps, perceptron
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {
+    **emcdr.HP,
+    "map_rate": Range(0.001, low=0),  # learning rate of the meta-network
+    "map_decay": Range(0.01, low=0),  # and the decay of its weights
+}
 
 
 class Settings(Method):
-    loss: Literal["task", "mapping"]
-    hidden: int
+    loss: Literal["task", "mapping"] = "task"
+    hidden: int = Field(default=50, ge=1)  # width of the attention and of the meta-network
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -12,10 +12,16 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
-from transfer.program import Done, Hp, Model, Needs, Params, Program, Scores, Solve, Task
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import biases, histories
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {
+    "ridge": Range(10.0, low=0, above=True),
+    "normalise": Range(0.5, low=0),  # the power of a history's length
+    "damping": Range(10.0, low=0),  # of item biases
+    "user_damping": Range(10.0, low=0),
+}
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -8,6 +8,7 @@ Paper: Fernando, Habrard, Sebban, Tuytelaars (2013).
 from __future__ import annotations
 
 import jax
+from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
@@ -17,10 +18,12 @@ from transfer.program import Classifier, Hp, Needs, Params, Program, Task
 from transfer.solvers.spectra import check_dim, principal
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = alignment.HP
 
 
 class Settings(alignment.Settings):
-    dim: int
+    classifier: alignment.Kind = "nn"
+    dim: int = Field(default=20, ge=1)  # principal directions
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

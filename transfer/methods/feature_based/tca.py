@@ -12,21 +12,24 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.classifiers import squared_distances
 from transfer.solvers.spectra import check_dim
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**alignment.HP, "mu": Range(1.0, low=0, above=True)}
 
 
 class Settings(alignment.Settings):
-    dim: int
-    kernel: Literal["linear", "rbf"]
+    classifier: alignment.Kind = "nn"
+    dim: int = Field(default=40, ge=1)  # components
+    kernel: Literal["linear", "rbf"] = "linear"
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:

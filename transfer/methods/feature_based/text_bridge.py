@@ -19,10 +19,17 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import Side, World
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, stream
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
 from transfer.solvers import histories
 
 NEEDS = Needs(tasks=("ranking",), source=True, texts=True)
+HP = {
+    "learning_rate": Range(0.01, low=0),
+    "l2": Range(1.0, low=0),
+    "source_weight": Range(1.0, low=0),
+    "normalise": Range(0.5, low=0),  # the power of a history's length
+    "dropout": Range(0.5, low=0, high=1, below=True),
+}
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -15,10 +15,11 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import Examples, ExamplesWorld
 from transfer.learning import alignment
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Hp, Needs, Params, Program, Task
+from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.spectra import power, spectrum
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+HP = {**alignment.HP, "shrinkage": Range(1.0, low=0)}
 Settings = alignment.Settings
 
 

@@ -9,10 +9,11 @@ import jax
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.learning.supervised import supervised
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Task, stream, target_data
+from transfer.learning.supervised import LEARNER_HP, supervised
+from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
 
 NEEDS = Needs(source=True, shared_users=True)
+HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0)}
 
 
 def joint(config: Config, task: Task, model: Model) -> Fit:

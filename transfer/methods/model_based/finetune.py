@@ -20,8 +20,8 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import ExamplesWorld, Inputs
 from transfer.learning import strategies
-from transfer.learning.supervised import AnyModel, Start, data_of, supervised
-from transfer.program import AnyWorld, Classifier, Done, Fit, Hp, Needs, Params, Program, Task
+from transfer.learning.supervised import LEARNER_HP, AnyModel, Start, data_of, supervised
+from transfer.program import AnyWorld, Classifier, Done, Fit, Hp, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(
     tasks=("rating", "ranking", "classification"),
@@ -31,15 +31,18 @@ NEEDS = Needs(
     representation=True,
     next_item=True,
 )
+HP = {**LEARNER_HP, "l2_sp": Range(0.0, low=0)}  # l2_sp: the pull towards the carried body
 
 
 class Settings(Method):
-    pretrain: Literal["source", "both"]
-    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"]
-    decay: float = Field(gt=0, le=1)
-    until: float = Field(ge=0, le=1)
-    rank: int = Field(ge=1)
-    head: Literal["fresh", "carried"]
+    # both: next-item models learn from the histories of both domains together, and are told both later
+    pretrain: Literal["source", "both"] = "source"
+    # what of the carried body trains on the target
+    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"] = "probe"
+    decay: float = Field(default=1.0, gt=0, le=1)  # each layer further from the head learns at this factor of the one above
+    until: float = Field(default=0.5, ge=0, le=1)  # gradual: share of the budget by which all layers train
+    rank: int = Field(default=8, ge=1)  # lora, adapter: width of what is added
+    head: Literal["fresh", "carried"] = "fresh"  # carried: the source's head, where both have the same classes
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
