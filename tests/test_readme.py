@@ -38,7 +38,7 @@ def test_the_method_of_the_readme_is_found_through_its_package(tmp_path: Path) -
         str(site),
     ]
     subprocess.run([*install, str(tmp_path / "package")], check=True, timeout=120)
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
     out = tmp_path / "out"
     command = [sys.executable, "-m", "transfer", "method=watched_together", "hp.shrinkage=2", f"hydra.run.dir={out}"]
     subprocess.run([*command, "domain.users=300"], check=True, env=environment, cwd=tmp_path, timeout=300)
