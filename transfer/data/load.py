@@ -14,13 +14,15 @@ from transfer.config.schema import Config
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
+from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.likes import liked
 from transfer.data.interactions.read import read_domain
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
 from transfer.data.interactions.text import with_texts
-from transfer.data.interactions.world import Loaded, build_world, liked
+from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 
 IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
