@@ -17,7 +17,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain
-from transfer.data.interactions.likes import liked
+from transfer.data.interactions.likes import with_likes
 from transfer.data.interactions.read import read_domain
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
@@ -52,8 +52,8 @@ def _load_examples(
 @lru_cache(maxsize=4)
 def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
-    if positives and how.name == "few_shot":  # it counts the events that the task will see
-        target = replace(target, events=liked(target.events, target))
+    if positives:  # before the split: what is hidden is liked, and what is not is known
+        target, sources = with_likes(target), [with_likes(source) for source in sources]
     parts = split(target, sources, how, Path(data_dir))
     if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
         own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))

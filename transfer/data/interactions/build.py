@@ -10,7 +10,7 @@ import polars as pl
 
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.events import Room, coded_events, heldout_of, interactions_of
-from transfer.data.interactions.likes import prepared
+from transfer.data.interactions.likes import prepared, rated_in
 from transfer.data.interactions.sequences import merged, sequences
 from transfer.data.interactions.split import Parts
 from transfer.data.interactions.summary import summary_of
@@ -31,8 +31,8 @@ def build_world(
 ) -> Loaded:
     """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
-    positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
-    smallest number of training events that a user and an item of a domain must keep; timed adds sequences. Where people
+    positives forgets the ratings of what is liked; core is the smallest number of training events that a user and an item
+    of a domain must keep, and who loses all of them is out of the hidden parts too; timed adds sequences. Where people
     come after training, so may items of the target: all are candidates. With a capacity every array of events has that
     length, and all users and items that the domains have are in the world, whether they have training events or not: its
     shapes then do not depend on who chose what.
@@ -48,6 +48,7 @@ def build_world(
     train, valid, test = every[:3]
     visible, known_later = every[3 : 3 + len(sources)], every[3 + len(sources) :]
     counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
+    began = train["user"].unique()
     filtered = [_core(events, core) for events in [train, *visible]]
     counts["events_lost_to_core"] = len(train) - len(filtered[0])
     train, visible = filtered[0], filtered[1:]
@@ -55,15 +56,22 @@ def build_world(
         raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
 
     scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
-    users = pl.concat([events["user"] for events in [train, *visible, *known_later]]).unique().sort()
+    asked = [valid, test] if parts.newcomers == "all" else []
+    users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]).unique().sort()
     items = [events["item"].unique().sort() for events in [train, *visible]]
     if capacity:
-        users = pl.concat([d.events["user"] for d in [target, *sources]]).unique().sort()
+        users = pl.concat([rated_in(d)["user"] for d in [target, *sources]]).unique().sort()
         items = [d.items["item"].unique().sort() for d in [target, *sources]]
     elif known_later:
-        items[0] = target.events["item"].unique().sort()
+        items[0] = rated_in(target)["item"].unique().sort()
+    trained = train["user"].unique()
+    fallen = began.filter(~began.is_in(trained.implode()))
+    may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
     known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
-    hidden = {"valid": valid.filter(known), "test": test.filter(known)}
+    hidden = {
+        name: part.filter(known & pl.col("user").is_in(may_ask.implode()))
+        for name, part in (("valid", valid), ("test", test))
+    }
     counts["hidden_events_of_unknown_users_or_items"] = len(valid) + len(test) - sum(map(len, hidden.values()))
     if hidden["test"].is_empty():
         raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
@@ -78,21 +86,28 @@ def build_world(
         texts: Any = vectors([table["text"].to_list() for table in tables], text_dim)
         sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
     if timed:
-        learnt = [train, *(events.filter(~pl.col("stop")) for events in visible)]
-        ordered = [sequences(events, users, ids) for events, ids in zip(learnt, items, strict=True)]
+        ordered_by = [train, *(events.filter(~pl.col("stop")) for events in visible)]
+        ordered = [sequences(events, users, ids) for events, ids in zip(ordered_by, items, strict=True)]
         sides = [replace(side, sequence=sequence) for side, sequence in zip(sides, ordered, strict=True)]
     index = {"users": users, "items": items[0]}
     coded = {name: coded_events(part, **index) for name, part in hidden.items()}
-    trained = coded_events(train, **index)
+    learnt_from = coded_events(train, **index)
     whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
-    seen = coded_events(whole[0], **index) if whole else trained
+    seen = coded_events(whole[0], **index) if whole else learnt_from
+    others = [
+        part.filter(known) for part in (parts.rated, parts.rated_valid) if part is not None and (len(part) or capacity)
+    ]
+    rated = [coded_events(part, **index) for part in others]
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen], trained, len(items[0]), room),
-        test=heldout_of(coded["test"], [seen, coded["valid"]], trained, len(items[0]), room),
+        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room),
+        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
+        rated=interactions_of(coded_events(pl.concat(others), **index), len(users), len(items[0]), room)
+        if others
+        else None,
     )
     if whole:
         host = replace(host, inference=_with_histories(host, whole, users, items))

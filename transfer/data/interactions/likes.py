@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from transfer.data.interactions.domain import Domain
 from transfer.errors import TransferError
 
 
-def liked(events: pl.DataFrame, domain: Domain) -> pl.DataFrame:
-    """The events at or above the domain's `positive` rating; all of them where it or the ratings are unknown."""
-    if domain.positive is None or events.is_empty() or events["rating"].null_count():
-        return events
-    return events.filter(pl.col("rating") >= domain.positive)
+def with_likes(domain: Domain) -> Domain:
+    """The domain of what is liked; the other events, which are known and not learnt from, stand beside it."""
+    liked, others = divided(domain.events, domain)
+    return replace(domain, events=liked, others=others)
+
+
+def divided(events: pl.DataFrame, domain: Domain) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events at or above the domain's `positive` rating and the rest; all are liked where it or ratings are unknown."""
+    if domain.positive is None or events["rating"].null_count():
+        return events, events.clear()
+    liked = pl.col("rating") >= domain.positive
+    return events.filter(liked), events.filter(~liked)
+
+
+def rated_in(domain: Domain) -> pl.DataFrame:
+    """All events of a domain, liked or not."""
+    return domain.events if domain.others is None else pl.concat([domain.events, domain.others])
+
+
+def counted(domain: Domain) -> str:
+    """What counts as liked, in words."""
+    if domain.events["rating"].null_count() and len(domain.events):
+        return "every event (there are no ratings)"
+    return "every rating, whatever it says" if domain.positive is None else f"ratings of {domain.positive:g} or more"
 
 
 def prepared(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float] | None) -> pl.DataFrame:
-    """Keep the positives (rating 1 each), or bring the ratings to the target's scale where both are declared."""
+    """A rating of 1 for what is liked, or the ratings on the target's scale where both are declared."""
     if positives:
-        return liked(part, domain).with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
+        return part.with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
     rated = part["rating"].null_count() == 0 and len(part) > 0
     if not rated and len(part):
         raise TransferError(f"task=rating needs ratings, and {domain.name} has events without one; use task=ranking")

@@ -36,7 +36,8 @@ class World:
 
     `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
     `inference`, where people come after training, is this world with their histories: scores are asked of it, nothing is
-    learnt from it. `initial` holds the parameters of another run that stages start from, where one is named.
+    learnt from it. `initial` holds the parameters of another run that stages start from, where one is named. `rated` are
+    target items that users have rated without liking them: nothing is learnt from them, and they are no candidates.
     """
 
     target: Side
@@ -47,6 +48,7 @@ class World:
     merged: Sequences | None = None
     inference: World | None = None
     initial: Any = None
+    rated: Interactions | None = None
 
     @property
     def n_users(self) -> int:
@@ -87,7 +89,10 @@ def fingerprint(world: World) -> str:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A world with what people need to read it: ids by index, titles by id, counts, and the fingerprint of its data."""
+    """A world with what people need to read it: ids by index, titles by id, counts, and the fingerprint of its data.
+
+    `protocol` says what the data decided of how figures come to be.
+    """
 
     world: World
     users: list[str]
@@ -97,3 +102,4 @@ class Loaded:
     source_titles: list[dict[str, str]]
     summary: dict[str, Any]
     fingerprint: str
+    protocol: dict[str, Any] = field(default_factory=dict)
