@@ -91,6 +91,7 @@ class FileDomains(Frozen):
     near_duplicates: Literal["merge", "report"]
     jaccard: float = Field(gt=0, le=1)
     common_raters: int = Field(ge=2)
+    same_pairs: float = Field(default=0.1, ge=0, le=1)
     core: int = Field(ge=0)
     text_dim: int = Field(ge=0)
 

@@ -11,6 +11,7 @@ from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.likes import divided
 from transfer.data.interactions.parts import Parts, with_stop
 from transfer.data.interactions.read import locate, read_domain
+from transfer.data.kept import noted
 from transfer.errors import TransferError
 
 
@@ -44,7 +45,7 @@ def _read_part(folder: Path, name: str, domain: Domain) -> pl.DataFrame:
     """The events of one part, read as its domain is: by the same columns, with the same scale."""
     files = domain.files or Files(path="")
     for suffix in (".tsv", ".csv", ".inter", ".parquet"):
-        if (path := folder / f"{name}{suffix}").exists():
+        if noted(path := folder / f"{name}{suffix}").exists():
             separator = files.separator if Path(files.path).suffix == suffix else None
             change = {"path": str(path), "name": name, "items": None, "title": None, "separator": separator}
             return read_domain(files.model_copy(update=change), folder).events

@@ -180,8 +180,8 @@ def _meet(target: Domain, source: Domain, name: str) -> None:
     if low > last or high < first:  # type: ignore[operator]
         spans = [f"{of.name} from {_day(of, 'min')} to {_day(of, 'max')}" for of in (source, target)]
         raise TransferError(
-            f"split={name} compares times, and none is in both {' and '.join(spans)}; name another column with `time`, say how "
-            "dates are written with `time_format`, or use split=ratio"
+            f"split={name} compares times, and these do not meet: {' and '.join(spans)}; name another column with `time`, "
+            "say how dates are written with `time_format`, or use split=ratio"
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.likes import counted
 
 
 def summary_of(
@@ -26,9 +27,24 @@ def summary_of(
     in_sources = pl.concat([v["user"] for v in visible]).unique() if visible else pl.Series([], dtype=pl.String)
     shared = train["user"].unique().is_in(in_sources.implode()).sum() if visible else 0
     return {
-        "target": {"name": target.name, "train": count(train), **{name: count(part) for name, part in hidden.items()}},
-        "sources": [{"name": s.name, "train": count(v)} for s, v in zip(sources, visible, strict=True)],
+        "target": {
+            "name": target.name,
+            "train": count(train),
+            **{name: count(part) for name, part in hidden.items()},
+            **read_as(target),
+        },
+        "sources": [{"name": s.name, "train": count(v), **read_as(s)} for s, v in zip(sources, visible, strict=True)],
         "users": len(users),
         "users_trained_in_both": int(shared),
         **counts,
     }
+
+
+def read_as(domain: Domain) -> dict[str, Any]:
+    """How a domain was understood: the column taken for each role, how many items have a title, what counts as liked."""
+    read: dict[str, Any] = {"columns": domain.columns} if domain.columns else {}
+    if domain.columns:
+        ids = domain.events["item"].unique()
+        titled = domain.items.filter(pl.col("title").is_not_null())["item"]
+        read["titles"] = {"known": int(ids.is_in(titled.implode()).sum()), "of": len(ids)}
+    return read if domain.others is None else {**read, "likes": counted(domain)}
