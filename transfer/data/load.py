@@ -74,7 +74,8 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
     timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
-    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity)
+    same_items = isinstance(domains, FileDomains) and domains.global_ids
+    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity, same_items)
     loaded.summary["cleaning"] = cleaning
     loaded.summary["alike"] = alike
     return replace(loaded, protocol=_protocol(domains, parts.order, target, positives))

@@ -28,6 +28,8 @@ def print_run(result: Result, short: bool = False) -> None:
         console.print(f"{facts['method']} seed {facts['seed']} split {facts['split_seed']}: {facts['status']}, {figures}")
         return
     console.print(world_table(facts))
+    for line in world_notes(facts):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     table = Table(title=f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}")
     for column in ("metric", "validation", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
@@ -45,7 +47,7 @@ def print_run(result: Result, short: bool = False) -> None:
 
 
 def world_table(facts: dict[str, Any]) -> Table:
-    """Users, items and events of every part of a world, and what was lost on the way."""
+    """Users, items and events of every part of a world."""
     world = facts["world"]
     if "classes" in world:
         return _examples_table(facts)
@@ -58,6 +60,14 @@ def world_table(facts: dict[str, Any]) -> Table:
     parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
     for name, counts in parts:
         table.add_row(name, *(f"{counts[key]:,}" for key in ("users", "items", "events")))
+    return table
+
+
+def world_notes(facts: dict[str, Any]) -> list[str]:
+    """Lines under the table of a world: how its domains were read, what was lost or cleaned, and what they have alike."""
+    world = facts["world"]
+    if "classes" in world:
+        return []
     notes = [said for domain in (world["target"], *world["sources"]) if (said := _read_as(domain))]
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
     notes += [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
@@ -66,8 +76,7 @@ def world_table(facts: dict[str, Any]) -> Table:
         notes.append(f"{domain}: " + ", ".join(said))
     for source, counts in world.get("alike", {}).items():
         notes += [f"{source} and {world['target']['name']}: {ALIKE[key].format(n)}" for key, n in counts.items() if n]
-    table.caption = "\n".join(notes) or None
-    return table
+    return notes
 
 
 def _read_as(domain: dict[str, Any]) -> str:

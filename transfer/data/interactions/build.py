@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 import polars as pl
 
 from transfer.data.interactions.domain import Domain
@@ -28,6 +29,7 @@ def build_world(
     text_dim: int = 0,
     timed: bool = False,
     capacity: int | None = None,
+    shared_items: bool = False,
 ) -> Loaded:
     """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
 
@@ -35,7 +37,7 @@ def build_world(
     of a domain must keep, and who loses all of them is out of the hidden parts too; timed adds sequences. Where people
     come after training, so may items of the target: all are candidates. With a capacity every array of events has that
     length, and all users and items that the domains have are in the world, whether they have training events or not: its
-    shapes then do not depend on who chose what.
+    shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
     """
     every = [
         prepared(part, domain, positives, target.scale)
@@ -78,6 +80,10 @@ def build_world(
 
     room = Room(capacity, len(users)) if capacity else None
     sides = [_side(events, users, ids, room) for events, ids in zip([train, *visible], items, strict=True)]
+    if shared_items:
+        sides[1:] = [
+            replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
+        ]
     if text_dim:
         tables = [
             ids.to_frame("item").join(d.items, on="item", how="left")
@@ -116,6 +122,12 @@ def build_world(
     ids = [own.to_list() for own in items]
     arrays = jax.tree.map(jax.numpy.asarray, host)
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
+
+
+def _places(ids: pl.Series, of_target: pl.Series) -> Any:
+    """Where the items of a source stand among the target's, int32 [items], -1 for none; None where none is shared."""
+    shared = ids.is_in(of_target.implode()).to_numpy()
+    return np.where(shared, of_target.search_sorted(ids).to_numpy(), -1).astype(np.int32) if shared.any() else None
 
 
 def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:

@@ -20,6 +20,7 @@ class Side:
 
     `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains. `sequence` has
     the events in the order of time, where the split is one in time: those of `train`, of a source those of `fit`.
+    `target_items` int32 [items], of a source that shares items with the target, says which each is there (-1: none).
     """
 
     train: Interactions
@@ -27,6 +28,7 @@ class Side:
     stop: Heldout
     text: jax.Array | None = None
     sequence: Sequences | None = None
+    target_items: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
