@@ -36,7 +36,8 @@ class TransferSweeper(BasicSweeper):
 
 def _own_source(job: Sequence[str]) -> bool:
     values = dict(word.partition("=")[::2] for word in job)
-    return "domain.source" in values and values["domain.source"] == values.get("domain.target")
+    pairs = [(values.get(f"domain.source{key}"), values.get(f"domain.target{key}")) for key in ("", ".path")]
+    return any(source is not None and source == target for source, target in pairs)
 
 
 def _one_value(word: str) -> str:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transfer.api import config_folder
+from transfer.api import config_folder, spelled_out
 from transfer.errors import TransferError, one_line
 from transfer.registry import names, outline
 
@@ -49,6 +49,7 @@ def main() -> None:
     asked = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
+        sys.argv[1:] = spelled_out(sys.argv[1:])
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
         if asked == "1":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transfer.config.schema import Config
@@ -27,11 +27,33 @@ def compose(overrides: Sequence[str] = ()) -> Config:
     from transfer.config.schema import parse
     from transfer.errors import TransferError, one_line
 
+    words = spelled_out(overrides)
     try:
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return parse(hydra.compose("config", overrides=list(overrides)))
+            return parse(hydra.compose("config", overrides=words))
     except HydraException as error:
         raise TransferError(one_line(error)) from None
+
+
+def spelled_out(words: Sequence[str]) -> list[str]:
+    """The words of a command with `domain.target.path=FILE` for `domain.target=FILE`. Raises TransferError where settings
+    stand beside a list of sources."""
+    from transfer.config.overrides import with_paths
+
+    return with_paths(words, _domain)
+
+
+def _domain(choices: list[str]) -> Any:
+    """The domain that these choices of groups name, as plain values; None where they fit nothing (Hydra says what)."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+
+    try:
+        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return OmegaConf.to_container(hydra.compose("config", overrides=choices).domain)
+    except HydraException:
+        return None
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:

@@ -29,16 +29,31 @@ class Texts(Frozen):
         return self
 
 
+class ItemTable(Frozen):
+    """A table of items and its column with their ids (null: recognised)."""
+
+    path: str
+    item: str | None = None
+
+
+def _as_table(value: Any) -> Any:
+    """A plain path is a table; a table without a path is none."""
+    if isinstance(value, dict):
+        return value if value.get("path") is not None else None
+    return {"path": value} if isinstance(value, str) else value
+
+
 class Files(Frozen):
     """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
 
     path: str
     name: str = ""
-    items: str | None = None
+    items: Annotated[ItemTable | None, BeforeValidator(_as_table)] = None
     user: str | None = None
     item: str | None = None
     rating: str | None = None
     time: str | None = None
+    time_format: str | None = None
     title: str | None = None
     separator: str | None = None
     encoding: str = "utf-8"
@@ -48,13 +63,16 @@ class Files(Frozen):
 
 
 def _as_files(value: Any) -> Any:
-    if value == "???":
+    """A plain path is a domain of which nothing else is said."""
+    files = {"path": value} if isinstance(value, str) else value
+    if isinstance(files, dict) and files.get("path", "???") in ("???", None):
         raise ValueError("must be given: a file, such as books.inter, or {path: books.csv, user: reader, item: isbn}")
-    return {"path": value} if isinstance(value, str) else value
+    return files
 
 
 def _as_list(value: Any) -> Any:
-    if value is None:
+    """No, one or several domains; a path of null is none."""
+    if value is None or (isinstance(value, dict) and value.get("path", "") is None):
         return ()
     return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
 
@@ -73,6 +91,7 @@ class FileDomains(Frozen):
     near_duplicates: Literal["merge", "report"]
     jaccard: float = Field(gt=0, le=1)
     common_raters: int = Field(ge=2)
+    same_pairs: float = Field(default=0.1, ge=0, le=1)
     core: int = Field(ge=0)
     text_dim: int = Field(ge=0)
 

@@ -176,7 +176,7 @@ def _hash(value: Any) -> str:
 
 # Keys of the composed configuration that say how a sweep runs, not what a run is.
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
-FILE_PATHS, SPLIT_PATHS = ("path", "items", "links"), ("dir", "valid_users", "test_users")
+FILE_PATHS, SPLIT_PATHS = ("path", "links"), ("dir", "valid_users", "test_users")
 MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
 BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place
 
@@ -240,7 +240,8 @@ def _anchored(config: Config) -> Config:
 
         def of(files: Files) -> Files:
             texts = tuple(absolute(texts, FILE_PATHS) for texts in files.texts)
-            return absolute(files, FILE_PATHS).model_copy(update={"texts": texts})
+            items = absolute(files.items, FILE_PATHS) if files.items else None
+            return absolute(files, FILE_PATHS).model_copy(update={"texts": texts, "items": items})
 
         source = tuple(of(files) for files in config.domain.source)
         update["domain"] = config.domain.model_copy(update={"target": of(config.domain.target), "source": source})

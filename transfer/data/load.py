@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -14,20 +13,26 @@ from transfer.config.schema import Config
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
+from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.identity import compared
+from transfer.data.interactions.likes import counted, with_likes
 from transfer.data.interactions.read import read_domain
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
 from transfer.data.interactions.text import with_texts
-from transfer.data.interactions.world import Loaded, build_world, liked
+from transfer.data.interactions.world import Loaded
+from transfer.data.kept import kept
 from transfer.errors import TransferError
 
 IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
 
 
 def load_world(config: Config, reader: ModuleType | None, encode: Encode | None = None) -> Loaded | LoadedExamples:
-    """The world of a configuration; the last few are kept. Raises TransferError where data and configuration disagree.
+    """The world of a configuration; the last few are kept while their files stay as they are.
+
+    Raises TransferError where data and configuration disagree.
 
     reader: the module that reads labelled examples; encode: the network of domain.features=encoded
     (`transfer.experiment.build.load_world` finds both).
@@ -40,31 +45,53 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
     return _load(config.domain, config.split, config.data_dir, config.task.positives)
 
 
-@lru_cache(maxsize=2)
+@kept(2)
 def _load_examples(
     domains: ExampleDomains, how: ExampleSplit, data_dir: str, reader: ModuleType, encode: Encode | None
 ) -> LoadedExamples:
     return load_examples(domains, how, Path(data_dir), reader, encode)
 
 
-@lru_cache(maxsize=4)
+@kept(4)
 def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
-    if positives and how.name == "few_shot":  # it counts the events that the task will see
-        target = replace(target, events=liked(target.events, target))
+    alike = {}
+    if isinstance(domains, FileDomains) and how.name != "files":
+        alike = {s.name: compared(target.events, s.events, (target.name, s.name), domains) for s in sources}
+    if positives:  # before the split: what is hidden is liked, and what is not is known
+        target, sources = with_likes(target), [with_likes(source) for source in sources]
     parts = split(target, sources, how, Path(data_dir))
     if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
         own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))
         parts = replace(parts, sources=tuple(own))
+    if how.name == "files" and isinstance(domains, FileDomains):
+        whole = pl.concat([part.select("user", "item") for part in (parts.train, parts.valid, parts.test)])
+        pairs = zip(sources, parts.sources, strict=True)
+        alike = {s.name: compared(whole, part, (target.name, s.name), domains) for s, part in pairs}
     if domains.text_dim and isinstance(domains, FileDomains):
         target = with_texts(target, domains.target, Path(data_dir))
         sources = [with_texts(s, files, Path(data_dir)) for s, files in zip(sources, domains.source, strict=True)]
     timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
-    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity)
+    same_items = isinstance(domains, FileDomains) and domains.global_ids
+    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity, same_items)
     loaded.summary["cleaning"] = cleaning
-    return loaded
+    loaded.summary["alike"] = alike
+    return replace(loaded, protocol=_protocol(domains, parts.order, target, positives))
+
+
+def _protocol(
+    domains: FileDomains | SimulatedDomains, order: str | None, target: Domain, positives: bool
+) -> dict[str, str]:
+    """What is decided before the split or by the data, in words."""
+    said = {"order": order} if order else {}
+    if positives:
+        said["likes"] = f"{counted(target)}, taken before the split"
+        said["rated"] = "what a user is known to have rated is no candidate, liked or not"
+    if isinstance(domains, FileDomains):
+        said["near_duplicates"] = f"{domains.near_duplicates}, found before the split by who rated what"
+    return said
 
 
 def read_domains(

@@ -116,8 +116,10 @@ def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
     if isinstance(world, ExamplesWorld):
         _check_labels(config, world, needs)
     elif needs.shared_users and not _shared(world):
+        shared = any(side.target_items is not None for side in world.sources)
+        other = "only items: item_knn and ease with method.domains=both learn from them" if shared else "none"
         raise TransferError(
-            f"method={name} needs users with training events in both domains, and {config.domain.name} has none; "
+            f"method={name} needs users with training events in both domains, and {config.domain.name} has {other}; "
             "use a method without that need (transfer --help lists them)"
         )
     if needs.texts and world.target.text is None:

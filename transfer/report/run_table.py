@@ -9,6 +9,14 @@ from rich.table import Table
 
 from transfer.experiment import Result
 
+ALIKE = {
+    "equal_pairs": "{:,} equal (user, item) pairs",
+    "numbered_users": "{:,} users have the same number; if these are not the same people, write domain.same_users=false",
+    "padded_users": "{:,} user ids differ in leading zeros alone and are taken for different people; write them alike",
+    "padded_items": "{:,} item ids differ in leading zeros alone and are taken for different items; write them alike",
+    "shared_items": "{:,} items in both",
+}
+
 
 def print_run(result: Result, short: bool = False) -> None:
     """The world, the test and validation figures, and where the run folder is (`short`: one line)."""
@@ -20,6 +28,8 @@ def print_run(result: Result, short: bool = False) -> None:
         console.print(f"{facts['method']} seed {facts['seed']} split {facts['split_seed']}: {facts['status']}, {figures}")
         return
     console.print(world_table(facts))
+    for line in world_notes(facts):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     table = Table(title=f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}")
     for column in ("metric", "validation", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
@@ -37,7 +47,7 @@ def print_run(result: Result, short: bool = False) -> None:
 
 
 def world_table(facts: dict[str, Any]) -> Table:
-    """Users, items and events of every part of a world, and what was lost on the way."""
+    """Users, items and events of every part of a world."""
     world = facts["world"]
     if "classes" in world:
         return _examples_table(facts)
@@ -50,13 +60,31 @@ def world_table(facts: dict[str, Any]) -> Table:
     parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
     for name, counts in parts:
         table.add_row(name, *(f"{counts[key]:,}" for key in ("users", "items", "events")))
+    return table
+
+
+def world_notes(facts: dict[str, Any]) -> list[str]:
+    """Lines under the table of a world: how its domains were read, what was lost or cleaned, and what they have alike."""
+    world = facts["world"]
+    if "classes" in world:
+        return []
+    notes = [said for domain in (world["target"], *world["sources"]) if (said := _read_as(domain))]
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
-    notes = [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
+    notes += [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
     for domain, counts in world.get("cleaning", {}).items():
         said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
         notes.append(f"{domain}: " + ", ".join(said))
-    table.caption = "\n".join(notes) or None
-    return table
+    for source, counts in world.get("alike", {}).items():
+        notes += [f"{source} and {world['target']['name']}: {ALIKE[key].format(n)}" for key, n in counts.items() if n]
+    return notes
+
+
+def _read_as(domain: dict[str, Any]) -> str:
+    """The column taken for every role of a domain, what counts as liked, and how many items have a title."""
+    said = [f"{role} {column or 'none'}" for role, column in domain.get("columns", {}).items()]
+    said += [f"liked: {domain['likes']}"] if "likes" in domain and said else []
+    said += ["titles: {known:,} of {of:,}".format(**domain["titles"])] if "titles" in domain else []
+    return f"{domain['name']}: {', '.join(said)}" if said else ""
 
 
 def _examples_table(facts: dict[str, Any]) -> Table:

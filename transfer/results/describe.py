@@ -107,6 +107,7 @@ def describe_program(
         "protocol": {
             "split": config.split.model_dump(mode="json", exclude_none=True),
             **protocol,
+            **getattr(loaded, "protocol", {}),  # of worlds of users and items
             **({"core": core} if (core := getattr(config.domain, "core", None)) is not None else {}),
         },
         "world": loaded.summary,

@@ -55,14 +55,15 @@ class Predictor:
         return table[:, [_known(item, self._item_index, "item") for item in items]]
 
     def recommend(self, users: Sequence[str], k: int = 10) -> dict[str, list[Recommendation]]:
-        """The k best target items for each user, without those that she is known to have."""
+        """The k best target items for each user, without those that she is known to have or to have rated, liked or not."""
         table = self.score(users).copy()
-        events = self._world.target.train
-        starts, seen = np.asarray(events.starts), np.asarray(events.items)
+        parts = [part for part in (self._world.target.train, self._world.rated) if part is not None]
+        known = [(np.asarray(part.starts), np.asarray(part.items)) for part in parts]
         result = {}
         for row, user in zip(table, users, strict=True):
             u = self._user_index[user]
-            row[seen[starts[u] : starts[u + 1]]] = -np.inf
+            for starts, items in known:
+                row[items[starts[u] : starts[u + 1]]] = -np.inf
             best = [i for i in np.argsort(-row, kind="stable")[:k] if np.isfinite(row[i])]
             names = [self.loaded.items[i] for i in best]
             titles = self.loaded.titles

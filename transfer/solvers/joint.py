@@ -1,4 +1,7 @@
-"""The target's items and the sources' as columns of one users x items matrix, target first."""
+"""The target's items and the sources' as columns of one users x items matrix, target first.
+
+A source's event with an item that the target has too stands in the target's column: there other readers' choices tell.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.data.interactions.events import Interactions
-from transfer.data.interactions.world import World
+from transfer.data.interactions.world import Side, World
 from transfer.program import Hp
 from transfer.solvers import histories
 
@@ -34,18 +37,25 @@ def source_weights(world: World, hp: Hp) -> Weights:
 def joint_matrix(world: World, both: bool, weights: Weights) -> jax.Array:
     """All rows: 1 for a target event, the source's weight for a source event [users, columns]."""
     blocks = [histories.dense(events, jnp.ones_like(events.ratings)) for events in _domains(world, both)]
-    return _joined(blocks, weights)
+    return _joined(world, blocks, weights)
 
 
 def joint_rows(world: World, both: bool, weights: Weights, users: jax.Array) -> jax.Array:
     """The rows of some users [B, columns]."""
     blocks = [histories.rows(events, jnp.ones_like(events.ratings), users) for events in _domains(world, both)]
-    return _joined(blocks, weights)
+    return _joined(world, blocks, weights)
 
 
-def _joined(blocks: list[jax.Array], weights: Weights) -> jax.Array:
-    sources = [weight * block for weight, block in zip(weights, blocks[1:], strict=False)]
-    return jnp.concatenate([blocks[0], *sources], axis=1)
+def _joined(world: World, blocks: list[jax.Array], weights: Weights) -> jax.Array:
+    target, apart = blocks[0], []
+    for side, weight, block in zip(world.sources, weights, blocks[1:], strict=False):
+        source = weight * block
+        if side.target_items is not None:
+            shared = side.target_items >= 0
+            place = jnp.where(shared, side.target_items, target.shape[1])  # beyond the last: dropped
+            target, source = target.at[:, place].add(source, mode="drop"), jnp.where(shared, 0, source)
+        apart.append(source)
+    return jnp.concatenate([target, *apart], axis=1)
 
 
 def most_chosen(world: World, most: int | None) -> World:
@@ -58,8 +68,17 @@ def most_chosen(world: World, most: int | None) -> World:
         place = jnp.full(events.n_items + 1, len(best)).at[best].set(jnp.arange(len(best)))  # beyond the last: in no matrix
         return replace(events, items=place[events.items], item_counts=events.item_counts[best], n_items=len(best))
 
-    sides = [replace(side, train=fewer(side.train)) for side in (world.target, *world.sources)]
-    return replace(world, target=sides[0], sources=tuple(sides[1:]))
+    def in_target(side: Side) -> jax.Array | None:
+        """Where the items that are left stand among those of the target that are left."""
+        if side.target_items is None:
+            return None
+        best, kept = _best(side.train, most), _best(world.target.train, most)
+        places = side.target_items if best is None else side.target_items[best]
+        return places if kept is None else jnp.full(world.n_items + 1, -1).at[kept].set(jnp.arange(len(kept)))[places]
+
+    target = replace(world.target, train=fewer(world.target.train))
+    sources = (replace(side, train=fewer(side.train), target_items=in_target(side)) for side in world.sources)
+    return replace(world, target=target, sources=tuple(sources))
 
 
 def everywhere(world: World, most: int | None, scores: jax.Array) -> jax.Array:

@@ -15,10 +15,11 @@ from conftest import small_world
 
 import transfer.data.interactions.events as events_module
 from transfer.config.domains import Split
+from transfer.data.interactions.build import build_world
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.events import Heldout, Interactions
 from transfer.data.interactions.split import Parts, split
-from transfer.data.interactions.world import Loaded, build_world
+from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 
 Triple = tuple[str, str, float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +14,7 @@ from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows
 from transfer.data.examples.sets.raw import Raw, without_hidden
 from transfer.data.examples.world import LoadedExamples, build_examples
+from transfer.data.kept import kept
 from transfer.errors import TransferError
 
 
@@ -46,7 +46,7 @@ def load_examples(
     return replace(built, featuriser=featuriser)
 
 
-@lru_cache(maxsize=1)
+@kept(1)
 def _denoised(domains: ExampleDomains, data_dir: Path, reader: ModuleType, fit: tuple[bytes, ...]) -> list[np.ndarray]:
     """Features of denoising autoencoders fitted on these rows; they take a minute, and are the same for all draws."""
     raws = read_examples(domains, data_dir, reader)

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
-from transfer.config.domains import Files, Split
+from transfer.config.domains import Split
 from transfer.data.interactions.domain import Domain
-from transfer.data.interactions.read import locate, read_domain
+from transfer.data.interactions.given_split import given, users_of
+from transfer.data.interactions.parts import Parts, drawn, shuffled, with_stop
 from transfer.errors import TransferError
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Training, validation and test events of the target, and what is visible of each source.
-
-    `train` and `sources` carry a Boolean column `stop`: events that stages of one domain hold out for early stopping.
-    `histories`, where people come after training: what is known of them then, by domain, the target first.
-    """
-
-    train: pl.DataFrame
-    valid: pl.DataFrame
-    test: pl.DataFrame
-    sources: tuple[pl.DataFrame, ...]
-    histories: tuple[pl.DataFrame, ...] = ()
 
 
 def split(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -43,42 +28,44 @@ def split(target: Domain, sources: list[Domain], config: Split, data_dir: Path) 
 def _cold_start(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """Test users lose their whole target history: the first β of one permutation; validation users are its tail."""
     if config.test_users:
-        test = _read_users(config.test_users, target, data_dir)
-        valid = _read_users(config.valid_users, target, data_dir) if config.valid_users else []
+        test = users_of(config.test_users, target, data_dir)
+        valid = users_of(config.valid_users, target, data_dir) if config.valid_users else []
         if common := set(test) & set(valid):
             raise TransferError(f"{config.valid_users}: user {min(common)!r} is a test user too; remove it from one list")
     else:
         if config.beta is None or config.valid is None:
             raise TransferError("split=cold_start needs split.beta and split.valid, or split.test_users=FILE")
         shared = _shared_users(target, sources)
-        order = _random("cold_start", config.seed).permutation(len(shared))
+        order = drawn("cold_start", config.seed).permutation(len(shared))
         users = [shared[i] for i in order]
         test = users[: round(config.beta * len(users))]
         valid = users[len(users) - round(config.valid * len(users)) :]
     in_test, in_valid = pl.col("user").is_in(test), pl.col("user").is_in(valid)
     events = target.events
-    train = _with_stop(events.filter(~in_test & ~in_valid), target.name, config)
-    visible = tuple(_with_stop(s.events, s.name, config) for s in sources)
-    return Parts(train, events.filter(in_valid), events.filter(in_test), visible)
+    train = with_stop(events.filter(~in_test & ~in_valid), target.name, config)
+    visible = tuple(with_stop(s.events, s.name, config) for s in sources)
+    rated = None if target.others is None else target.others.filter(~in_test & ~in_valid)
+    return Parts(train, events.filter(in_valid), events.filter(in_test), visible, rated)
 
 
 def _ratio(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """Every user's events at random: `test` and `valid` shares, at least one each from users with three or more."""
     test_share, valid_share = config.test or 0.0, config.valid or 0.0
-    ranked = _shuffled(target.events, "ratio", config.seed)
+    ranked = shuffled(target.events, "ratio", config.seed)
     n = pl.col("count")
     hides = (n >= 3).cast(pl.Int64)
     n_test = pl.max_horizontal(1, (n * test_share).floor().cast(pl.Int64)) * hides
     n_valid = pl.max_horizontal(1, (n * valid_share).floor().cast(pl.Int64)) * hides
-    return _by_rank(ranked, n_test, n_valid, target, sources, config)
+    return _by_rank(ranked, n_test, n_valid, target, sources, config)  # what is not liked is known, all of it
 
 
 def _leave_one_out(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """The last event of each user is the test, the one before it the validation (random order without times)."""
     dated = target.events["time"].null_count() == 0
-    ranked = _shuffled(target.events, "leave_one_out", config.seed, by="time" if dated else None)
+    ranked = shuffled(target.events, "leave_one_out", config.seed, by="time" if dated else None)
     hides = (pl.col("count") >= 3).cast(pl.Int64)
-    return _by_rank(ranked, hides, hides, target, sources, config)
+    parts = _by_rank(ranked, hides, hides, target, sources, config)
+    return replace(parts, order="by time" if dated else "random (there are no times)")
 
 
 def _few_shot(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -88,13 +75,16 @@ def _few_shot(target: Domain, sources: list[Domain], config: Split, data_dir: Pa
     """
     if config.keep is None or config.beta is None:
         raise TransferError("split=few_shot needs split.keep and split.beta; write split.keep=3 split.beta=0.2")
-    ranked = _shuffled(target.events, "few_shot", config.seed)
+    ranked = shuffled(target.events, "few_shot", config.seed)
     users = target.events["user"].unique().sort()
-    part = dict(zip(users, _random("few_shot users", config.seed).random(len(users)), strict=True))
+    part = dict(zip(users, drawn("few_shot users", config.seed).random(len(users)), strict=True))
     hidden = (pl.col("count") > config.keep) & (pl.col("rank") >= config.keep)
     draw = pl.col("user").replace_strict(part, return_dtype=pl.Float64)
     in_test, in_valid = hidden & (draw < config.beta), hidden & (draw >= 1 - (config.valid or 0.0))
-    return _three(ranked, in_test, in_valid, target, sources, config)
+    parts = _three(ranked, in_test, in_valid, target, sources, config)
+    asked = pl.concat([parts.valid["user"], parts.test["user"]]).unique()  # of them only what they keep is known
+    rated = None if target.others is None else target.others.filter(~pl.col("user").is_in(asked.implode()))
+    return replace(parts, rated=rated, newcomers="none" if config.keep else "all")
 
 
 def _by_rank(
@@ -113,25 +103,30 @@ def _three(
     """Test, validation and, the rest, training events; all of the sources stays visible."""
     columns = target.events.columns
     train = ranked.filter(~in_test & ~in_valid).select(columns)
-    visible = tuple(_with_stop(s.events, s.name, config) for s in sources)
+    visible = tuple(with_stop(s.events, s.name, config) for s in sources)
     return Parts(
-        _with_stop(train, target.name, config),
+        with_stop(train, target.name, config),
         ranked.filter(in_valid).select(columns),
         ranked.filter(in_test).select(columns),
         visible,
+        rated=target.others,
+        newcomers="none",
     )
 
 
 def _global_time(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """One cut in time for all domains: training is before it everywhere, so no source event after it is seen."""
     cut, test_cut = _cuts(target, sources, config)
-    before = pl.col("time") < cut
-    events = target.events
+    before, between = pl.col("time") < cut, pl.col("time").is_between(cut, test_cut, closed="left")
+    events, others = target.events, target.others
     return Parts(
-        _with_stop(events.filter(before), target.name, config, by="time"),
-        events.filter(~before & (pl.col("time") < test_cut)),
+        with_stop(events.filter(before), target.name, config, by="time"),
+        events.filter(between),
         events.filter(pl.col("time") >= test_cut),
-        tuple(_with_stop(s.events.filter(before), s.name, config, by="time") for s in sources),
+        tuple(with_stop(s.events.filter(before), s.name, config, by="time") for s in sources),
+        rated=None if others is None else others.filter(before),
+        rated_valid=None if others is None else others.filter(between),
+        newcomers="none",
     )
 
 
@@ -146,47 +141,54 @@ def _fold_in(target: Domain, sources: list[Domain], config: Split, data_dir: Pat
     ends = events.group_by("user").agg(first=time.min(), last=time.max()).filter((pl.col("first") < day) & (day >= cut))
     asked = events.join(ends.select("user", "last"), on="user").filter(time == day)
     known = [d.events.join(ends.select("user", "last"), on="user").filter(time < day) for d in [target, *sources]]
+    others = target.others
+    if others is not None:
+        others = others.join(ends.select("user", "last"), on="user").filter(time < day).drop("last")
     users = events["user"].unique().sort()
-    draws = _random("fold_in", config.seed).random(len(users))
+    draws = drawn("fold_in", config.seed).random(len(users))
     readers = users.filter(pl.Series(draws < (config.share or 1.0)))
     return Parts(
-        _with_stop(events.filter((time < cut) & pl.col("user").is_in(readers.implode())), target.name, config, by="time"),
+        with_stop(events.filter((time < cut) & pl.col("user").is_in(readers.implode())), target.name, config, by="time"),
         asked.filter(day < test_cut).drop("last"),
         asked.filter(day >= test_cut).drop("last"),
-        tuple(_with_stop(s.events.filter(time < cut), s.name, config, by="time") for s in sources),
-        tuple(part.drop("last") for part in known),
+        tuple(with_stop(s.events.filter(time < cut), s.name, config, by="time") for s in sources),
+        rated=others,
+        histories=tuple(part.drop("last") for part in known),
     )
 
 
-def _cuts(target: Domain, sources: list[Domain], config: Split) -> tuple[int, int]:
-    """Where the last `valid` and `test` shares of target events begin. Raises TransferError where a time is missing."""
+def _cuts(target: Domain, sources: list[Domain], config: Split) -> tuple[float, float]:
+    """Where the last `valid` and `test` shares of target events begin.
+
+    Raises TransferError where a time is missing, and where the times of a source and of the target do not meet.
+    """
     for domain in [target, *sources]:
         if domain.events["time"].null_count():
             raise TransferError(
                 f"split={config.name} needs a time for every event, and {domain.name} has none; use split=ratio"
             )
     times = target.events["time"].sort()
+    for source in sources:
+        _meet(target, source, config.name)
     test_share, valid_share = config.test or 0.0, config.valid or 0.0
     return times[int(len(times) * (1 - test_share - valid_share))], times[int(len(times) * (1 - test_share))]
 
 
-def _files(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
-    """Somebody else's split: `target_train|valid|test` and `source_train|valid` files of events, taken as they are."""
-    if config.dir is None:
-        raise TransferError("split=files needs split.dir=FOLDER with target_train.tsv, target_valid.tsv, target_test.tsv")
-    if len(sources) > 1:
-        raise TransferError("split=files knows one source (source_train.tsv); drop the others from domain.source")
-    folder = Path(config.dir) if Path(config.dir).exists() else data_dir / config.dir
-    read = {name: _read_part(folder, name) for name in ("target_train", "target_valid", "target_test")}
-    _refuse_repeats(read, folder)
-    source: tuple[pl.DataFrame, ...] = ()
-    if sources:
-        kept, stop = _read_part(folder, "source_train"), _read_part(folder, "source_valid")
-        _refuse_repeats({"source_train": kept, "source_valid": stop}, folder)
-        marked = [kept.with_columns(stop=pl.lit(False)), stop.with_columns(stop=pl.lit(True))]
-        source = (pl.concat(marked),)
-    train = _with_stop(read["target_train"], target.name, config)
-    return Parts(train, read["target_valid"], read["target_test"], source)
+def _meet(target: Domain, source: Domain, name: str) -> None:
+    """Times of two domains are compared: they must be of one kind. Raises TransferError where no moment is in both."""
+    (low, high), (first, last) = ([of.events["time"].min(), of.events["time"].max()] for of in (source, target))
+    if low > last or high < first:  # type: ignore[operator]
+        spans = [f"{of.name} from {_day(of, 'min')} to {_day(of, 'max')}" for of in (source, target)]
+        raise TransferError(
+            f"split={name} compares times, and these do not meet: {' and '.join(spans)}; name another column with `time`, "
+            "say how dates are written with `time_format`, or use split=ratio"
+        )
+
+
+def _day(domain: Domain, which: str) -> str:
+    """The first or last time of a domain as a date, with the bare number where it looks like none."""
+    seconds = float(getattr(domain.events["time"], which)())
+    return (datetime(1970, 1, 1) + timedelta(seconds=seconds)).strftime("%Y-%m-%d") + f" ({seconds:.0f})"
 
 
 SPLITS: dict[str, Callable[[Domain, list[Domain], Split, Path], Parts]] = {
@@ -196,34 +198,8 @@ SPLITS: dict[str, Callable[[Domain, list[Domain], Split, Path], Parts]] = {
     "few_shot": _few_shot,
     "global_time": _global_time,
     "fold_in": _fold_in,
-    "files": _files,
+    "files": given,
 }
-
-
-def _read_part(folder: Path, name: str) -> pl.DataFrame:
-    for suffix in (".tsv", ".csv", ".inter", ".parquet"):
-        if (folder / f"{name}{suffix}").exists():
-            return read_domain(Files(path=str(folder / f"{name}{suffix}"), name=name), folder).events
-    raise TransferError(f"{folder}: no {name}.tsv (or .csv, .inter, .parquet); split=files reads it from split.dir")
-
-
-def _read_users(path: str, target: Domain, data_dir: Path) -> list[str]:
-    users = locate(path, data_dir).read_text(encoding="utf-8").split()
-    if not users:
-        raise TransferError(f"{path}: no users; write one user id per line")
-    if unknown := set(users) - set(target.events["user"].unique()):
-        raise TransferError(f"{path}: {len(unknown)} users are not in {target.name}, such as {min(unknown)}; remove them")
-    return users
-
-
-def _refuse_repeats(parts: dict[str, pl.DataFrame], folder: Path) -> None:
-    """Every (user, item) may stand once in the files of one domain: twice would train on what is tested."""
-    pairs = pl.concat([events.select("user", "item", file=pl.lit(name)) for name, events in parts.items()])
-    twice = pairs.filter(pl.struct("user", "item").is_duplicated()).sort("user", "item", maintain_order=True)
-    if not twice.is_empty():
-        (user, item, first), (_, _, second) = twice.rows()[:2]
-        where = f"{first} and {second}" if first != second else f"{first} twice"
-        raise TransferError(f"{folder}: user {user} has item {item} in {where}; keep one of the rows")
 
 
 def _shared_users(target: Domain, sources: list[Domain]) -> list[str]:
@@ -238,22 +214,3 @@ def _shared_users(target: Domain, sources: list[Domain]) -> list[str]:
             "use split=ratio"
         )
     return shared.to_list()
-
-
-def _random(name: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
-def _shuffled(events: pl.DataFrame, name: str, seed: int, by: str | None = None) -> pl.DataFrame:
-    """Events in random order within each user (or ordered by a column, ties at random), with `rank` and `count`."""
-    ordered = events.sort("user", "item")
-    ordered = ordered.with_columns(draw=pl.Series(_random(name, seed).random(len(ordered))))
-    ordered = ordered.sort(["user", by, "draw"] if by else ["user", "draw"])
-    return ordered.with_columns(rank=pl.int_range(pl.len()).over("user"), count=pl.len().over("user").cast(pl.Int64))
-
-
-def _with_stop(events: pl.DataFrame, name: str, config: Split, by: str | None = None) -> pl.DataFrame:
-    """Mark a share `split.stop` of each user's events as this domain's own hold-out: random ones, or the last `by` time."""
-    ranked = _shuffled(events, f"stop/{name}", config.seed, by)
-    n_stop = (pl.col("count") * config.stop + 0.5).floor()
-    return ranked.with_columns(stop=(pl.col("count") - pl.col("rank")) <= n_stop).drop("draw", "rank", "count")

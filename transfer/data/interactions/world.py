@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
-import polars as pl
 
-from transfer.data.interactions.domain import Domain
-from transfer.data.interactions.events import Heldout, Interactions, Room, coded_events, heldout_of, interactions_of
-from transfer.data.interactions.sequences import Sequences, merged, sequences
-from transfer.data.interactions.split import Parts
-from transfer.data.interactions.text import vectors
-from transfer.errors import TransferError
+from transfer.data.interactions.events import Heldout, Interactions
+from transfer.data.interactions.sequences import Sequences
 
 
 @jax.tree_util.register_dataclass
@@ -25,6 +20,7 @@ class Side:
 
     `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains. `sequence` has
     the events in the order of time, where the split is one in time: those of `train`, of a source those of `fit`.
+    `target_items` int32 [items], of a source that shares items with the target, says which each is there (-1: none).
     """
 
     train: Interactions
@@ -32,6 +28,7 @@ class Side:
     stop: Heldout
     text: jax.Array | None = None
     sequence: Sequences | None = None
+    target_items: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -41,7 +38,8 @@ class World:
 
     `merged` has the events of all domains in the order of time, the target's items first, where the split is one in time.
     `inference`, where people come after training, is this world with their histories: scores are asked of it, nothing is
-    learnt from it. `initial` holds the parameters of another run that stages start from, where one is named.
+    learnt from it. `initial` holds the parameters of another run that stages start from, where one is named. `rated` are
+    target items that users have rated without liking them: nothing is learnt from them, and they are no candidates.
     """
 
     target: Side
@@ -52,6 +50,7 @@ class World:
     merged: Sequences | None = None
     inference: World | None = None
     initial: Any = None
+    rated: Interactions | None = None
 
     @property
     def n_users(self) -> int:
@@ -79,9 +78,23 @@ def tested_users(world: World) -> dict[str, np.ndarray]:
     return {name: column.astype(np.int32) for name, column in columns.items()}
 
 
+def fingerprint(world: World) -> str:
+    """A hash of the arrays of a world: equal worlds, equal figures."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(world):
+        if not leaf.ndim:  # a count of what the arrays hold
+            continue
+        digest.update(str(leaf.shape).encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Loaded:
-    """A world with what people need to read it: ids by index, titles by id, counts, and the fingerprint of its data."""
+    """A world with what people need to read it: ids by index, titles by id, counts, and the fingerprint of its data.
+
+    `protocol` says what the data decided of how figures come to be.
+    """
 
     world: World
     users: list[str]
@@ -91,189 +104,4 @@ class Loaded:
     source_titles: list[dict[str, str]]
     summary: dict[str, Any]
     fingerprint: str
-
-
-def build_world(
-    target: Domain,
-    sources: list[Domain],
-    parts: Parts,
-    positives: bool,
-    core: int,
-    text_dim: int = 0,
-    timed: bool = False,
-    capacity: int | None = None,
-) -> Loaded:
-    """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
-
-    positives keeps the events at or above each domain's `positive` threshold and forgets their ratings; core is the
-    smallest number of training events that a user and an item of a domain must keep; timed adds sequences. Where people
-    come after training, so may items of the target: all are candidates. With a capacity every array of events has that
-    length, and all users and items that the domains have are in the world, whether they have training events or not: its
-    shapes then do not depend on who chose what.
-    """
-    prepared = [
-        _prepare(part, domain, positives, target.scale)
-        for part, domain in zip(
-            [parts.train, parts.valid, parts.test, *parts.sources, *parts.histories],
-            [target, target, target, *sources, *([target, *sources] if parts.histories else [])],
-            strict=True,
-        )
-    ]
-    train, valid, test = prepared[:3]
-    visible, known_later = prepared[3 : 3 + len(sources)], prepared[3 + len(sources) :]
-    counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
-    filtered = [_core(events, core) for events in [train, *visible]]
-    counts["events_lost_to_core"] = len(train) - len(filtered[0])
-    train, visible = filtered[0], filtered[1:]
-    if train.is_empty():
-        raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
-
-    scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
-    users = pl.concat([events["user"] for events in [train, *visible, *known_later]]).unique().sort()
-    items = [events["item"].unique().sort() for events in [train, *visible]]
-    if capacity:
-        users = pl.concat([d.events["user"] for d in [target, *sources]]).unique().sort()
-        items = [d.items["item"].unique().sort() for d in [target, *sources]]
-    elif known_later:
-        items[0] = target.events["item"].unique().sort()
-    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
-    hidden = {"valid": valid.filter(known), "test": test.filter(known)}
-    counts["hidden_events_of_unknown_users_or_items"] = len(valid) + len(test) - sum(map(len, hidden.values()))
-    if hidden["test"].is_empty():
-        raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
-
-    room = Room(capacity, len(users)) if capacity else None
-    sides = [_side(events, users, ids, room) for events, ids in zip([train, *visible], items, strict=True)]
-    if text_dim:
-        tables = [
-            ids.to_frame("item").join(d.items, on="item", how="left")
-            for d, ids in zip([target, *sources], items, strict=True)
-        ]
-        texts: Any = vectors([table["text"].to_list() for table in tables], text_dim)
-        sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
-    if timed:
-        learnt = [train, *(events.filter(~pl.col("stop")) for events in visible)]
-        ordered = [sequences(events, users, ids) for events, ids in zip(learnt, items, strict=True)]
-        sides = [replace(side, sequence=sequence) for side, sequence in zip(sides, ordered, strict=True)]
-    index = {"users": users, "items": items[0]}
-    coded = {name: coded_events(part, **index) for name, part in hidden.items()}
-    trained = coded_events(train, **index)
-    whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
-    seen = coded_events(whole[0], **index) if whole else trained
-    host = World(
-        target=sides[0],
-        sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen], trained, len(items[0]), room),
-        test=heldout_of(coded["test"], [seen, coded["valid"]], trained, len(items[0]), room),
-        scale=scale,
-        merged=merged([train, *visible], users, items) if timed else None,
-    )
-    if whole:
-        host = replace(host, inference=_with_histories(host, whole, users, items))
-    summary = _summary(target, sources, train, visible, hidden, users, counts)
-    titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
-    ids = [own.to_list() for own in items]
-    arrays = jax.tree.map(jax.numpy.asarray, host)
-    return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, _fingerprint(host))
-
-
-def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:
-    """Training events and the later histories of known items, each once: some of a history may lie before the cut."""
-    columns = ["user", "item", "rating", "time"]
-    later = later.filter(pl.col("item").is_in(items.implode()))
-    both = pl.concat([trained.select(columns), later.select(columns)])
-    return both.unique(["user", "item"], keep="first", maintain_order=True)
-
-
-def _with_histories(world: World, whole: list[pl.DataFrame], users: pl.Series, items: list[pl.Series]) -> World:
-    """The world in which people have these events; how often an item was chosen in training stays as it was."""
-    target, *sources = (
-        replace(
-            side,
-            train=replace(
-                interactions_of(coded_events(events, users, ids), len(users), len(ids)), item_counts=side.train.item_counts
-            ),
-        )
-        for side, events, ids in zip([world.target, *world.sources], whole, items, strict=True)
-    )
-    if world.merged is not None:
-        target = replace(target, sequence=sequences(whole[0], users, items[0]))
-        world = replace(world, merged=merged(whole, users, items))
-    return replace(world, target=target, sources=tuple(sources))
-
-
-def liked(events: pl.DataFrame, domain: Domain) -> pl.DataFrame:
-    """The events at or above the domain's `positive` rating; all of them where it or the ratings are unknown."""
-    if domain.positive is None or events.is_empty() or events["rating"].null_count():
-        return events
-    return events.filter(pl.col("rating") >= domain.positive)
-
-
-def _prepare(part: pl.DataFrame, domain: Domain, positives: bool, scale: tuple[float, float] | None) -> pl.DataFrame:
-    """Keep the positives (rating 1 each), or bring the ratings to the target's scale where both are declared."""
-    if positives:
-        return liked(part, domain).with_columns(rating=pl.lit(1.0, dtype=pl.Float32))
-    rated = part["rating"].null_count() == 0 and len(part) > 0
-    if not rated and len(part):
-        raise TransferError(f"task=rating needs ratings, and {domain.name} has events without one; use task=ranking")
-    if domain.scale is None or scale is None or domain.scale == scale:
-        return part
-    low, high = domain.scale
-    ratio = (scale[1] - scale[0]) / (high - low)
-    return part.with_columns(rating=((pl.col("rating") - low) * ratio + scale[0]).cast(pl.Float32))
-
-
-def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
-    """The largest part in which every user and every item has at least `core` events."""
-    while core > 1:
-        kept = events.filter((pl.len().over("user") >= core) & (pl.len().over("item") >= core))
-        if len(kept) == len(events):
-            break
-        events = kept
-    return events
-
-
-def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series, room: Room | None) -> Side:
-    size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
-    fit = coded_events(events.filter(~pl.col("stop")), users, items)
-    stop = coded_events(events.filter("stop"), users, items)
-    return Side(
-        train=interactions_of(coded_events(events, users, items), **size),
-        fit=interactions_of(fit, **size),
-        stop=heldout_of(stop, [fit], fit, len(items), room),
-    )
-
-
-def _summary(
-    target: Domain,
-    sources: list[Domain],
-    train: pl.DataFrame,
-    visible: list[pl.DataFrame],
-    hidden: dict[str, pl.DataFrame],
-    users: pl.Series,
-    counts: dict[str, Any],
-) -> dict[str, Any]:
-    """Counts of the world by domain and part, as JSON values."""
-
-    def count(events: pl.DataFrame) -> dict[str, int]:
-        return {"users": events["user"].n_unique(), "items": events["item"].n_unique(), "events": len(events)}
-
-    in_sources = pl.concat([v["user"] for v in visible]).unique() if visible else pl.Series([], dtype=pl.String)
-    shared = train["user"].unique().is_in(in_sources.implode()).sum() if visible else 0
-    return {
-        "target": {"name": target.name, "train": count(train), **{name: count(part) for name, part in hidden.items()}},
-        "sources": [{"name": s.name, "train": count(v)} for s, v in zip(sources, visible, strict=True)],
-        "users": len(users),
-        "users_trained_in_both": int(shared),
-        **counts,
-    }
-
-
-def _fingerprint(world: World) -> str:
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(world):
-        if not leaf.ndim:  # a count of what the arrays hold
-            continue
-        digest.update(str(leaf.shape).encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+    protocol: dict[str, Any] = field(default_factory=dict)

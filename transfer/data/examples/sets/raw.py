@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from transfer.data.kept import noted
 from transfer.errors import TransferError
 
 
@@ -49,6 +50,6 @@ def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
 
 def existing(path: Path, what: str) -> Path:
     """The path, if it is a file. Raises TransferError saying how to point to the data."""
-    if not path.is_file():
+    if not noted(path).is_file():
         raise TransferError(f"{path}: no such file; {what} is read from data_dir=FOLDER (or the variable TRANSFER_DATA)")
     return path

@@ -1,0 +1,49 @@
+"""What a word of the command sets: a plain path given for a domain sets its `path` and leaves all that stands beside it.
+
+Hydra would put the text in the place of the whole domain: settings after it could not be set, those before it were lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from transfer.errors import TransferError
+
+WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>[.\w]*)=(?P<value>.*)", re.DOTALL)
+CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
+
+
+def with_paths(words: Sequence[str], composed: Callable[[list[str]], Mapping[str, Any] | None]) -> list[str]:
+    """The words with `domain.target.path=FILE` for `domain.target=FILE`, and so for sources and tables of items.
+
+    composed: the domain that the choices among the words name, before anything of it is set; None where there is none.
+    Raises TransferError for settings beside a list of sources, which have no place there.
+    """
+    found = [WORD.fullmatch(word) for word in words]
+    if not any(found):
+        return list(words)
+    lists = [word for word, of in zip(words, found, strict=True) if of and not of["key"] and "[" in of["value"]]
+    beside = [word for word, of in zip(words, found, strict=True) if of and of["side"] == "source" and of["key"]]
+    if beside and any(word.lstrip("+").startswith("domain.source=") for word in lists):
+        raise TransferError(
+            f"{beside[0]}: domain.source is a list; write it inside, as in [{{path: a.csv, scale: [1, 5]}}]"
+        )
+    choices = [of[0] for word in words if (of := CHOICE.match(word))]
+    domain = composed([*choices, *(word for word in words if word.startswith("hydra.searchpath="))]) or {}
+    return [_with_path(of, domain) if of else word for word, of in zip(words, found, strict=True)]
+
+
+def _with_path(of: re.Match[str], domain: Mapping[str, Any]) -> str:
+    """One word, whose place is found in the domain: `path` is put behind what has one."""
+    side, key, value = of["side"], of["key"], of["value"]
+    node: Any = domain.get(side)
+    if isinstance(node, list) and len(node) == 1:
+        node, side = node[0], f"{side}.0"
+    if not isinstance(node, Mapping) or "path" not in node:  # a name of labelled examples, or a list of sources
+        return of[0]
+    whole = key == "" or (key == ".items" and isinstance(node.get("items"), Mapping))
+    if not whole:
+        return f"domain.{side}{key}={value}"
+    return of[0] if "[" in value or "{" in value else f"domain.{side}{key}.path={value}"

@@ -1,0 +1,176 @@
+"""From domains and parts of events to a world: filter, index, arrays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.events import Room, coded_events, heldout_of, interactions_of
+from transfer.data.interactions.likes import prepared, rated_in
+from transfer.data.interactions.sequences import merged, sequences
+from transfer.data.interactions.split import Parts
+from transfer.data.interactions.summary import summary_of
+from transfer.data.interactions.text import vectors
+from transfer.data.interactions.world import Loaded, Side, World, fingerprint
+from transfer.errors import TransferError
+
+
+def build_world(
+    target: Domain,
+    sources: list[Domain],
+    parts: Parts,
+    positives: bool,
+    core: int,
+    text_dim: int = 0,
+    timed: bool = False,
+    capacity: int | None = None,
+    shared_items: bool = False,
+) -> Loaded:
+    """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
+
+    positives forgets the ratings of what is liked; core is the smallest number of training events that a user and an item
+    of a domain must keep, and who loses all of them is out of the hidden parts too; timed adds sequences. Where people
+    come after training, so may items of the target: all are candidates. With a capacity every array of events has that
+    length, and all users and items that the domains have are in the world, whether they have training events or not: its
+    shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
+    """
+    every = [
+        prepared(part, domain, positives, target.scale)
+        for part, domain in zip(
+            [parts.train, parts.valid, parts.test, *parts.sources, *parts.histories],
+            [target, target, target, *sources, *([target, *sources] if parts.histories else [])],
+            strict=True,
+        )
+    ]
+    train, valid, test = every[:3]
+    visible, known_later = every[3 : 3 + len(sources)], every[3 + len(sources) :]
+    counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
+    began = train["user"].unique()
+    filtered = [_core(events, core) for events in [train, *visible]]
+    counts["events_lost_to_core"] = len(train) - len(filtered[0])
+    train, visible = filtered[0], filtered[1:]
+    if train.is_empty():
+        raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
+
+    scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
+    asked = [valid, test] if parts.newcomers == "all" else []
+    users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]).unique().sort()
+    items = [events["item"].unique().sort() for events in [train, *visible]]
+    if capacity:
+        users = pl.concat([rated_in(d)["user"] for d in [target, *sources]]).unique().sort()
+        items = [d.items["item"].unique().sort() for d in [target, *sources]]
+    elif known_later:
+        items[0] = rated_in(target)["item"].unique().sort()
+    trained = train["user"].unique()
+    fallen = began.filter(~began.is_in(trained.implode()))
+    may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
+    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
+    hidden = {
+        name: part.filter(known & pl.col("user").is_in(may_ask.implode()))
+        for name, part in (("valid", valid), ("test", test))
+    }
+    counts["hidden_events_of_unknown_users_or_items"] = len(valid) + len(test) - sum(map(len, hidden.values()))
+    if hidden["test"].is_empty():
+        raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
+
+    room = Room(capacity, len(users)) if capacity else None
+    sides = [_side(events, users, ids, room) for events, ids in zip([train, *visible], items, strict=True)]
+    if shared_items:
+        sides[1:] = [
+            replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
+        ]
+    if text_dim:
+        tables = [
+            ids.to_frame("item").join(d.items, on="item", how="left")
+            for d, ids in zip([target, *sources], items, strict=True)
+        ]
+        texts: Any = vectors([table["text"].to_list() for table in tables], text_dim)
+        sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
+    if timed:
+        ordered_by = [train, *(events.filter(~pl.col("stop")) for events in visible)]
+        ordered = [sequences(events, users, ids) for events, ids in zip(ordered_by, items, strict=True)]
+        sides = [replace(side, sequence=sequence) for side, sequence in zip(sides, ordered, strict=True)]
+    index = {"users": users, "items": items[0]}
+    coded = {name: coded_events(part, **index) for name, part in hidden.items()}
+    learnt_from = coded_events(train, **index)
+    whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
+    seen = coded_events(whole[0], **index) if whole else learnt_from
+    others = [
+        part.filter(known) for part in (parts.rated, parts.rated_valid) if part is not None and (len(part) or capacity)
+    ]
+    rated = [coded_events(part, **index) for part in others]
+    host = World(
+        target=sides[0],
+        sources=tuple(sides[1:]),
+        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room),
+        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room),
+        scale=scale,
+        merged=merged([train, *visible], users, items) if timed else None,
+        rated=interactions_of(coded_events(pl.concat(others), **index), len(users), len(items[0]), room)
+        if others
+        else None,
+    )
+    if whole:
+        host = replace(host, inference=_with_histories(host, whole, users, items))
+    summary = summary_of(target, sources, train, visible, hidden, users, counts)
+    titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
+    ids = [own.to_list() for own in items]
+    arrays = jax.tree.map(jax.numpy.asarray, host)
+    return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
+
+
+def _places(ids: pl.Series, of_target: pl.Series) -> Any:
+    """Where the items of a source stand among the target's, int32 [items], -1 for none; None where none is shared."""
+    shared = ids.is_in(of_target.implode()).to_numpy()
+    return np.where(shared, of_target.search_sorted(ids).to_numpy(), -1).astype(np.int32) if shared.any() else None
+
+
+def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:
+    """Training events and the later histories of known items, each once: some of a history may lie before the cut."""
+    columns = ["user", "item", "rating", "time"]
+    later = later.filter(pl.col("item").is_in(items.implode()))
+    both = pl.concat([trained.select(columns), later.select(columns)])
+    return both.unique(["user", "item"], keep="first", maintain_order=True)
+
+
+def _with_histories(world: World, whole: list[pl.DataFrame], users: pl.Series, items: list[pl.Series]) -> World:
+    """The world in which people have these events; how often an item was chosen in training stays as it was."""
+    target, *sources = (
+        replace(
+            side,
+            train=replace(
+                interactions_of(coded_events(events, users, ids), len(users), len(ids)), item_counts=side.train.item_counts
+            ),
+        )
+        for side, events, ids in zip([world.target, *world.sources], whole, items, strict=True)
+    )
+    if world.merged is not None:
+        target = replace(target, sequence=sequences(whole[0], users, items[0]))
+        world = replace(world, merged=merged(whole, users, items))
+    return replace(world, target=target, sources=tuple(sources))
+
+
+def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
+    """The largest part in which every user and every item has at least `core` events."""
+    while core > 1:
+        kept = events.filter((pl.len().over("user") >= core) & (pl.len().over("item") >= core))
+        if len(kept) == len(events):
+            break
+        events = kept
+    return events
+
+
+def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series, room: Room | None) -> Side:
+    size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
+    fit = coded_events(events.filter(~pl.col("stop")), users, items)
+    stop = coded_events(events.filter("stop"), users, items)
+    return Side(
+        train=interactions_of(coded_events(events, users, items), **size),
+        fit=interactions_of(fit, **size),
+        stop=heldout_of(stop, [fit], fit, len(items), room),
+    )

@@ -1,0 +1,72 @@
+"""Which column of a table stands for what, and its content as text or numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+import polars as pl
+
+from transfer.data.interactions.table import Table
+from transfer.errors import TransferError
+
+# Names by which a column is recognised: lower case, letters and digits only; the first that is there wins.
+ALIASES = {
+    "user": ("userid", "user", "reviewerid"),
+    "item": ("itemid", "movieid", "bookid", "isbn", "parentasin", "asin", "item"),
+    "rating": ("rating", "bookrating", "overall", "stars", "score"),
+    "time": ("timestamp", "time", "unixreviewtime", "datetime", "date", "day"),
+    "title": ("title", "booktitle", "movietitle"),
+    "author": ("author", "authors", "bookauthor"),
+    "year": ("year", "originalpublicationyear", "yearofpublication", "publicationyear", "releaseyear"),
+    "genres": ("genres", "genre", "class", "categories"),
+}
+TYPES = re.compile(r":(token|token_seq|float|float_seq)$")  # of RecBole headers
+
+
+def required(table: Table, role: str, given: str | None, by: str = "") -> str:
+    """The column of a role; `by` says which setting needs it. Raises TransferError, naming all columns, where it is not."""
+    column = column_of(table, role, given)
+    if column is None:
+        problem = f"no column is recognised as the {role}" + (f", which {by} needs" if by else "")
+        _no_column(table, problem, f"name it with `{role}: COLUMN` in the domain file")
+    return column
+
+
+def column_of(table: Table, role: str, given: str | None) -> str | None:
+    """The name that the file gives to a role's column: as given, or recognised; None where it has none."""
+    names = list(table.schema)
+    if given:
+        for name in names:
+            if given in (name, TYPES.sub("", name)):
+                return name
+        _no_column(table, f"no column {given!r}", f"correct `{role}: {given}` in the domain file")
+    plain = [re.sub(r"[^a-z0-9]", "", TYPES.sub("", name).lower()) for name in names]
+    return next((names[plain.index(alias)] for alias in ALIASES[role] if alias in plain), None)
+
+
+def _no_column(table: Table, problem: str, remedy: str) -> NoReturn:
+    if len(table.schema) == 1:
+        remedy += ", or set `separator` if that is several columns in one"
+    names = ", ".join(" ".join(name.split()) for name in table.schema)
+    raise TransferError(f"{table.path}, line 1: {problem}; its columns are {names}; {remedy}")
+
+
+def text_of(table: Table, column: str) -> pl.Expr:
+    """A column as text: ids keep their zeros."""
+    kind = table.schema[column]
+    if kind == pl.List(pl.String):
+        return pl.col(column).list.join("|")
+    if kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return pl.col(column).cast(pl.String)
+    raise TransferError(f"{table.path}: column {column} holds {kind}; store it as text or as whole numbers")
+
+
+def number_of(table: Table, column: str) -> pl.Expr:
+    """A column as float64; null where a cell is no number."""
+    kind = table.schema[column]
+    if kind == pl.String:
+        return pl.col(column).str.strip_chars().cast(pl.Float64, strict=False)
+    if kind.is_numeric() or kind == pl.Null:
+        return pl.col(column).cast(pl.Float64)
+    raise TransferError(f"{table.path}: column {column} holds {kind}; store it as numbers")
