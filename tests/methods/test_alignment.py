@@ -105,6 +105,23 @@ def test_powers_of_a_covariance_equal_the_dense_ones(n: int) -> None:
         np.testing.assert_allclose(ours, wanted @ (vectors * values**exponent) @ vectors.T, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("n", [40, 8], ids=["primal", "dual"])
+def test_without_shrinkage_a_negative_power_is_that_of_the_pseudo_inverse(n: int) -> None:
+    """The last three columns repeat others: the covariance is singular, and white data vary in its directions alone."""
+    x = RNG.normal(size=(n, 9)) * np.linspace(0.5, 2, 9)
+    x = np.hstack([x, x[:, :3]])
+    centred = x - x.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    real = values > 1e-9 * values[-1]
+    roots = (vectors[:, real] * values[real] ** -0.5) @ vectors[:, real].T
+    moments = spectrum(jnp.asarray(x, jnp.float32))
+    white = power(moments, jnp.asarray(centred, jnp.float32), -0.5, jnp.float32(0.0))
+    np.testing.assert_allclose(white, centred @ roots, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(np.cov(np.asarray(white).T), vectors[:, real] @ vectors[:, real].T, atol=5e-3)
+    back = power(moments, white, 0.5, jnp.float32(0.0))
+    np.testing.assert_allclose(back, centred, rtol=2e-3, atol=2e-3)
+
+
 def test_leading_directions_are_those_of_the_whole_spectrum() -> None:
     x = jnp.asarray(RNG.normal(size=(60, 80)) * np.geomspace(30, 0.5, 80), jnp.float32)
     few, whole = leading(x, 4, jax.random.key(0)), spectrum(x)
@@ -132,6 +149,9 @@ def test_coral_gives_the_source_the_moments_of_the_target_and_leaves_equal_domai
     program, done = solved("coral", same, "hp.shrinkage=0.001")
     z = program.features(same, done, {})(_inputs(same.sources[0].train.x, 1))
     np.testing.assert_allclose(z, same.sources[0].train.x, atol=0.02)
+    exactly, done = solved("coral", world, "hp.shrinkage=0")  # the covariance itself
+    z = np.asarray(exactly.features(world, done, {})(_inputs(world.sources[0].train.x, 1)))
+    np.testing.assert_allclose(np.cov(z.T), np.cov(target.T), atol=1e-3)
     with_much, done = solved("coral", world, "hp.shrinkage=1e6")  # nothing but the mean moves
     z = with_much.features(world, done, {})(_inputs(world.sources[0].train.x, 1))
     centred = np.asarray(world.sources[0].train.x) - np.asarray(world.sources[0].train.x).mean(0)
