@@ -17,7 +17,7 @@ from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from transfer.data.examples.world import Inputs
+from transfer.data.examples.world import Inputs, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.evaluate import distance
 from transfer.learning.source_mixture import mixture
@@ -291,6 +291,48 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
     assert float(mixture(likelihood, jnp.ones(50))[0]) > 0.99
     np.testing.assert_allclose(mixture(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(mixture(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
+
+
+def test_mixture_proportions_are_those_of_the_target_and_solve_their_quadratic_programme() -> None:
+    """Three clusters; the target is 0.7 of the first and 0.3 of the third, and the second is nowhere in it."""
+    rng = np.random.default_rng(2)
+    clusters = [rng.normal(4 * np.eye(3)[i], 1.0, (200, 3)).astype(np.float32) for i in range(3)]
+    target = np.vstack([rng.normal(4 * np.eye(3)[i], 1.0, (n, 3)) for i, n in ((0, 210), (2, 90))]).astype(np.float32)
+    ours = np.asarray(jax.jit(ratios.proportions)([jnp.asarray(x) for x in clusters], jnp.asarray(target)))
+    np.testing.assert_allclose(ours, [0.7, 0.0, 0.3], atol=0.03)
+    there = np.square(target[:, None] - target[None]).sum(-1)
+    width = np.median(there)
+    alike = [[np.exp(-np.square(a[:, None] - b).sum(-1) / width).mean() for b in [*clusters, target]] for a in clusters]
+    gram, wanted = np.array(alike)[:, :3], np.array(alike)[:, 3]
+    exact = optimize.minimize(
+        lambda s: s @ gram @ s - 2 * s @ wanted,
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda s: s.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-12},
+    )
+    np.testing.assert_allclose(ours, exact.x, atol=5e-3)
+
+
+def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:
+    """Both are good at home; one is the target's kin and the other has another space and the labels turned round."""
+    rng = np.random.default_rng(3)
+    labels = [rng.integers(0, 2, n) for n in (80, 100, 100)]
+    xs = [(rng.normal(size=(len(of), 2)) + 4 * of[:, None]).astype(np.float32) for of in labels]
+    xs[2] = xs[2] * np.array([1, -1], np.float32) + np.array([0, 3], np.float32)
+    ys = [np.eye(2, dtype=np.float32)[of] for of in labels[:2]] + [np.eye(2, dtype=np.float32)[1 - labels[2]]]
+    none = np.zeros(0, np.int64)
+    rows = [Rows(none, none, np.arange(80), np.arange(80)), *[Rows(np.arange(20, 100), np.arange(20), none, none)] * 2]
+    world = build_examples(["t", "kin", "other"], xs, ys, rows, ("a", "b"), False).world
+    program, done = solved("source_only", world, "method.classifier=ridge")
+    assert float(done["mix"]["shares"][0]) > 0.9
+    assert accuracy(world, program, done) > 0.95
+    few = [Rows(np.arange(10), np.arange(10, 20), np.arange(20, 80), np.arange(20, 80)), *rows[1:]]
+    world = build_examples(["t", "kin", "other"], xs, ys, few, ("a", "b"), False).world
+    _, done = solved("source_only", world, "method.classifier=ridge")
+    assert float(done["mix"]["shares"][0]) > 0.6, "labelled target examples say the same"
 
 
 def _inputs(x: jax.Array, domain: int) -> Any:

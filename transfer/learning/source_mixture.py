@@ -1,4 +1,4 @@
-"""Several sources: the probabilities that the classifier of each gives, mixed in shares that are learnt on validation."""
+"""Several sources: the probabilities that the classifier of each gives, mixed in shares that are learnt."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from transfer.data.examples.world import ExamplesWorld, Inputs
+from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
+from transfer.models.softmax import flat
 from transfer.program import Done, Hp, Params, Scores
+from transfer.solvers.ratios import proportions
 
 Each = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
 ROUNDS = 50  # of expectation-maximisation for the shares
@@ -17,14 +19,25 @@ ROUNDS = 50  # of expectation-maximisation for the shares
 def mix(
     each: Callable[[ExamplesWorld, Done, Hp], Each], world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array
 ) -> Params:
-    """Shares of the sources' classifiers, learnt on validation; a source's own hidden examples do not speak for it."""
+    """Shares of the sources' classifiers: by labelled target examples on validation, else by the target's inputs alone.
+
+    What a source holds out says how its classifier does at home, and not how it does on the target.
+    """
+    if world.labelled is None:
+        return {"shares": resemblance(world)}
     hidden, of = world.valid, each(world, done, hp)
     classes = hidden.y.shape[-1]
     logits = jax.lax.map(lambda inputs: jnp.stack(of(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
     flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
-    foreign = hidden.inputs.domain.ravel()[None, :] != jnp.arange(1, len(world.sources) + 1)[:, None]
     likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
-    return {"shares": mixture(jnp.where(foreign, likely, 0.0), hidden.weight.ravel())}
+    return {"shares": mixture(likely, hidden.weight.ravel())}
+
+
+def resemblance(world: ExamplesWorld) -> jax.Array:
+    """Shares [sources] in which the sources' inputs together resemble the target's; equal ones for ids of tokens."""
+    if not jnp.issubdtype(world.unlabelled.dtype, jnp.floating):  # ids are no points of a space
+        return jnp.full(len(world.sources), 1 / len(world.sources))
+    return proportions([flat(evenly_spaced(side.train.x)) for side in world.sources], flat(evenly_spaced(world.unlabelled)))
 
 
 def mixed(world: ExamplesWorld, done: Done, each: Each) -> Scores:
@@ -48,15 +61,19 @@ def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
 
 
 def mixture(likelihood: jax.Array, weight: jax.Array) -> jax.Array:
-    """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources]."""
+    """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources].
+
+    They are equal where no example has a weight.
+    """
 
     def round_(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
         joint = shares[:, None] * likelihood + 1e-12
         mine = weight[None, :] * joint / jnp.sum(joint, axis=0, keepdims=True)
-        return jnp.sum(mine, axis=1) / jnp.sum(mine), None
+        return jnp.sum(mine, axis=1) / jnp.maximum(jnp.sum(mine), 1e-12), None
 
-    shares, _ = jax.lax.scan(round_, jnp.full(likelihood.shape[0], 1 / likelihood.shape[0]), None, length=ROUNDS)
-    return shares
+    equal = jnp.full(likelihood.shape[0], 1 / likelihood.shape[0])
+    shares, _ = jax.lax.scan(round_, equal, None, length=ROUNDS)
+    return jnp.where(jnp.sum(weight) > 0, shares, equal)
 
 
 def pooled(logits: jax.Array, shares: jax.Array, multi_label: bool) -> jax.Array:
