@@ -194,8 +194,9 @@ def others(folder: Path) -> Iterator[tuple[str, Case]]:
     bert_folder(bert)
     assert json.loads((bert / "config.json").read_text()) == CONFIG
 
+    given = settings("model=text_encoder", f"model.weights={bert}")
+
     def body() -> Any:
-        given = settings("model=text_encoder", f"model.weights={bert}")
         return text_encoder._read(text_encoder.sizes_of(given), bert)
 
     yield "config.json", Case(bert / "config.json", body)

@@ -161,7 +161,7 @@ def _run_program(
     results = []
     hosts = jax.device_get(done)
     common = describe_program(
-        config, loaded, task, protocol(config), uses_source(config, loaded.world), clock, len(configs)
+        config, loaded, task, protocol(config), uses_source(config, loaded.world), clock, len(configs), run.peak_memory
     ) | count_parameters(program, done)
     for i, each in enumerate(configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import psutil
 from jax.sharding import AxisType, PartitionSpec
+
+from transfer.errors import TransferError
+from transfer.solvers.memory import GIB, Free, host_memory
 
 # Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside compiled programs.
 Clock = dict[str, float]
@@ -19,11 +21,15 @@ Clock = dict[str, float]
 SHARE = 0.8
 
 
-class TooLarge(Exception):
-    """A program for these many replicas would not fit into memory; `fits` of them should."""
+class TooLarge(TransferError):
+    """A program for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
 
-    def __init__(self, fits: int):
-        super().__init__(f"at most {fits} replicas fit into memory")
+    def __init__(self, fits: int, need: float, free: Free):
+        super().__init__(
+            f"this program needs {need / GIB:.2f} GiB of memory, and {free.size / GIB:.2f} GiB {free.bound} are free; "
+            "lower train.batch_size or model.dim, keep fewer users and items with domain.core, or choose a method without "
+            "dense matrices: target_only, cmf, finetune, emcdr, popularity, item_bias"
+        )
         self.fits = fits
 
 
@@ -38,6 +44,12 @@ class Compiler:
     clock: Clock
     programs: dict[Any, Any]
     limit: float | None = None
+    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by program that this compiler has run
+
+    @property
+    def peak_memory(self) -> float:
+        """Bytes on one device that the largest program of this run needs, by the compiler's own analysis."""
+        return max(self.needs.values(), default=0.0)
 
     def __call__(self, name: str, function: Callable[..., Any], shared: Any, each: Any) -> Any:
         """function(shared, row) for every row of `each` (its leading axis), compiled once per name and shapes.
@@ -63,13 +75,17 @@ class Compiler:
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
             self._check_memory(program, count, devices)
             self.programs[key] = program
+        self.needs[key] = needed_memory(self.programs[key])
         results = self.programs[key](shared, padded)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not each else results
 
     def _check_memory(self, program: Any, count: int, devices: int) -> None:
-        need, free = needed_memory(program), self.limit or free_memory()
-        if need > free and count > devices:
-            raise TooLarge(max(devices, min(count - 1, int(count * free / need))))
+        need, there, held = needed_memory(program), device_memory(), arguments_memory(program)
+        most = min(self.limit or SHARE * there.free.size, there.free.size)
+        if need > most and count > devices:
+            raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
+        if need - (0.0 if there.whole else held) > there.free.size:
+            raise TooLarge(0, need, there.free)
 
 
 def needed_memory(program: Any) -> float:
@@ -81,13 +97,32 @@ def needed_memory(program: Any) -> float:
     return held + facts.temp_size_in_bytes
 
 
-def free_memory() -> float:
-    """Bytes that a program may need on one device: of its own memory, or of the host's where they are the same."""
+def arguments_memory(program: Any) -> float:
+    """Bytes of a compiled program's arguments, which are there before it runs."""
+    facts = program.memory_analysis()
+    return 0.0 if facts is None else facts.argument_size_in_bytes
+
+
+class There(NamedTuple):
+    """What one device has; whole: all of it, with what arguments take already."""
+
+    free: Free
+    whole: bool
+
+
+def device_memory() -> There:
+    """All of a device's own memory, or what is free of the host's where they are the same."""
     devices = jax.local_devices()
     facts = devices[0].memory_stats()
     if facts and "bytes_limit" in facts:
-        return SHARE * facts["bytes_limit"]
-    return SHARE * psutil.virtual_memory().available / len(devices)
+        return There(Free(facts["bytes_limit"], "of the device"), True)
+    free = host_memory()
+    return There(Free(free.size / len(devices), free.bound), False)
+
+
+def free_memory() -> float:
+    """Bytes that a program may need on one device: of its own memory, or of the host's where they are the same."""
+    return SHARE * device_memory().free.size
 
 
 def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> Callable[..., Any]:
