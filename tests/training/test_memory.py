@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -102,16 +101,13 @@ def test_the_limit_of_the_shell_counts() -> None:
 
 
 def test_a_slow_solve_is_over_when_its_stage_is() -> None:
-    def slow(x: np.ndarray) -> np.ndarray:
-        time.sleep(0.4)
-        return np.asarray(x)
+    """A closed form of some tenths of a second: without waiting for it, evaluation would be charged with them."""
 
     def work(world: Any, done: Any, hp: Any, key: Any) -> jax.Array:
-        return jax.pure_callback(slow, jax.ShapeDtypeStruct((), jnp.float32), jnp.float32(1))
+        x = jax.random.normal(key, (1000, 1000))
+        return jax.lax.fori_loop(0, 5, lambda _, x: x @ x / jnp.linalg.norm(x), x)
 
     replicas = Replicas(jax.vmap(jax.random.key)(jnp.arange(1)), {})
     run, stage = Compiler("map", {}, {}), Solve("slow", work)
-    solve(stage, jnp.zeros(1), {}, replicas, run)
-    began = time.perf_counter()
-    solve(stage, jnp.zeros(1), {}, replicas, run)
-    assert time.perf_counter() - began >= 0.4
+    for _ in range(2):  # the second time nothing is compiled
+        assert solve(stage, jnp.zeros(1), {}, replicas, run).is_ready()
