@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
+from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, TooLarge
 from transfer.training.stages import Job, diverged, parameter_shapes, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
@@ -77,7 +77,7 @@ def run_batch(
     alone: these are not runs of a sweep, so every run draws its own figure.
     Raises TransferError for what users can mend, and `Interrupted` after Ctrl-C, with a checkpoint behind it.
     """
-    _use_compilation_cache()
+    use_compile_cache()
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
         groups.setdefault(config.program_key(), []).append(i)
@@ -272,13 +272,3 @@ def replicas_of(configs: list[Config]) -> Replicas:
     keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
     hp = {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
     return Replicas(keys, hp)
-
-
-def _use_compilation_cache() -> None:
-    """Keep compiled programs in the user's own cache folder (mode 700: whatever lies there is run)."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "xla"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -43,7 +43,7 @@ def keep(path: Path, arrays: Arrays, facts: dict[str, Any] | None = None) -> Non
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         save_tree(path, arrays, facts or {})
     except OSError as error:
-        console.print(f"features are not kept: {error}", markup=False)
+        console.print(f"features are not kept: {error}", markup=False, soft_wrap=True)
 
 
 def remembered(path: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
