@@ -10,10 +10,12 @@ from pathlib import Path
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from transfer.errors import TransferError
 from transfer.experiment import load_run
 from transfer.results.explain import explain, find_films
+from transfer.results.foreign_text import csv_cell, printable
 from transfer.results.predictor import Predictor, Recommendation
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
@@ -28,7 +30,7 @@ def main() -> None:
         else:
             recommend(arguments.run_dir, arguments.users, arguments.k, arguments.out)
     except TransferError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {printable(str(error))}")
 
 
 def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) -> None:
@@ -46,7 +48,11 @@ def recommend(run_dir: Path, users: list[str] | None, k: int, out: Path | None) 
         return
     rows = [{"user": user, **line._asdict()} for user, lines in lists.items() for line in lines]
     table = pl.DataFrame(rows, schema=SCHEMA)
-    table.write_csv(out) if out.suffix == ".csv" else table.write_parquet(out)
+    if out.suffix == ".csv":
+        texts = [pl.col(name).map_elements(csv_cell, return_dtype=pl.String) for name in ("user", "item", "title")]
+        table.with_columns(texts).write_csv(out)
+    else:
+        table.write_parquet(out)
     print(f"{len(lists):,} lists of up to {k} items written to {out}")
 
 
@@ -72,11 +78,12 @@ def _load(run_dir: Path) -> Predictor:
 
 def _print(lists: dict[str, list[Recommendation]]) -> None:
     for title, lines in lists.items():
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(printable(title)), title_justify="left")
         for column in ("rank", "title", "id", "score"):
             table.add_column(column, justify="right" if column in ("rank", "score") else "left")
         for line in lines:
-            table.add_row(str(line.rank), line.title or "(no title known)", line.item, f"{line.score:.3f}")
+            names = (Text(printable(text)) for text in (line.title or "(no title known)", line.item))
+            table.add_row(str(line.rank), *names, f"{line.score:.3f}")
         Console().print(table)
 
 

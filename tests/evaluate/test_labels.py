@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 from sklearn import metrics as sk
 
 from transfer.data.examples.world import Examples, hidden
@@ -74,6 +75,22 @@ def test_auc_counts_ties_half_and_ignores_padding() -> None:
     score, y = jnp.array([1.0, 1.0, 2.0, 0.0, 5.0]), jnp.array([1.0, 0.0, 1.0, 0.0, 1.0])
     assert float(auc(score, y, jnp.array([1.0, 1.0, 1.0, 1.0, 0.0]))) == pytest.approx(3.5 / 4)
     assert float(auc(jnp.zeros(4), jnp.array([1.0, 0.0, 1.0, 0.0]), jnp.ones(4))) == 0.5
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("scale", [1.0, 400.0])
+def test_auc_ranks_by_logits_where_probabilities_are_0_or_1_in_float32(classes: int, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, classes, 300)
+    logits = (scale * (rng.normal(size=(300, classes)) + 0.7 * np.eye(classes)[truth])).astype(np.float32)
+    exact = logits.astype(np.float64)
+    others = [special.logsumexp(np.delete(exact, c, axis=1), axis=1) for c in range(classes)]
+    wanted = np.mean([sk.roc_auc_score(truth == c, exact[:, c] - others[c]) for c in range(classes)])
+    y = jnp.eye(classes)[truth]
+    assert float(label_metrics(logits, y, jnp.ones(300), False)["auc"]) == pytest.approx(wanted, abs=1e-5)
+    p = special.softmax(logits, axis=1)
+    saturated = np.mean([sk.roc_auc_score(truth == c, p[:, c]) for c in range(classes)])
+    assert (abs(saturated - wanted) > 0.01) == (scale > 1), "the control: probabilities would not do"
 
 
 def test_a_sure_and_wrong_classifier_is_told_from_a_modest_one() -> None:

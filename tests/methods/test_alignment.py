@@ -17,7 +17,7 @@ from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 
-from transfer.data.examples.world import Inputs
+from transfer.data.examples.world import Inputs, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.evaluate import distance
 from transfer.learning.source_mixture import mixture_shares
@@ -105,6 +105,23 @@ def test_powers_of_a_covariance_equal_the_dense_ones(n: int) -> None:
         np.testing.assert_allclose(ours, wanted @ (vectors * values**exponent) @ vectors.T, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("n", [40, 8], ids=["primal", "dual"])
+def test_without_shrinkage_a_negative_power_is_that_of_the_pseudo_inverse(n: int) -> None:
+    """The last three columns repeat others: the covariance is singular, and white data vary in its directions alone."""
+    x = RNG.normal(size=(n, 9)) * np.linspace(0.5, 2, 9)
+    x = np.hstack([x, x[:, :3]])
+    centred = x - x.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    real = values > 1e-9 * values[-1]
+    roots = (vectors[:, real] * values[real] ** -0.5) @ vectors[:, real].T
+    moments = spectrum(jnp.asarray(x, jnp.float32))
+    white = power(moments, jnp.asarray(centred, jnp.float32), -0.5, jnp.float32(0.0))
+    np.testing.assert_allclose(white, centred @ roots, rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(np.cov(np.asarray(white).T), vectors[:, real] @ vectors[:, real].T, atol=5e-3)
+    back = power(moments, white, 0.5, jnp.float32(0.0))
+    np.testing.assert_allclose(back, centred, rtol=2e-3, atol=2e-3)
+
+
 def test_leading_directions_are_those_of_the_whole_spectrum() -> None:
     x = jnp.asarray(RNG.normal(size=(60, 80)) * np.geomspace(30, 0.5, 80), jnp.float32)
     few, whole = leading(x, 4, jax.random.key(0)), spectrum(x)
@@ -132,6 +149,9 @@ def test_coral_gives_the_source_the_moments_of_the_target_and_leaves_equal_domai
     program, done = solved("coral", same, "hp.shrinkage=0.001")
     z = program.features(same, done, {})(_inputs(same.sources[0].train.x, 1))
     np.testing.assert_allclose(z, same.sources[0].train.x, atol=0.02)
+    exactly, done = solved("coral", world, "hp.shrinkage=0")  # the covariance itself
+    z = np.asarray(exactly.features(world, done, {})(_inputs(world.sources[0].train.x, 1)))
+    np.testing.assert_allclose(np.cov(z.T), np.cov(target.T), atol=1e-3)
     with_much, done = solved("coral", world, "hp.shrinkage=1e6")  # nothing but the mean moves
     z = with_much.features(world, done, {})(_inputs(world.sources[0].train.x, 1))
     centred = np.asarray(world.sources[0].train.x) - np.asarray(world.sources[0].train.x).mean(0)
@@ -271,6 +291,48 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
     assert float(mixture_shares(likelihood, jnp.ones(50))[0]) > 0.99
     np.testing.assert_allclose(mixture_shares(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(mixture_shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
+
+
+def test_mixture_proportions_are_those_of_the_target_and_solve_their_quadratic_programme() -> None:
+    """Three clusters; the target is 0.7 of the first and 0.3 of the third, and the second is nowhere in it."""
+    rng = np.random.default_rng(2)
+    clusters = [rng.normal(4 * np.eye(3)[i], 1.0, (200, 3)).astype(np.float32) for i in range(3)]
+    target = np.vstack([rng.normal(4 * np.eye(3)[i], 1.0, (n, 3)) for i, n in ((0, 210), (2, 90))]).astype(np.float32)
+    ours = np.asarray(jax.jit(ratios.proportions)([jnp.asarray(x) for x in clusters], jnp.asarray(target)))
+    np.testing.assert_allclose(ours, [0.7, 0.0, 0.3], atol=0.03)
+    there = np.square(target[:, None] - target[None]).sum(-1)
+    width = np.median(there)
+    alike = [[np.exp(-np.square(a[:, None] - b).sum(-1) / width).mean() for b in [*clusters, target]] for a in clusters]
+    gram, wanted = np.array(alike)[:, :3], np.array(alike)[:, 3]
+    exact = optimize.minimize(
+        lambda s: s @ gram @ s - 2 * s @ wanted,
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints={"type": "eq", "fun": lambda s: s.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-12},
+    )
+    np.testing.assert_allclose(ours, exact.x, atol=5e-3)
+
+
+def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:
+    """Both are good at home; one is the target's kin and the other has another space and the labels turned round."""
+    rng = np.random.default_rng(3)
+    labels = [rng.integers(0, 2, n) for n in (80, 100, 100)]
+    xs = [(rng.normal(size=(len(of), 2)) + 4 * of[:, None]).astype(np.float32) for of in labels]
+    xs[2] = xs[2] * np.array([1, -1], np.float32) + np.array([0, 3], np.float32)
+    ys = [np.eye(2, dtype=np.float32)[of] for of in labels[:2]] + [np.eye(2, dtype=np.float32)[1 - labels[2]]]
+    none = np.zeros(0, np.int64)
+    rows = [Rows(none, none, np.arange(80), np.arange(80)), *[Rows(np.arange(20, 100), np.arange(20), none, none)] * 2]
+    world = build_examples(["t", "kin", "other"], xs, ys, rows, ("a", "b"), False).world
+    program, done = solved("source_only", world, "method.classifier=ridge")
+    assert float(done["mix"]["shares"][0]) > 0.9
+    assert accuracy(world, program, done) > 0.95
+    few = [Rows(np.arange(10), np.arange(10, 20), np.arange(20, 80), np.arange(20, 80)), *rows[1:]]
+    world = build_examples(["t", "kin", "other"], xs, ys, few, ("a", "b"), False).world
+    _, done = solved("source_only", world, "method.classifier=ridge")
+    assert float(done["mix"]["shares"][0]) > 0.6, "labelled target examples say the same"
 
 
 def _inputs(x: jax.Array, domain: int) -> Any:

@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import polars as pl
 import pytest
@@ -14,6 +14,7 @@ from planted import atomic_files
 
 from transfer.api import run
 from transfer.errors import TransferError
+from transfer.results.predictor import Recommendation
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +90,41 @@ def test_recommend_refuses_in_one_line(
     assert str(caught.value.code).startswith("error: ")
     assert says in str(caught.value.code)
     assert "\n" not in str(caught.value.code)
+
+
+NASTY = {
+    "[paperback]": "[paperback]",
+    "a [/b] title": "a [/b] title",
+    "\x1b[2Jgone": "\N{REPLACEMENT CHARACTER}[2Jgone",
+    "two\nlines": "two\N{REPLACEMENT CHARACTER}lines",
+}
+
+
+def test_titles_of_others_are_shown_as_they_are_and_obeyed_by_nobody(
+    script: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    lines = [Recommendation(i + 1, f"[i{i}]", title, 0.5) for i, title in enumerate(NASTY)]
+    script._print({"for [/u]": lines})
+    shown = capsys.readouterr().out
+    assert all(title in shown for title in [*NASTY.values(), "for [/u]", "[i0]"])
+    assert "\x1b" not in shown
+
+
+def test_exported_lists_hold_no_formulas_and_parquet_the_raw_text(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "1-2", None]
+    made = {"u=1": [Recommendation(i + 1, f"i{i}", title, -0.5) for i, title in enumerate(titles)]}
+    fake = SimpleNamespace(recommend=lambda users, k: made, loaded=SimpleNamespace(users=["u=1"]))
+    monkeypatch.setattr(script, "_load", lambda run_dir: fake)
+    script.recommend(tmp_path, None, 8, tmp_path / "a.csv")
+    script.recommend(tmp_path, None, 8, tmp_path / "a.parquet")
+    wanted = [f"'{title}" for title in titles[:6] if title] + ["1-2", None]
+    table = pl.read_csv(tmp_path / "a.csv")
+    assert table["title"].to_list() == wanted
+    assert table["score"].to_list() == [-0.5] * 8, "numbers stay numbers"
+    assert pl.read_parquet(tmp_path / "a.parquet")["title"].to_list() == titles
 
 
 def test_recommend_refuses_what_is_no_run_folder(script: ModuleType, tmp_path: Path) -> None:

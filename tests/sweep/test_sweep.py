@@ -27,6 +27,7 @@ from transfer.api import compose
 from transfer.experiment import run_batch
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
+from transfer.solvers.memory import Free
 from transfer.sweep import finished
 from transfer.training.compiler import TooLarge
 
@@ -230,7 +231,7 @@ def test_batches_are_cut_to_what_was_asked_for_and_to_what_fits(
     def small_machine(configs: list[Any], *rest: Any) -> Any:
         sizes.append(len(configs))
         if len(configs) > 4:
-            raise TooLarge(3)
+            raise TooLarge(3, 2.0, Free(1.0, "of the test"))
         if len(configs) > 2:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return original(configs, *rest)

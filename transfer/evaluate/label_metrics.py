@@ -38,7 +38,7 @@ def label_metrics(
     }
     metrics["log_loss"] = jnp.sum(weight * values["log_loss"]) / n
     if full:
-        areas = jax.vmap(auc, in_axes=(1, 1, None))(logits if multi_label else p, y, weight)
+        areas = jax.vmap(auc, in_axes=(1, 1, None))(logits if multi_label else margins(logits), y, weight)
         both = (true > 0) & (true < n)
         metrics["auc"] = jnp.sum(jnp.where(both, areas, 0.0)) / jnp.maximum(jnp.sum(both), 1).astype(jnp.float32)
         if multi_label:
@@ -61,6 +61,17 @@ def example_values(logits: jax.Array, y: jax.Array, multi_label: bool) -> dict[s
 def _decided(logits: jax.Array, multi_label: bool) -> jax.Array:
     """1 for the classes that an example is said to have, else 0."""
     return (logits > 0 if multi_label else jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1])).astype(jnp.float32)
+
+
+def margins(logits: jax.Array) -> jax.Array:
+    """log P(class) - log P(any other) of softmax, in log space: logit_c - log Σ_(j≠c) exp logit_j, [n, classes] each.
+
+    It orders examples as P does, also where P is 0 or 1 in float32.
+    """
+    nothing = jnp.full((logits.shape[0], 1), -jnp.inf)
+    before = jnp.concatenate([nothing, jax.lax.cumlogsumexp(logits[:, :-1], axis=1)], axis=1)
+    after = jnp.concatenate([jax.lax.cumlogsumexp(logits[:, 1:], axis=1, reverse=True), nothing], axis=1)
+    return logits - jnp.logaddexp(before, after)
 
 
 def auc(score: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:

@@ -31,7 +31,8 @@ from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
-from transfer.training.compiler import Clock, Compiler, TooLarge, use_compilation_cache
+from transfer.training.compile_cache import use_compile_cache
+from transfer.training.compiler import Clock, Compiler, TooLarge
 from transfer.training.stages import Job, Records, diverged, parameter_shapes, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
@@ -77,7 +78,7 @@ def run_batch(
     alone: these are not runs of a sweep, so every run draws its own figure.
     Raises TransferError for what users can mend, and `Interrupted` after Ctrl-C, with a checkpoint behind it.
     """
-    use_compilation_cache()
+    use_compile_cache()
     configs = [check_numbers(config) for config in configs]
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
@@ -194,7 +195,14 @@ def _write(prepared: Prepared, done: Done, records: Records, measured: Measured)
     folders, results = prepared.folders, []
     hosts = jax.device_get(done)
     common = describe_program(
-        config, loaded, job.task, protocol(config), uses_source(config, loaded.world), job.run.clock, len(job.ids)
+        config,
+        loaded,
+        job.task,
+        protocol(config),
+        uses_source(config, loaded.world),
+        job.run.clock,
+        len(job.ids),
+        job.run.peak_memory,
     ) | count_parameters(program, done)
     for i, each in enumerate(prepared.configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)

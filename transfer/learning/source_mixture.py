@@ -1,4 +1,4 @@
-"""Mixture of experts by source, p = Σ_i share_i p_i: the classifiers of the sources in shares learnt on validation."""
+"""Mixture of experts by source, p = Σ_i share_i p_i: the classifiers of the sources in learnt shares."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from transfer.data.examples.world import ExamplesWorld, Inputs
+from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
+from transfer.models.softmax import flat
 from transfer.program import Done, Hp, Params, Scores
+from transfer.solvers.ratios import proportions
 
 SourceLogits = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
 ROUNDS = 50  # of expectation-maximisation for the shares
@@ -21,14 +23,25 @@ def learn_shares(
     hp: Hp,
     key: jax.Array,
 ) -> Params:
-    """Shares of the sources' classifiers, learnt on validation; a source's own hidden examples do not speak for it."""
+    """Shares of the sources' classifiers: by labelled target examples on validation, else by the target's inputs alone.
+
+    What a source holds out says how its classifier does at home, and not how it does on the target.
+    """
+    if world.labelled is None:
+        return {"shares": resemblance(world)}
     hidden, classifiers = world.valid, source_logits(world, done, hp)
     classes = hidden.y.shape[-1]
     logits = jax.lax.map(lambda inputs: jnp.stack(classifiers(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
     flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
-    foreign = hidden.inputs.domain.ravel()[None, :] != jnp.arange(1, len(world.sources) + 1)[:, None]
     likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
-    return {"shares": mixture_shares(jnp.where(foreign, likely, 0.0), hidden.weight.ravel())}
+    return {"shares": mixture_shares(likely, hidden.weight.ravel())}
+
+
+def resemblance(world: ExamplesWorld) -> jax.Array:
+    """Shares [sources] in which the sources' inputs together resemble the target's; equal ones for ids of tokens."""
+    if not jnp.issubdtype(world.unlabelled.dtype, jnp.floating):  # ids are no points of a space
+        return jnp.full(len(world.sources), 1 / len(world.sources))
+    return proportions([flat(evenly_spaced(side.train.x)) for side in world.sources], flat(evenly_spaced(world.unlabelled)))
 
 
 def mixture_logits(world: ExamplesWorld, done: Done, source_logits: SourceLogits) -> Scores:
@@ -52,15 +65,19 @@ def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
 
 
 def mixture_shares(likelihood: jax.Array, weight: jax.Array) -> jax.Array:
-    """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources]."""
+    """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources].
+
+    They are equal where no example has a weight.
+    """
 
     def em_round(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
         joint = shares[:, None] * likelihood + 1e-12
         responsibility = weight[None, :] * joint / jnp.sum(joint, axis=0, keepdims=True)
-        return jnp.sum(responsibility, axis=1) / jnp.sum(responsibility), None
+        return jnp.sum(responsibility, axis=1) / jnp.maximum(jnp.sum(responsibility), 1e-12), None
 
-    shares, _ = jax.lax.scan(em_round, jnp.full(likelihood.shape[0], 1 / likelihood.shape[0]), None, length=ROUNDS)
-    return shares
+    equal = jnp.full(likelihood.shape[0], 1 / likelihood.shape[0])
+    shares, _ = jax.lax.scan(em_round, equal, None, length=ROUNDS)
+    return jnp.where(jnp.sum(weight) > 0, shares, equal)
 
 
 def pooled(logits: jax.Array, shares: jax.Array, multi_label: bool) -> jax.Array:

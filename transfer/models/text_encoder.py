@@ -25,12 +25,14 @@ from transfer.models.in_parts import in_parts
 from transfer.models.softmax import head, logits
 from transfer.program import Classifier, Params, stream
 from transfer.storage import weights
+from transfer.storage.damaged import reading
 from transfer.storage.packaged import located
 
 TASKS = ("classification",)
 PART = 128  # texts at once
 ROUND = 32  # lengths at which frozen texts are encoded are multiples of this
 SPREAD = 0.02  # standard deviation of fresh weights
+LARGEST, DEEPEST = 10_000_000, 500  # what sizes and layers of an encoder may be
 NEVER = -1e9  # added to the attention that would go to padding
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": partial(jax.nn.gelu, approximate=False),
@@ -121,39 +123,46 @@ def encoded(given: str, x: np.ndarray) -> np.ndarray:
 def sizes_of(settings: Settings) -> Sizes:
     """Sizes by the settings or by config.json of the given folder. Raises TransferError for another kind of encoder."""
     if settings.weights is None:
-        sizes = Sizes(*(getattr(settings, name) for name in Sizes._fields[:6]))
-    else:
-        sizes = _read_sizes(located(settings.weights) / "config.json")
+        return _divided(Sizes(*(getattr(settings, name) for name in Sizes._fields[:6])))
+    return _read_sizes(located(settings.weights) / "config.json")
+
+
+def _divided(sizes: Sizes) -> Sizes:
     if sizes.width % sizes.heads:
         raise TransferError(f"model.width={sizes.width} is not a multiple of model.heads={sizes.heads}")
     return sizes
 
 
 def _read_sizes(path: Path) -> Sizes:
-    try:
+    how = "readable; model.weights must be a Hugging Face folder with config.json and model.safetensors, or minilm"
+    with reading(path, how):
         facts: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise TransferError(
-            f"{path}: not readable ({error}); model.weights must be a Hugging Face folder with config.json and "
-            "model.safetensors, or minilm"
-        ) from None
+        if not isinstance(facts, dict):
+            raise ValueError("it is no JSON object")
     for key, known in (("model_type", ("bert",)), ("hidden_act", ACTIVATIONS), ("position_embedding_type", ("absolute",))):
-        if (value := facts.get(key, next(iter(known)))) not in known:
+        value = facts.get(key, next(iter(known)))
+        if not isinstance(value, str) or value not in known:
             raise TransferError(f"{path}: {key} is {value!r}; model=text_encoder knows {', '.join(known)}")
     names = (
         *("hidden_size", "num_hidden_layers", "num_attention_heads"),
         *("intermediate_size", "vocab_size", "max_position_embeddings"),
     )
-    try:
-        width, layers, heads, hidden, vocabulary, positions = (int(facts[name]) for name in names)
-    except KeyError as error:
-        raise TransferError(f"{path}: no {error.args[0]}, which the encoder needs") from None
-    more = (
-        int(facts.get("type_vocab_size", 2)),
-        float(facts.get("layer_norm_eps", 1e-12)),
-        facts.get("hidden_act", "gelu"),
-    )
-    return Sizes(width, layers, heads, hidden, vocabulary, positions, *more)
+    counts = []
+    for name in (*names, "type_vocab_size"):
+        if name not in facts and name in names:
+            raise TransferError(f"{path}: no {name}, which the encoder needs")
+        count = facts.get(name, 2)
+        if type(count) is not int or not 1 <= count <= LARGEST:
+            raise TransferError(f"{path}: {name} is {count!r}; a whole number from 1 to {LARGEST:,} is needed")
+        counts.append(count)
+    epsilon = facts.get("layer_norm_eps", 1e-12)
+    if type(epsilon) not in (int, float) or not 0 < epsilon < 1:
+        raise TransferError(f"{path}: layer_norm_eps is {epsilon!r}; a number between 0 and 1 is needed")
+    width, layers, heads, hidden, vocabulary, positions, types = counts
+    if layers > DEEPEST:
+        raise TransferError(f"{path}: num_hidden_layers is {layers:,}; at most {DEEPEST} are read")
+    activation = facts.get("hidden_act", "gelu")
+    return _divided(Sizes(width, layers, heads, hidden, vocabulary, positions, types, float(epsilon), activation))
 
 
 PARTS = {

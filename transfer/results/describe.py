@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 from functools import cache
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -90,10 +89,12 @@ def describe_program(
     uses_source: bool,
     clock: Clock,
     replicas: int,
+    peak_memory: float,
 ) -> dict[str, Any]:
     """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data.
 
     protocol: what the task says of how its figures come to be; uses_source: whether the method sees a source here.
+    peak_memory: bytes on one device that the largest compiled program of this run needs, all its replicas together.
     """
     device = jax.devices()[0]
     return {
@@ -115,7 +116,7 @@ def describe_program(
         "reproducible": config.train.seconds is None,  # a budget of seconds ends where the machine has come to
         "seconds": {name: round(value, 4) for name, value in clock.items()},
         "replicas": replicas,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mib": peak_memory / 2**20,
         "versions": _versions(),
         "python": platform.python_version(),
         "device": f"{device.platform}:{device.device_kind}",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from transfer.data.interactions.events import Interactions
 from transfer.errors import TransferError
+from transfer.solvers.memory import GIB, host_memory
 
 # Closed forms that need a dense matrix refuse to build one beyond this many float32 cells (4 GiB).
 DENSE_CELLS = 2**30
@@ -18,12 +19,13 @@ def fits(rows: int, columns: int) -> bool:
 
 
 def check_dense(rows: int, columns: int, what: str) -> None:
-    """Raise TransferError where a dense rows x columns matrix would not fit."""
-    if not fits(rows, columns):
-        size = rows * columns * 4 / 2**30
+    """Raise TransferError where a dense rows x columns matrix would not fit: before anything is compiled."""
+    size, free = rows * columns * 4, host_memory()
+    if not fits(rows, columns) or (size > free.size and jax.default_backend() == "cpu"):
         raise TransferError(
-            f"{what} needs a {rows:,} x {columns:,} matrix ({size:.0f} GiB); keep fewer users and items with domain.core=5 "
-            "or more, or use method=target_only, cmf, finetune or emcdr"
+            f"{what} needs a {rows:,} x {columns:,} matrix ({size / GIB:.1f} GiB): {free.size / GIB:.1f} GiB {free.bound} "
+            f"are free, and {DENSE_CELLS * 4 // GIB} GiB is the most; keep fewer users and items with domain.core=5 or "
+            "more, or use method=target_only, cmf, finetune or emcdr"
         )
 
 

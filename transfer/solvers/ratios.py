@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -55,6 +56,30 @@ def kmm(x: jax.Array, target: jax.Array, hp: Hp) -> jax.Array:
 
     (w, _, _), _ = jax.lax.scan(update, (jnp.ones(n), jnp.ones(n), jnp.float32(1.0)), None, length=STEPS)
     return w
+
+
+def proportions(sources: Sequence[jax.Array], target: jax.Array) -> jax.Array:
+    """Shares that minimise |Σ_i share_i μ_i - μ_target|², μ the mean embedding of a sample: [n_i, d] each, [m, d] -> [k].
+
+    Kernel mean matching with one weight for each source, Gaussian kernel, width the median squared distance in the target.
+    Paper: Huang, Smola, Gretton, Borgwardt, Schölkopf (2007); for mixtures Zhang, Gong, Schölkopf (2015).
+    """
+    k, width = len(sources), median_of_some(classifiers.squared_distances(target, target)) + 1e-12
+
+    def alike(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.mean(jnp.exp(-classifiers.squared_distances(x, y) / width))
+
+    gram = jnp.stack([jnp.stack([alike(x, y) for y in sources]) for x in sources])
+    wanted = jnp.stack([alike(x, target) for x in sources])
+    centre = jnp.eye(k) - 1 / k  # shares sum to 1: what all sources have in common decides nothing
+    rate = 1 / (jnp.max(jnp.linalg.eigvalsh(centre @ gram @ centre)) + 1e-9)
+
+    def update(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
+        ahead = shares - rate * centre @ (gram @ shares - wanted)
+        return _with_mean_one(k * ahead, jnp.float32(k)) / k, None
+
+    shares, _ = jax.lax.scan(update, jnp.full(k, 1 / k), None, length=STEPS)
+    return shares
 
 
 def _with_mean_one(w: jax.Array, most: jax.Array) -> jax.Array:

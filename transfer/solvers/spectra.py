@@ -25,11 +25,11 @@ def spectrum(x: jax.Array) -> Params:
     n, d = x.shape
     if n >= d:
         values, vectors = jnp.linalg.eigh(centred.T @ centred / (n - 1))
-        return {"mean": mean, "vectors": vectors, "values": jnp.maximum(values, 0.0)}
+        return {"mean": mean, "vectors": vectors, "values": _without_noise(values)}
     values, inner = jnp.linalg.eigh(centred @ centred.T / (n - 1))
-    real = values > 1e-6 * values[-1]
-    scale = jnp.where(real, 1 / jnp.sqrt(jnp.where(real, values, 1.0) * (n - 1)), 0.0)
-    return {"mean": mean, "vectors": centred.T @ (inner * scale[None, :]), "values": jnp.where(real, values, 0.0)}
+    values = _without_noise(values)
+    scale = _positive_power(values * (n - 1), -0.5)
+    return {"mean": mean, "vectors": centred.T @ (inner * scale[None, :]), "values": values}
 
 
 def leading(x: jax.Array, dim: int, key: jax.Array) -> Params:
@@ -48,14 +48,28 @@ def leading(x: jax.Array, dim: int, key: jax.Array) -> Params:
     q, _ = jax.lax.scan(round_, start, None, length=ROUNDS)
     inside = centred @ q
     values, vectors = jnp.linalg.eigh(inside.T @ inside)
-    return {"mean": mean, "vectors": q @ vectors[:, -dim:], "values": jnp.maximum(values[-dim:], 0.0)}
+    return {"mean": mean, "vectors": q @ vectors[:, -dim:], "values": _without_noise(values)[-dim:]}
 
 
 def power(spectrum: Params, x: jax.Array, exponent: float, shrinkage: jax.Array) -> jax.Array:
-    """x (C + shrinkage I)^exponent for rows x [B, d]; the directions outside the eigenvectors have covariance 0."""
+    """x (C + shrinkage I)^exponent for rows x [B, d]; the directions outside the eigenvectors have covariance 0.
+
+    Where C + shrinkage I is singular (shrinkage 0), a negative power is that of the pseudo-inverse.
+    """
     inside = x @ spectrum["vectors"]
-    scales, outside = (spectrum["values"] + shrinkage) ** exponent, shrinkage**exponent
+    scales = _positive_power(spectrum["values"] + shrinkage, exponent)
+    outside = _positive_power(shrinkage, exponent)
     return outside * x + (inside * (scales - outside)[None, :]) @ spectrum["vectors"].T
+
+
+def _without_noise(values: jax.Array) -> jax.Array:
+    """Rising eigenvalues [r] with 0 for those that float32 cannot tell from it."""
+    return jnp.where(values > 1e-6 * values[-1], values, 0.0)
+
+
+def _positive_power(values: jax.Array, exponent: float) -> jax.Array:
+    """values^exponent where they are positive, else 0."""
+    return jnp.where(values > 0, jnp.where(values > 0, values, 1.0) ** exponent, 0.0)
 
 
 def principal(x: jax.Array, dim: int) -> tuple[jax.Array, jax.Array]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from transfer.errors import TransferError
+from transfer.storage.damaged import reading
 
 
 def write(path: Path, data: bytes, flush: bool = True) -> None:
@@ -36,25 +38,48 @@ def save_tree(path: Path, tree: Any, facts: dict[str, Any], flush: bool = True) 
     """Save the leaves of a pytree under their paths, with JSON facts beside them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     arrays = {name_of(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
-    write(path, save(arrays, metadata={"facts": json.dumps(facts)}), flush)
+    text = json.dumps(facts)
+    sums = {"facts_crc32": str(zlib.crc32(text.encode())), "arrays_crc32": str(_checksum(arrays))}
+    write(path, save(arrays, metadata={"facts": text, **sums}), flush)
 
 
 def load_facts(path: Path) -> dict[str, Any]:
-    """The JSON facts of a file. Raises TransferError where it is not one of ours."""
-    try:
+    """The JSON facts of a file. Raises TransferError where it is not one of ours, or damaged."""
+    with reading(path, "a file of this framework that can be read; remove it to start afresh"):
         with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {})["facts"])
-    except (SafetensorError, OSError, KeyError) as error:
-        raise TransferError(f"{path}: not a readable checkpoint ({error}); remove it to start afresh") from None
+            metadata = file.metadata()
+        text = metadata["facts"]
+        _check(metadata, "facts_crc32", zlib.crc32(text.encode()))
+        facts = json.loads(text)
+        if not isinstance(facts, dict):
+            raise ValueError("its facts are no object")
+        return facts
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file by name. Raises TransferError where it cannot be read."""
-    try:
+    """All arrays of a file by name. Raises TransferError where it cannot be read, or is damaged."""
+    with reading(path, "a file of arrays that can be read"):
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError) as error:
-        raise TransferError(f"{path}: not readable ({error})") from None
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        _check(metadata, "arrays_crc32", _checksum(arrays))
+        return arrays
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> int:
+    """CRC-32 of names, types, shapes and values, in the order of names."""
+    total = 0
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total = zlib.crc32(f"{name} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8), total)
+    return total
+
+
+def _check(metadata: dict[str, str], name: str, found: int) -> None:
+    """Raise ValueError where a checksum is not that of the content; files of before have none and facts alone."""
+    if set(metadata) - {"facts"} and metadata.get(name) != str(found):
+        raise ValueError("its checksum is another: it is damaged")
 
 
 def load_tree(path: Path, template: Any) -> Any:

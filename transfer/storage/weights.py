@@ -12,9 +12,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from transfer.errors import TransferError
+from transfer.storage.damaged import check_size, reading
 
 Naming = Callable[[str], str]  # our name of a parameter, such as stem/conv/kernel -> the name in the file
 
@@ -28,15 +29,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return {name: tensor for file in _files(path) for name, tensor in read(file).items()}
     if not path.is_file():
         raise TransferError(f"{path}: no such file or folder of weights")
-    try:
+    with reading(path, "readable"):
         if path.suffix == ".safetensors":
             with safe_open(path, framework="numpy") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
         if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                check_size(sum(entry.file_size for entry in archive.infolist()), "bytes")
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-    except (SafetensorError, OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise TransferError(f"{path}: not readable ({error})") from None
     raise TransferError(
         f"{path}: weights are read from .safetensors and .npz files; a pickle of PyTorch (.bin, .pt, .pth) can run code: "
         "convert it once with safetensors.torch.save_file"
@@ -47,7 +48,7 @@ def fingerprint(path: Path) -> str:
     """A hash of the content of the weight files."""
     digest = hashlib.sha256()
     for file in _files(path) if path.is_dir() else [path]:
-        with file.open("rb") as content:
+        with reading(file, "readable"), file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
 
@@ -88,6 +89,9 @@ def load(path: Path, template: Any, namings: Mapping[str, Naming], prefixes: Ite
                 f"{path}: {stored[theirs]} has shape {list(array.shape)} in our layout and {ours} needs "
                 f"{list(shapes[ours])}; {closest(theirs, alike)}"
             )
+        if not np.isfinite(array).all():
+            place = [int(i) for i in np.argwhere(~np.isfinite(tensors[stored[theirs]].astype(np.float32)))[0]]
+            raise TransferError(f"{path}: {stored[theirs]} has a value at {place} that is not a number; take another file")
         arrays[ours] = array
     return jax.tree_util.tree_unflatten(structure, [arrays[name] for name in shapes])
 
@@ -118,7 +122,5 @@ def _files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return [folder / "model.safetensors"]
-    try:
+    with reading(index, "an index of safetensors files"):
         return sorted({folder / Path(name).name for name in json.loads(index.read_text())["weight_map"].values()})
-    except (ValueError, KeyError, AttributeError) as error:
-        raise TransferError(f"{index}: not an index of safetensors files ({error})") from None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import psutil
 from jax.sharding import AxisType, PartitionSpec
+
+from transfer.errors import TransferError
+from transfer.solvers.memory import GIB, Free, host_memory
 
 # Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside executables.
 Clock = dict[str, float]
@@ -21,11 +21,15 @@ Clock = dict[str, float]
 SHARE = 0.8
 
 
-class TooLarge(Exception):
-    """An executable for these many replicas would not fit into memory; `fits` of them should."""
+class TooLarge(TransferError):
+    """An executable for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
 
-    def __init__(self, fits: int):
-        super().__init__(f"at most {fits} replicas fit into memory")
+    def __init__(self, fits: int, need: float, free: Free):
+        super().__init__(
+            f"this program needs {need / GIB:.2f} GiB of memory, and {free.size / GIB:.2f} GiB {free.bound} are free; "
+            "lower train.batch_size or model.dim, keep fewer users and items with domain.core, or choose a method without "
+            "dense matrices: target_only, cmf, finetune, emcdr, popularity, item_bias"
+        )
         self.fits = fits
 
 
@@ -40,6 +44,12 @@ class Compiler:
     clock: Clock
     executables: dict[Any, Any]
     limit: float | None = None
+    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by program that this compiler has run
+
+    @property
+    def peak_memory(self) -> float:
+        """Bytes on one device that the largest program of this run needs, by the compiler's own analysis."""
+        return max(self.needs.values(), default=0.0)
 
     def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
         """function(shared, row) for every row of `rows` (their leading axis), compiled once per name and shapes.
@@ -65,13 +75,17 @@ class Compiler:
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
             self._check_memory(executable, count, devices)
             self.executables[key] = executable
+        self.needs[key] = needed_memory(self.executables[key])
         results = self.executables[key](shared, padded)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
     def _check_memory(self, executable: Any, count: int, devices: int) -> None:
-        need, free = needed_memory(executable), self.limit or free_memory()
-        if need > free and count > devices:
-            raise TooLarge(max(devices, min(count - 1, int(count * free / need))))
+        need, there, held = needed_memory(executable), device_memory(), arguments_memory(executable)
+        most = min(self.limit or SHARE * there.free.size, there.free.size)
+        if need > most and count > devices:
+            raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
+        if need - (0.0 if there.whole else held) > there.free.size:
+            raise TooLarge(0, need, there.free)
 
 
 def needed_memory(executable: Any) -> float:
@@ -83,13 +97,32 @@ def needed_memory(executable: Any) -> float:
     return held + facts.temp_size_in_bytes
 
 
-def free_memory() -> float:
-    """Bytes that an executable may need on one device: of its own memory, or of the host's where they are the same."""
+def arguments_memory(program: Any) -> float:
+    """Bytes of a compiled program's arguments, which are there before it runs."""
+    facts = program.memory_analysis()
+    return 0.0 if facts is None else facts.argument_size_in_bytes
+
+
+class There(NamedTuple):
+    """What one device has; whole: all of it, with what arguments take already."""
+
+    free: Free
+    whole: bool
+
+
+def device_memory() -> There:
+    """All of a device's own memory, or what is free of the host's where they are the same."""
     devices = jax.local_devices()
     facts = devices[0].memory_stats()
     if facts and "bytes_limit" in facts:
-        return SHARE * facts["bytes_limit"]
-    return SHARE * psutil.virtual_memory().available / len(devices)
+        return There(Free(facts["bytes_limit"], "of the device"), True)
+    free = host_memory()
+    return There(Free(free.size / len(devices), free.bound), False)
+
+
+def free_memory() -> float:
+    """Bytes that a program may need on one device: of its own memory, or of the host's where they are the same."""
+    return SHARE * device_memory().free.size
 
 
 def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> Callable[..., Any]:
@@ -115,16 +148,6 @@ def resolve(mode: str) -> str:
     if mode != "auto":
         return mode
     return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
-def use_compilation_cache() -> None:
-    """Keep executables in the user's own cache folder (mode 700: whatever lies there is run)."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "xla"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _count(rows: Any) -> int:

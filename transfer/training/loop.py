@@ -43,13 +43,16 @@ class Block(NamedTuple):
 
 
 def solve(stage: Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> Params:
-    """The closed form of a stage for every replica: done with a leading axis R -> params [R]."""
+    """The closed form of a stage for every replica: done with a leading axis R -> params [R].
+
+    It is waited for: programs run asynchronously, and the seconds of a solve are seconds of training.
+    """
 
     def solve_row(world: AnyWorld, row: Any) -> Params:
         done, (key, hp) = row
         return stage.solve(world, done, hp, stream(key, stage.name))
 
-    return run(f"{stage.name}/solve", solve_row, world, (done, replicas))
+    return jax.block_until_ready(run(f"{stage.name}/solve", solve_row, world, (done, replicas)))
 
 
 def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:

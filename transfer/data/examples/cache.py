@@ -6,25 +6,50 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transfer.console import console
+from transfer.errors import TransferError
+from transfer.storage.trees import load_arrays, load_facts, save_tree
+
+Arrays = dict[str, np.ndarray]
 
 
 def places(how: bytes, texts: list[list[str]]) -> list[Path]:
-    """Where features of these texts, made in this way, are kept: an .npz file for each domain, which may not exist yet."""
+    """Where features of these texts, made in this way, are kept: a file for each domain, which may not exist yet."""
     digest = hashlib.sha256(how)
     for of_domain in texts:
         digest.update(len(of_domain).to_bytes(8, "big"))
         for text in of_domain:
             digest.update(hashlib.sha256(text.encode()).digest())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "features"
-    return [cache / f"{digest.hexdigest()[:24]}-{i}.npz" for i in range(len(texts))]
+    return [cache / f"{digest.hexdigest()[:24]}-{i}.safetensors" for i in range(len(texts))]
 
 
-def keep(path: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` write a temporary file and put it in place, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+def kept(path: Path, *names: str) -> tuple[Arrays, Any] | None:
+    """Arrays and facts of a file that `keep` wrote, by its checksum; None where there is none, or one that is damaged."""
     try:
-        save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        arrays, facts = load_arrays(path), load_facts(path)
+    except TransferError:
+        return None
+    return (arrays, facts) if set(names) == set(arrays) else None
+
+
+def keep(path: Path, arrays: Arrays, facts: dict[str, Any] | None = None) -> None:
+    """Keep arrays under a path, with JSON facts. A cache that cannot be written costs time later and stops nothing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        save_tree(path, arrays, facts or {})
+    except OSError as error:
+        console.print(f"features are not kept: {error}", markup=False, soft_wrap=True)
+
+
+def remembered(path: Path, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The one array that is kept under a path, else what `make` returns, which is kept."""
+    if known := kept(path, name):
+        return known[0][name]
+    made = make()
+    keep(path, {name: made})
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +27,9 @@ def encoded(texts: list[list[str]], domains: ExampleDomains, encode: Encode | No
         raise TransferError("domain.features=encoded needs a network, which transfer.registry.load_world brings")
     folder = domains.encoder or ""
     tokens = tokenised(texts, domains.model_copy(update={"tokenizer": folder}))
-    how = f"encoded-1 {domains.length} {_fingerprint(located(folder))}".encode()
-    found = []
-    for path, ids in zip(cache.places(how, texts), tokens, strict=True):
-        if not path.exists():
-            z = encode(folder, ids)
-            cache.keep(path, lambda temporary, z=z: np.savez(temporary, z=z))  # type: ignore[misc]
-        with np.load(path, allow_pickle=False) as content:
-            found.append(content["z"])
-    return found
+    how = f"encoded-2 {domains.length} {_fingerprint(located(folder))}".encode()
+    pairs = zip(cache.places(how, texts), tokens, strict=True)
+    return [cache.remembered(path, "z", partial(encode, folder, ids)) for path, ids in pairs]
 
 
 def _fingerprint(folder: Path) -> str:

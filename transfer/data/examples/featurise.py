@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from transfer.data.examples.msda import stacked
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
 from transfer.errors import TransferError
-from transfer.storage.trees import load_arrays, load_facts, save_tree, write
+from transfer.storage.damaged import reading
+from transfer.storage.trees import load_arrays, load_facts, save_tree
 
 WORDS = {"stop_words": "english", "strip_accents": "unicode", "dtype": np.float32}
 FILE = "featuriser.safetensors"
@@ -73,9 +73,10 @@ class Featuriser:
 
 def read_featuriser(path: Path) -> Featuriser:
     """What `save` wrote. Raises TransferError where the file is not one."""
-    facts = load_facts(path)
-    words = None if facts["words"] is None else tuple(facts["words"])
-    return Featuriser(facts["weighting"], tuple(facts["reads"]), words, **load_arrays(path))
+    facts, arrays = load_facts(path), load_arrays(path)
+    with reading(path, "a featuriser that a run wrote"):
+        words = None if facts["words"] is None else tuple(facts["words"])
+        return Featuriser(facts["weighting"], tuple(facts["reads"]), words, **arrays)
 
 
 def featurise(
@@ -145,18 +146,25 @@ def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> tuple[tu
     texts = [raw.texts or [] for raw in raws]
     from scipy import sparse
 
-    paths = cache.places(f"counts-3 {words}".encode() + b"".join(rows.tobytes() for rows in fit), texts)
-    list_ = paths[0].with_suffix(".json")
-    if list_.exists() and all(path.exists() for path in paths):
-        # arrays only: scipy refuses pickled ones
-        return tuple(json.loads(list_.read_bytes())), [sparse.load_npz(path) for path in paths]
+    paths = cache.places(f"counts-4 {words}".encode() + b"".join(rows.tobytes() for rows in fit), texts)
+    parts, found = ("data", "indices", "indptr"), []
+    for path, of_domain in zip(paths, texts, strict=True):
+        if (known := cache.kept(path, *parts)) is None:
+            break
+        arrays, facts = known
+        columns = tuple(facts["columns"])
+        found.append(sparse.csr_matrix(tuple(arrays[part] for part in parts), (len(of_domain), len(columns))))
+    else:
+        return columns, found
     vectoriser = _vectoriser(max_features=words)
-    vectoriser.fit([of_domain[i] for of_domain, rows in zip(texts, fit, strict=True) for i in rows])
+    try:
+        vectoriser.fit([of_domain[i] for of_domain, rows in zip(texts, fit, strict=True) for i in rows])
+    except ValueError as error:
+        raise TransferError(f"the texts of {raws[0].path or raws[0].name} give no features: {error}") from None
     counts = [vectoriser.transform(of_domain) for of_domain in texts]
-    for path, table in zip(paths, counts, strict=True):
-        cache.keep(path, lambda temporary, table=table: sparse.save_npz(temporary, table))  # type: ignore[misc]
     columns = tuple(map(str, vectoriser.get_feature_names_out()))
-    write(list_, json.dumps(columns).encode())
+    for path, table in zip(paths, counts, strict=True):
+        cache.keep(path, {part: getattr(table, part) for part in parts}, {"columns": columns})
     return columns, counts
 
 

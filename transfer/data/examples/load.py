@@ -12,7 +12,7 @@ from transfer.config.domains import ExampleDomains, ExampleSplit
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows
-from transfer.data.examples.sets.raw import Raw, without_hidden
+from transfer.data.examples.sets.raw import Raw, check, without_hidden
 from transfer.data.examples.world import LoadedExamples, build_examples
 from transfer.data.kept import kept
 from transfer.errors import TransferError
@@ -62,4 +62,6 @@ def read_examples(domains: ExampleDomains, data_dir: Path, reader: ModuleType) -
     if domains.features not in reader.FEATURES:
         raise TransferError(f"domain.features={domains.features}: {domains.name} has {', '.join(reader.FEATURES)}")
     raws = [reader.read(name, domains, data_dir) for name in (domains.target, *domains.source)]
+    for raw in raws:
+        check(raw)
     return [raws[0], *map(without_hidden, raws[1:])]

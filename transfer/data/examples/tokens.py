@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +25,13 @@ def tokenised(texts: list[list[str]], domains: ExampleDomains) -> list[np.ndarra
         content = path.read_bytes()
     except OSError as error:
         raise TransferError(f"{path}: not readable ({error}); domain.tokenizer=FOLDER needs tokenizer.json") from None
-    how = f"tokens-1 {domains.length} {hashlib.sha256(content).hexdigest()}".encode()
-    files = cache.places(how, texts)
-    if all(file.exists() for file in files):
-        return [_kept(file) for file in files]
-    tokenizer = _tokenizer(path, content, domains.length)
-    ids = [_ids(tokenizer, of_domain, domains.length) for of_domain in texts]
-    for file, of_domain in zip(files, ids, strict=True):
-        cache.keep(file, lambda temporary, of_domain=of_domain: np.savez(temporary, ids=of_domain))  # type: ignore[misc]
-    return ids
+    how = f"tokens-2 {domains.length} {hashlib.sha256(content).hexdigest()}".encode()
 
+    def ids(of_domain: list[str]) -> np.ndarray:
+        return _ids(_tokenizer(path, content, domains.length), of_domain, domains.length)
 
-def _kept(file: Path) -> np.ndarray:
-    with np.load(file, allow_pickle=False) as content:
-        return content["ids"]
+    pairs = zip(cache.places(how, texts), texts, strict=True)
+    return [cache.remembered(file, "ids", partial(ids, of_domain)) for file, of_domain in pairs]
 
 
 def _tokenizer(path: Path, content: bytes, length: int) -> Any:

@@ -31,7 +31,7 @@ HP = {
     "learning_rate": RATE,
     "dropout": Range(0.3, low=0, high=1, below=True),  # of events
     "decay": Range(3.0, low=0),  # of weights
-    "kl": Range(0.0, low=0),
+    "kl": Range(0.2, low=0),
 }
 
 

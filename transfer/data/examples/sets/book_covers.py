@@ -13,10 +13,12 @@ import polars as pl
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
+from transfer.storage.damaged import check_size, csv, reading
 
 DOMAINS = ("books", "kinds")
 FEATURES = ("cover", "description", "both", "tokens", "encoded")
 NOT_GENRES = ("default", "add-a-comment")
+PIXELS = 50_000_000  # of an image
 FEWEST = 10  # books of a category that is kept
 
 
@@ -25,35 +27,48 @@ def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
     if name == "kinds":
         return _kinds(settings.features, data_dir / "game-and-book-covers", settings.side)
     folder = data_dir / "book-covers"
-    table = pl.read_csv(existing(folder / "books.csv", "domain=book_covers"))
-    table = table.filter(~pl.col("category").is_in(NOT_GENRES)).filter(pl.len().over("category") >= FEWEST)
-    classes = tuple(table["category"].unique().sort())
-    y = one_hot(np.array([classes.index(category) for category in table["category"]]), len(classes))
-    texts = [f"{title} {said}" for title, said in table.select("title", "description").fill_null("").iter_rows()]
+    path = existing(folder / "books.csv", "domain=book_covers")
+    table = csv(path, ["category", "title", "description", "cover"])
+    with reading(path, "a list of books"):
+        table = table.drop_nulls(["category", "cover"]).filter(~pl.col("category").is_in(NOT_GENRES))
+        table = table.filter(pl.len().over("category") >= FEWEST)
+        classes = tuple(table["category"].unique().sort())
+        if len(classes) < 2:
+            raise TransferError(f"fewer than two categories have {FEWEST} books")
+        y = one_hot(np.array([classes.index(category) for category in table["category"]]), len(classes))
+        texts = [f"{title} {said}" for title, said in table.select("title", "description").fill_null("").iter_rows()]
     covers = (
-        np.stack([cover(folder / path, settings.side) for path in table["cover"]])
+        np.stack([cover(folder, place, settings.side) for place in table["cover"]])
         if settings.features in ("cover", "both")
         else None
     )
     hidden = np.zeros(len(y), bool)
-    return Raw(name, y, classes, hidden, texts=texts if settings.features != "cover" else None, arrays=covers)
+    return Raw(name, y, classes, hidden, texts=texts if settings.features != "cover" else None, arrays=covers, path=path)
 
 
 def _kinds(features: str, folder: Path, side: int) -> Raw:
     if features != "cover":
         raise TransferError(f"domain.source=kinds has covers alone, no {features}; write domain.features=cover")
-    table = pl.read_csv(existing(folder / "covers.csv", "domain.source=kinds"))
-    y = one_hot((table["kind"] == "game").to_numpy(), 2)
-    covers = np.stack([cover(folder / path, side) for path in table["cover"]])
-    return Raw("kinds", y, ("book", "game"), np.zeros(len(y), bool), arrays=covers)
+    path = existing(folder / "covers.csv", "domain.source=kinds")
+    table = csv(path, ["kind", "cover"])
+    with reading(path, "a list of covers"):
+        kinds = [("book", "game").index(kind) for kind in table["kind"]]
+        covers = np.stack([cover(folder, place, side) for place in table["cover"]])
+    y = one_hot(np.array(kinds), 2)
+    return Raw("kinds", y, ("book", "game"), np.zeros(len(y), bool), arrays=covers, path=path)
 
 
-def cover(path: Path, side: int) -> np.ndarray:
-    """An image file as float32 [side, side, 3] in [0, 1], squeezed. Raises TransferError for an unreadable one."""
-    from PIL import Image, UnidentifiedImageError
+def cover(folder: Path, place: str, side: int) -> np.ndarray:
+    """An image within a folder as float32 [side, side, 3] in [0, 1], squeezed. Raises TransferError for an unreadable one.
 
-    try:
-        with Image.open(existing(path, "domain=book_covers")) as image:
+    Its size is known before it is unpacked; more than PIXELS is refused.
+    """
+    from PIL import Image
+
+    path = existing(folder / place, "domain=book_covers")
+    with reading(path, "a readable image; remove its row from the list"):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise TransferError(f"it lies outside {folder}")
+        with Image.open(path) as image:
+            check_size(image.width * image.height, "pixels", PIXELS)
             return np.asarray(image.convert("RGB").resize((side, side)), np.float32) / 255
-    except (UnidentifiedImageError, OSError) as error:
-        raise TransferError(f"{path}: not a readable image ({error}); remove its row from books.csv") from None

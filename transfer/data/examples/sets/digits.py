@@ -8,7 +8,7 @@ import numpy as np
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
-from transfer.errors import TransferError
+from transfer.storage.damaged import check_size, reading
 
 DOMAINS = ("mnist", "usps")
 FEATURES = ("pixels",)
@@ -19,11 +19,11 @@ def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
 
     path = existing(data_dir / "digits" / "MNIST_vs_USPS.mat", "domain=digits")
     part = {"mnist": "s", "usps": "t"}[name]
-    try:
+    with reading(path, f"a MATLAB 7.3 file with X{part} [n, 256] and Y{part}"):
         with h5py.File(path) as file:
-            x, y = np.asarray(file[f"X{part}"], np.float32), np.asarray(file[f"Y{part}"]).ravel()
-    except (OSError, KeyError) as error:
-        raise TransferError(f"{path}: not a MATLAB 7.3 file with X{part} and Y{part} ({error})") from None
-    images = x.reshape(-1, 16, 16, 1)
-    # the file's labels run from 1 (the digit 0) to 10
-    return Raw(name, one_hot(y - 1, 10), tuple("0123456789"), np.zeros(len(y), bool), arrays=images)
+            tables = file[f"X{part}"], file[f"Y{part}"]
+            check_size(sum(table.nbytes for table in tables), "bytes")
+            x, y = np.asarray(tables[0], np.float32), np.asarray(tables[1]).ravel()
+        images = x.reshape(-1, 16, 16, 1)
+        labels = one_hot(y.astype(np.float64) - 1, 10)  # the file's run from 1 (the digit 0) to 10
+    return Raw(name, labels, tuple("0123456789"), np.zeros(len(y), bool), arrays=images, path=path)

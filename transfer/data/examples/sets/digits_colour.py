@@ -15,23 +15,27 @@ import numpy as np
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
-from transfer.errors import TransferError
+from transfer.storage.damaged import check_size, reading
 
 DOMAINS = ("plain", "blended")
 FEATURES = ("pixels",)
 EACH = 2000  # digits of a domain
+LARGEST = 2**28  # bytes of an unpacked file
+PARTS = {"images-idx3": (28, 28), "labels-idx1": ()}  # of MNIST's files, and the axes beside that of the examples
 GROUNDS = ((3, 0.7), (7, 0.3))  # cells of a grid along one side, and its share
 
 
 def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
     """The digits of a domain; at domain.strength 0 blended ones are plain."""
-    images, labels = (_idx(data_dir / "digits" / f"t10k-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))
+    images, labels = (_idx(data_dir / "digits" / f"t10k-{part}-ubyte.gz", axes) for part, axes in PARTS.items())
     rows = slice(DOMAINS.index(name) * EACH, (DOMAINS.index(name) + 1) * EACH)
     digits = halved(images[rows].astype(np.float32) / 255)[..., None] * np.ones(3, np.float32)
     if name == "blended":
         digits = np.abs(settings.strength * grounds(len(digits), digits.shape[1]) - digits)
-    y = one_hot(labels[rows], 10)
-    return Raw(name, y, tuple("0123456789"), np.zeros(len(y), bool), arrays=digits.astype(np.float32))
+    path = data_dir / "digits"
+    with reading(path, "digits with labels"):
+        y = one_hot(labels[rows], 10)
+    return Raw(name, y, tuple("0123456789"), np.zeros(len(y), bool), arrays=digits.astype(np.float32), path=path)
 
 
 def halved(images: np.ndarray) -> np.ndarray:
@@ -52,12 +56,16 @@ def grounds(count: int, side: int) -> np.ndarray:
     return total
 
 
-def _idx(path: Path) -> np.ndarray:
-    """An array of bytes in MNIST's format: two zero bytes, type 8, the number of axes, their lengths, then the bytes."""
-    with gzip.open(existing(path, "domain=digits_colour")) as file:
-        raw = file.read()
-    axes = np.frombuffer(raw[4 : 4 + 4 * raw[3]], ">u4") if raw[:3] == b"\0\0\x08" else np.zeros(0)
-    values = np.frombuffer(raw, np.uint8)[4 + 4 * len(axes) :]
-    if not len(axes) or len(values) != np.prod(axes) or axes[0] < 2 * EACH:
-        raise TransferError(f"{path}: not an idx file of bytes with {2 * EACH:,} digits or more")
-    return values.reshape(axes.astype(int))
+def _idx(path: Path, axes: tuple[int, ...]) -> np.ndarray:
+    """Bytes [n, *axes] in MNIST's format: two zero bytes, type 8, the number of axes, their lengths, the values."""
+    existing(path, "domain=digits_colour")
+    with reading(path, f"an idx file of bytes [n, {', '.join(map(str, axes))}] with {2 * EACH:,} digits or more"):
+        with gzip.open(path) as file:
+            raw = file.read(LARGEST + 1)
+        check_size(len(raw), "bytes", LARGEST)
+        head = 4 + 4 * (1 + len(axes))
+        found = np.frombuffer(raw[4:head], ">u4")
+        values = np.frombuffer(raw, np.uint8)[head:]
+        if raw[:4] != bytes([0, 0, 8, 1 + len(axes)]) or tuple(found[1:]) != axes or found[0] < 2 * EACH:
+            raise ValueError("its head says otherwise")
+        return values.reshape(found.astype(int))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing
 from transfer.data.examples.sets.summaries import multi_hot, summaries
+from transfer.storage.damaged import csv, reading
 
 DOMAINS = ("movies", "books")
 FEATURES = ("text", "tokens", "encoded")
@@ -41,12 +41,13 @@ def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
     side = DOMAINS.index(name)
     if side == 0:
         path = existing(data_dir / "movie-overviews" / "tmdb_movies.csv", "domain=movie_to_book_genres")
-        table = pl.read_csv(path, columns=["title", "genres", "overview"]).drop_nulls()
-        texts = [f"{title} {overview}" for title, overview in table.select("title", "overview").iter_rows()]
-        labels = table["genres"].str.split("|").to_list()
+        table = csv(path, ["title", "genres", "overview"]).drop_nulls()
+        with reading(path, "a list of movies"):
+            texts = [f"{title} {overview}" for title, overview in table.select("title", "overview").iter_rows()]
+            labels = table["genres"].str.split("|").to_list()
     else:
-        texts, labels = summaries(data_dir, "movie_to_book_genres")
+        path, texts, labels = summaries(data_dir, "movie_to_book_genres")
     y = multi_hot(labels, {genre: names[side] for genre, names in GENRES.items()})
     known = np.flatnonzero(y.any(1))
     texts = [texts[i] for i in known]
-    return Raw(name, y[known], tuple(GENRES), np.zeros(len(known), bool), texts=texts, multi_label=True)
+    return Raw(name, y[known], tuple(GENRES), np.zeros(len(known), bool), texts=texts, multi_label=True, path=path)

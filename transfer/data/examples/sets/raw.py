@@ -17,7 +17,7 @@ class Raw:
     """Labels y float32 [n, classes] (one-hot, or multi-hot with `multi_label`) of texts, word counts and arrays.
 
     texts: n strings; counts: a scipy sparse matrix [n, words]; arrays: float32 [n, ...]. What is there is joined into the
-    features. `hidden` marks the test examples that the data set itself prescribes.
+    features. `hidden` marks the test examples that the data set itself prescribes; `path` is a file that errors name.
     """
 
     name: str
@@ -28,6 +28,35 @@ class Raw:
     counts: Any = None
     arrays: np.ndarray | None = None
     multi_label: bool = False
+    path: Path | None = None
+
+
+def check(raw: Raw) -> None:
+    """Raise TransferError, with row and column, for numbers that are no features or labels, and for unequal lengths."""
+    where = f"{raw.path or 'domain ' + raw.name}"
+    parts = {"texts": raw.texts, "counts": raw.counts, "arrays": raw.arrays, "hidden": raw.hidden}
+    lengths = {name: part.shape[0] if name == "counts" else len(part) for name, part in parts.items() if part is not None}
+    if raw.y.ndim != 2 or raw.y.shape[1] != len(raw.classes) or any(n != len(raw.y) for n in lengths.values()):
+        raise TransferError(f"{where}: labels {list(raw.y.shape)} of {len(raw.classes)} classes do not go with {lengths}")
+    if not len(raw.y):
+        raise TransferError(f"{where}: it has no example")
+    faulty = np.argwhere(~np.isfinite(raw.y) | (raw.y < 0) | (raw.y > 1))
+    if len(faulty):
+        raise TransferError(f"{where}: the label in {_place(faulty[0])} is {raw.y[tuple(faulty[0])]}; it must be 0 or 1")
+    if raw.arrays is not None and len(faulty := np.argwhere(~np.isfinite(raw.arrays))):
+        raise TransferError(f"{where}: {raw.arrays[tuple(faulty[0])]} in {_place(faulty[0])} is no feature; correct it")
+    if raw.counts is not None:
+        table = raw.counts.tocoo()
+        faulty = np.flatnonzero(~np.isfinite(table.data) | (table.data < 0))
+        if len(faulty):
+            place = _place((table.row[faulty[0]], table.col[faulty[0]]))
+            raise TransferError(f"{where}: {table.data[faulty[0]]} in {place} is no count of a word; correct it")
+
+
+def _place(index: Any) -> str:
+    """The row and column of an array's cell, from 1; further axes are counted on."""
+    row, *columns = (int(i) + 1 for i in index)
+    return f"row {row:,}" + (f", column {', '.join(map(str, columns))}" if columns else "")
 
 
 def without_hidden(raw: Raw) -> Raw:
@@ -41,7 +70,7 @@ def without_hidden(raw: Raw) -> Raw:
 def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Integer labels [n] from 0 -> float32 [n, classes]. Raises TransferError for a label outside."""
     labels = np.asarray(labels).ravel()
-    if len(labels) and not ((labels >= 0) & (labels < n_classes) & (labels == labels.astype(np.int64))).all():
+    if len(labels) and not ((labels >= 0) & (labels < n_classes) & (labels == np.floor(labels))).all():
         raise TransferError(
             f"labels must be whole numbers from 0 to {n_classes - 1}; found {labels.min()} to {labels.max()}"
         )

@@ -1,0 +1,256 @@
+"""Damaged files: every reader of examples, caches, weights and checkpoints says one clear line, or reads what is there.
+
+The long run is marked slow: pytest -m slow tests/test_fuzz.py, with FUZZ=N files for each reader.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import jax
+import numpy as np
+import polars as pl
+import pytest
+from mutations import mutated
+from PIL import Image
+from pretrained import CONFIG, TINY, bert_folder, resnet_body, settings, tensors
+from safetensors.numpy import save_file
+from scipy import io
+
+from transfer.api import compose
+from transfer.data.examples.encoded import encoded
+from transfer.data.examples.featurise import Featuriser, featurise, read_featuriser
+from transfer.data.examples.load import load_examples
+from transfer.data.examples.sets.raw import Raw
+from transfer.data.examples.tokens import tokenised
+from transfer.errors import TransferError
+from transfer.models import resnet50, text_encoder
+from transfer.registry import find
+from transfer.storage import trees, weights
+
+RNG = np.random.default_rng(0)
+FEW, LONGEST = 12, 10.0  # damaged files of a reader in every run of the suite; seconds that one may take
+NOBODY: Any = None
+
+
+class Case(NamedTuple):
+    """A file to damage and what reads it; checked: content that is not the original's must never come back.
+
+    again: a cache, which is made again where it is damaged and raises nothing.
+    """
+
+    path: Path
+    read: Callable[[], Any]
+    checked: bool = False
+    again: bool = False
+
+
+def texts(n: int) -> list[str]:
+    words = ["ship", "star", "robot", "sword", "ghost", "love", "war", "king", "clue", "laugh"]
+    return [" ".join(RNG.choice(words, 6)) for _ in range(n)]
+
+
+def examples(folder: Path, *words: str) -> Callable[[], Any]:
+    """Reads a world of examples as a run does."""
+    config: Any = compose([*words, "method=source_only", f"data_dir={folder}"])
+    reader = find("domains", config.domain.reader)
+    return lambda: load_examples(config.domain, config.split, folder, reader).fingerprint
+
+
+def sets(folder: Path) -> Iterator[tuple[str, Case]]:
+    """The files of every data set, a few rows each."""
+    for name in ("amazon-reviews", "book-covers", "digits", "office-caltech", "movie-overviews", "ag-news"):
+        (folder / name).mkdir()
+    (folder / "game-and-book-covers").mkdir()
+    (folder / "cmu-book-summaries").mkdir()
+    reviews = folder / "amazon-reviews"
+    for name in ("books", "kitchen"):
+        for part in ("train", "test"):
+            lines = [f"{i % 2} " + " ".join(f"{k}:{1 + k % 3}" for k in range(i % 2, 9, 2 + i % 3)) for i in range(20)]
+            (reviews / f"{name}_{part}.svmlight").write_text("\n".join(lines) + "\n")
+    rows = {"domain": ["books", "kitchen"] * 20, "title": ["t"] * 40, "text": texts(40), "label": [0, 0, 1, 1] * 10}
+    pl.DataFrame(rows).write_parquet(reviews / "reviews.parquet")
+    pair = ("domain=amazon_reviews", "domain.source=kitchen", "domain.target=books")
+    yield "svmlight", Case(reviews / "kitchen_train.svmlight", examples(folder, *pair))
+    yield "reviews", Case(reviews / "reviews.parquet", examples(folder, *pair, "domain.features=text"))
+
+    for i in range(24):
+        for place in ("book-covers", "game-and-book-covers"):
+            form = "png" if i % 2 else "jpg"
+            Image.fromarray(RNG.integers(0, 255, (9, 7, 3), np.uint8)).save(folder / place / f"{i}.{form}")
+    names = [f"{i}.{'png' if i % 2 else 'jpg'}" for i in range(24)]
+    books = {"cover": names, "category": ["art", "war"] * 12, "title": ["A"] * 24, "description": texts(24)}
+    pl.DataFrame(books).write_csv(folder / "book-covers" / "books.csv")
+    pl.DataFrame({"cover": names, "kind": ["book", "game"] * 12}).write_csv(folder / "game-and-book-covers" / "covers.csv")
+    pair = ("domain=book_covers", "domain.source=kinds", "domain.features=cover", "domain.side=6", "split=few_labels")
+    read = examples(folder, *pair, "split.target_labels=4", "split.stop=0.25")
+    yield "books.csv", Case(folder / "book-covers" / "books.csv", read)
+    yield "covers.csv", Case(folder / "game-and-book-covers" / "covers.csv", read)
+    yield "png", Case(folder / "book-covers" / "1.png", read)
+    yield "jpg", Case(folder / "book-covers" / "2.jpg", read)
+
+    with h5py.File(folder / "digits" / "MNIST_vs_USPS.mat", "w") as file:
+        for part in "st":
+            file[f"X{part}"], file[f"Y{part}"] = RNG.random((30, 256)), 1 + np.arange(30.0)[None] % 10
+    yield "digits.mat", Case(folder / "digits" / "MNIST_vs_USPS.mat", examples(folder, "domain=digits"))
+    for part, axes in (("images-idx3", (28, 28)), ("labels-idx1", ())):
+        values = np.resize(np.arange(10, dtype=np.uint8), (4000, *axes))
+        head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+        path = folder / "digits" / f"t10k-{part}-ubyte.gz"
+        path.write_bytes(gzip.compress(head + values.tobytes(), 1))
+        yield part, Case(path, examples(folder, "domain=digits_colour"))
+
+    for name, packed in (("amazon", True), ("webcam", False)):
+        tables = {"fts": RNG.integers(0, 5, (30, 800)).astype(float), "labels": 1 + np.arange(30.0)[:, None] % 10}
+        path = folder / "office-caltech" / f"{name}_SURF_L10.mat"
+        io.savemat(path, tables, do_compression=packed)
+        yield f"{name}.mat", Case(path, examples(folder, "domain=office_caltech"))
+
+    genres = ["Fantasy", "Mystery", "Horror", "Thriller"]
+    films = {"title": ["t"] * 24, "genres": [f"{genres[i % 4]}|{genres[i % 3]}" for i in range(24)], "overview": texts(24)}
+    pl.DataFrame(films).write_csv(folder / "movie-overviews" / "tmdb_movies.csv")
+    summaries = folder / "cmu-book-summaries" / "booksummaries.parquet"
+    works = {"title": ["b"] * 24, "genres": [[genres[i % 4]] for i in range(24)], "summary": texts(24)}
+    pl.DataFrame(works).write_parquet(summaries)
+    for part in ("dev", "test"):
+        news = {"label": [1 + i % 4 for i in range(20)], "content": texts(20)}
+        pl.DataFrame(news).write_csv(folder / "ag-news" / f"{part}.csv")
+    films_to_books = examples(folder, "domain=movie_to_book_genres")
+    yield "movies.csv", Case(folder / "movie-overviews" / "tmdb_movies.csv", films_to_books)
+    yield "summaries", Case(summaries, films_to_books)
+    few = ("split=few_labels", "split.target_labels=2")
+    yield "news.csv", Case(folder / "ag-news" / "dev.csv", examples(folder, "domain=news_to_books", *few))
+
+
+def made(folder: Path) -> Iterator[tuple[str, Case]]:
+    """Files that the framework wrote: caches, a featuriser, a checkpoint."""
+    bert = folder / "bert"
+    bert.mkdir()
+    bert_folder(bert)
+    known = [["a good book", "a dull film", "great plot"] * 5, ["poor story", "a great film"] * 5]
+    config: Any = compose(["domain=movie_to_book_genres", "domain.features=encoded", f"domain.encoder={bert}"])
+    domains = config.domain.model_copy(update={"tokenizer": str(bert), "length": 8})
+
+    def counts() -> Any:
+        raws = [
+            Raw(name, np.ones((len(of), 1)), ("c",), np.zeros(len(of), bool), texts=of)
+            for name, of in zip("ts", known, strict=True)
+        ]
+        plain = domains.model_copy(update={"features": "text"})
+        return featurise(raws, [np.arange(6)] * 2, plain)[0]
+
+    def vectors() -> Any:
+        return encoded(known, domains, lambda _, ids: ids.astype(np.float32) / 3)
+
+    for name, read in (("counts", counts), ("tokens", lambda: tokenised(known, domains)), ("vectors", vectors)):
+        features = Path(os.environ["XDG_CACHE_HOME"]) / "transfer" / "features"
+        before = set(features.glob("*"))
+        read()
+        path = sorted(set(features.glob("*-0.safetensors")) - before)[0]
+        yield name, Case(path, read, checked=True, again=True)
+
+    path = folder / "featuriser.safetensors"
+    Featuriser("tfidf", ("texts",), ("a", "b"), np.ones(2, np.float32), np.zeros((2, 2)), np.ones((2, 2))).save(path)
+    yield "featuriser", Case(path, lambda: vars(read_featuriser(path)), checked=True)
+    state = folder / "checkpoint.safetensors"
+    tree = {"done": {"a": RNG.normal(size=(3, 4))}, "state": np.arange(5)}
+    trees.save_tree(state, tree, {"ids": ["x"], "stage": 0, "records": [[]]})
+    yield "checkpoint", Case(state, lambda: (trees.load_tree(state, tree), trees.load_facts(state)), checked=True)
+
+
+def others(folder: Path) -> Iterator[tuple[str, Case]]:
+    """Weights and configurations that others wrote."""
+    stored = tensors(resnet_body(*TINY), resnet50.torchvision)
+    shards = folder / "shards"
+    shards.mkdir()
+    index = shards / "model.safetensors.index.json"
+    save_file(dict(list(stored.items())[:9]), shards / "one.safetensors")
+    save_file(dict(list(stored.items())[9:]), shards / "two.safetensors")
+    parts = {key: "one.safetensors" if i < 9 else "two.safetensors" for i, key in enumerate(stored)}
+    index.write_text(json.dumps({"weight_map": parts}))
+    save_file(stored, folder / "w.safetensors")
+    np.savez(folder / "w.npz", **stored)  # type: ignore[arg-type]
+    for name, path, where in (
+        ("safetensors", folder / "w.safetensors", folder / "w.safetensors"),
+        ("npz", folder / "w.npz", folder / "w.npz"),
+        ("shards", index, shards),
+    ):
+        given = settings("model=resnet50", f"model.weights={where}", *TINY)
+
+        def resnet(given: Any = given, where: Path = where) -> Any:
+            return weights.fingerprint(where), resnet50.read_weights(given, NOBODY)
+
+        yield name, Case(path, resnet)
+    bert = folder / "other"
+    bert.mkdir()
+    bert_folder(bert)
+    assert json.loads((bert / "config.json").read_text()) == CONFIG
+
+    given = settings("model=text_encoder", f"model.weights={bert}")
+
+    def body() -> Any:
+        return text_encoder._read(text_encoder.sizes_of(given), bert)
+
+    yield "config.json", Case(bert / "config.json", body)
+    yield "model.safetensors", Case(bert / "model.safetensors", body)
+    config: Any = compose(["domain=movie_to_book_genres", "domain.features=tokens", f"domain.tokenizer={bert}"])
+    yield "tokenizer.json", Case(bert / "tokenizer.json", lambda: tokenised([["a good book"]], config.domain))
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        rooms = (sets, made, others)
+        yield {name: case for of in rooms for name, case in of(tmp_path_factory.mktemp(of.__name__))}
+
+
+def same(a: Any, b: Any) -> bool:
+    return all(map(np.array_equal, *map(jax.tree.leaves, (a, b)))) and jax.tree.structure(a) == jax.tree.structure(b)
+
+
+def attack(case: Case, name: str, count: int) -> list[str]:
+    """Read `count` damaged copies; what went wrong, with the number of the mutation."""
+    good, faults = case.path.read_bytes(), []
+    wanted = case.read()
+    for number in range(count):
+        case.path.write_bytes(mutated(good, np.random.default_rng([zlib.crc32(name.encode()), number])))
+        began = time.monotonic()
+        try:
+            content = case.read()
+            if case.checked and not same(content, wanted):
+                faults.append(f"{name} {number}: other content, and nothing said")
+        except TransferError as error:
+            if "\n" in str(error) or case.again:
+                faults.append(f"{name} {number}: {error}")
+        except BaseException as error:  # panics of polars are no Exception
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            faults.append(f"{name} {number}: {type(error).__name__} {error}")
+        if time.monotonic() - began > LONGEST:
+            faults.append(f"{name} {number}: {time.monotonic() - began:.0f} s")
+    case.path.write_bytes(good)
+    assert same(case.read(), wanted), f"{name}: the whole file reads as before"
+    return faults
+
+
+def test_damaged_files_cost_one_line(cases: dict[str, Case], capfd: pytest.CaptureFixture[str]) -> None:
+    faults = [fault for name, case in cases.items() for fault in attack(case, name, FEW)]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.slow
+def test_thousands_of_damaged_files_cost_one_line_each(cases: dict[str, Case]) -> None:
+    count, faults, began = int(os.environ.get("FUZZ", "250")), list[str](), time.monotonic()
+    for name, case in cases.items():
+        faults += attack(case, name, count)
+        print(f"{name}: {count} files, {len(faults)} faults so far, {time.monotonic() - began:.0f} s", flush=True)
+    assert not faults, "\n".join(faults)
