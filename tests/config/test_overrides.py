@@ -64,7 +64,7 @@ def test_several_sources_and_none_stay_possible() -> None:
     assert [(files.path, files.positive) for files in several] == [("a.csv", 4), ("b.csv", None)]
     assert domain("domain=files", "domain.target=a.csv", "domain.source=null").source == ()
     assert domain("domain=files", "domain.target=a.csv", "domain.source={path: b.csv, user: who}").source[0].user == "who"
-    with pytest.raises(TransferError, match="domain.source is a list"):
+    with pytest.raises(TransferError, match=r"domain\.source is a list"):
         domain("domain=files", "domain.source.scale=[1,5]", listed, "domain.target=a.csv")
 
 

@@ -349,6 +349,7 @@ def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     os.utime(tmp_path / "titles.csv", ns=(1, 1))  # a clock that is set back
     second = load(tmp_path, *own)
     assert (first.titles, second.titles) == ({"b1": "One"}, {"b1": "Two"})
-    assert second.fingerprint == first.fingerprint
+    assert second.fingerprint == first.fingerprint, "no figure depends on a title"
+    assert second.summary["names"] != first.summary["names"], "but what is shown does"
     write(7)
     assert load(tmp_path, *own).fingerprint != first.fingerprint
