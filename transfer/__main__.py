@@ -127,7 +127,7 @@ def group_lines() -> str:
     choices = {path.name: {file.stem for file in path.glob("*.yaml")} for path in folders}
     for kind in ("method", "model"):
         choices[kind] = set(names(f"{kind}s"))
-    choices["domain"].discard("files_base")
+    choices["domain"] -= {"files_base", "files_one_source"}
     return "\n".join(f"  {group}: {', '.join(sorted(names))}" for group, names in sorted(choices.items()))
 
 

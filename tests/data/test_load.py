@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from transfer.api import compose
+from transfer.data import load as module
 from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 from transfer.experiment.build import load_world
@@ -126,10 +127,10 @@ DATED = ("domain=amazon_movies_books_dated", "split=leave_one_out")
 
 
 def test_the_dated_world_loads_in_seconds(data_dir: Path) -> None:
-    load_world.__globals__["_load"].cache_clear()
     config = compose([*DATED, f"data_dir={data_dir}"])
+    make: Any = module._load
     start = time.perf_counter()
-    loaded = load_world(config)
+    loaded = make.__wrapped__(config.domain, config.split, config.data_dir, True)  # not a kept one
     seconds = time.perf_counter() - start
     print(f"amazon_movies_books_dated: {seconds:.1f} s for {loaded.summary['users']:,} users")
     assert seconds < 6, f"{seconds:.1f} s; the aim is 3 s on two quiet cores"

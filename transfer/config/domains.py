@@ -71,8 +71,10 @@ def _as_files(value: Any) -> Any:
 
 
 def _as_list(value: Any) -> Any:
-    """No, one or several domains; a path of null is none."""
-    if value is None or (isinstance(value, dict) and value.get("path", "") is None):
+    """No, one or several domains; a path of null is none, and a list in its place has all that is said of its domains."""
+    if isinstance(value, dict) and (value.get("path", "") is None or isinstance(value["path"], list | tuple)):
+        value = value["path"]
+    if value is None:
         return ()
     return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
 

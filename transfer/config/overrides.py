@@ -46,4 +46,4 @@ def _with_path(of: re.Match[str], domain: Mapping[str, Any]) -> str:
     whole = key == "" or (key == ".items" and isinstance(node.get("items"), Mapping))
     if not whole:
         return f"domain.{side}{key}={value}"
-    return of[0] if "[" in value or "{" in value else f"domain.{side}{key}.path={value}"
+    return of[0] if value.startswith("{") else f"domain.{side}{key}.path={value}"

@@ -94,7 +94,10 @@ def same_data(config: Config, facts: dict[str, Any], folder: Path, last_change: 
     try:
         if run_folder.initial_fingerprint(config.init_from) != facts.get("begun", {}).get("fingerprint", ""):
             return False
-        return _untouched(config, folder, last_change) or load_world(config).fingerprint == facts["fingerprint"]
+        if _untouched(config, folder, last_change):
+            return True
+        loaded, names = load_world(config), facts.get("world", {}).get("names")
+        return loaded.fingerprint == facts["fingerprint"] and names in (None, loaded.summary.get("names"))
     except TransferError:
         return False
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from transfer.config.domains import FileDomains, Files
+from transfer import api
+from transfer.config.domains import FileDomains, Files, ItemTable
 from transfer.data.interactions.domain import EVENTS
 from transfer.data.interactions.read import read_domain
 from transfer.errors import TransferError
@@ -92,7 +93,7 @@ def test_utf16_quotes_windows_line_ends_and_byte_order_marks_are_read(tmp_path: 
 def test_times_are_seconds_whatever_they_were_written_in(tmp_path: Path) -> None:
     table = "user,item,timestamp\na,i,1400544000.0\na,j,1.4e9\na,k,1400544000123\n"
     domain = read_domain(write(tmp_path, "a.csv", table), tmp_path)
-    assert domain.events["time"].to_list() == [1400544000, 1400000000, 1400544000]
+    assert domain.events["time"].to_list() == [1400544000, 1400000000, 1400544000.123]
     assert domain.notes == {"milliseconds": 1}
     moment = datetime.datetime(2014, 5, 20)
     pl.DataFrame({"user": [1], "item": [2], "time": [moment]}).write_parquet(tmp_path / "a.parquet")
@@ -139,12 +140,16 @@ def test_item_columns_get_one_name_whatever_the_collection_calls_them(tmp_path: 
     ]
     for table, row in expected:
         (tmp_path / "items.csv").write_text(table)
-        assert read_domain(events.model_copy(update={"items": "items.csv"}), tmp_path).items.to_dicts() == [row]
+        assert read_domain(events.model_copy(update={"items": ItemTable(path="items.csv")}), tmp_path).items.to_dicts() == [
+            row
+        ]
 
 
 def test_the_item_table_may_have_another_format(tmp_path: Path) -> None:
     write(tmp_path, "items.tsv", "asin\ttitle\nx\tOne; two, three\n")
-    files = write(tmp_path, "r.csv", "user;product\nu;x\n").model_copy(update={"items": "items.tsv", "separator": ";"})
+    files = write(tmp_path, "r.csv", "user;product\nu;x\n").model_copy(
+        update={"items": ItemTable(path="items.tsv"), "separator": ";"}
+    )
     assert read_domain(files.model_copy(update={"item": "product"}), tmp_path).items.rows() == [("x", "One; two, three")]
 
 
@@ -192,7 +197,14 @@ FAULTS: dict[str, tuple[str, str | bytes, dict[str, Any], list[str]]] = {
     "time is a date": ("a.csv", HEAD + "b,j,3,2014-05-20\n", {}, ["line 3", "'2014-05-20'", "1970"]),
     "time is negative": ("a.csv", HEAD + "b,j,3,-1\n", {}, ["line 3", "'-1'"]),
     "time is empty": ("a.csv", HEAD + "b,j,3,\n", {}, ["line 3", "time ''"]),
-    "time in microseconds": ("a.csv", HEAD + "b,j,3,1400544000000000\n", {}, ["line 3", "1970"]),
+    "time beyond all units": ("a.csv", HEAD + "b,j,3,1e21\n", {}, ["line 3", "1970"]),
+    "a threshold without ratings": (
+        "a.csv",
+        "user,item,mark\na,i,3\n",
+        {"positive": 4},
+        ["`positive`", "user, item, mark"],
+    ),
+    "a scale without ratings": ("a.csv", "user,item,mark\na,i,3\n", {"scale": (1, 5)}, ["`scale`", "`rating: COLUMN`"]),
     "too many fields": ("a.csv", HEAD + "b,j,3,5\nb,k,3,5,9\n", {}, ["line 4", "5 fields", "has 4"]),
     "too many, last empty": ("a.csv", HEAD + "b,k,3,5,\n", {}, ["line 3", "5 fields"]),
     "too many, unused columns": ("a.csv", "user,item,x\na,i,1\na,i,1,2\n", {}, ["line 3", "4 fields"]),
@@ -253,15 +265,15 @@ def test_faults_of_the_item_table_are_named_too(tmp_path: Path, row: str, words:
 
 
 def test_any_two_files_are_a_world_from_the_command_line() -> None:
-    both = domain_config("files", "domain.source=A/movies.inter", "domain.target=A/books.inter")
+    both: Any = api.compose(["domain=files", "domain.source=A/movies.inter", "domain.target=A/books.inter"]).domain
     assert (both.source[0].path, both.target.path) == ("A/movies.inter", "A/books.inter")
-    named = domain_config(
-        "files", "domain.target.path=x.csv", "domain.target.user=who", "domain.source=[a.csv,{path: b.csv, item: i}]"
-    )
+    several = "domain.source=[a.csv,{path: b.csv, item: i}]"
+    named: Any = api.compose(["domain=files", "domain.target.path=x.csv", "domain.target.user=who", several]).domain
     assert (named.target.path, named.target.user) == ("x.csv", "who")
     assert [(f.path, f.item) for f in named.source] == [("a.csv", None), ("b.csv", "i")]
-    with pytest.raises(TransferError, match=r"domain\.target=FILE"):
-        read_domain(domain_config("files", "domain.source=a.csv").target, Path())
+    for side in ("source", "target"):
+        with pytest.raises(TransferError, match="must be given: a file"):
+            api.compose(["domain=files", f"domain.{side}=a.csv"])
 
 
 @pytest.mark.parametrize("name", WORLDS)

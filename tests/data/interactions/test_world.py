@@ -18,7 +18,9 @@ from transfer.config.domains import Split
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.events import Heldout, Interactions
-from transfer.data.interactions.split import Parts, split
+from transfer.data.interactions.likes import with_likes
+from transfer.data.interactions.parts import Parts
+from transfer.data.interactions.split import split
 from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 
@@ -109,6 +111,8 @@ def assert_equal(once: list[np.ndarray], again: list[np.ndarray]) -> None:
 @pytest.mark.parametrize("name", SPLITS)
 def test_arrays_are_the_training_events_and_no_hidden_one(name: str, positives: bool, tmp_path: Path) -> None:
     target, sources = random_domain("books", 1), [random_domain("movies", 1), random_domain("songs", 1)]
+    if positives:
+        target, sources = with_likes(target), [with_likes(source) for source in sources]
     parts = divide(target, sources, name, tmp_path)
     sources = sources[: len(parts.sources)]
     loaded = build_world(target, sources, parts, positives, core=0)
@@ -136,8 +140,14 @@ def test_arrays_are_the_training_events_and_no_hidden_one(name: str, positives: 
         assert found == {e for e in triples(kept(part)) if e[1] in loaded.items}
         assert found
     train_pairs = {(u, i) for u, i, _ in triples(kept(parts.train))}
-    assert seen_in_valid == {p for p in train_pairs if p[0] in {u for u, _, _ in of_valid}}
-    before_test = train_pairs | {(u, i) for u, i, _ in of_valid}
+    rated, later = (
+        set() if part is None else {(u, i) for u, i, _ in triples(part) if i in loaded.items}
+        for part in (parts.rated, parts.rated_valid)
+    )
+    assert bool(rated) == positives
+    assert not (rated | later) & {(u, i) for u, i, _ in hidden}
+    assert seen_in_valid == {p for p in train_pairs | rated if p[0] in {u for u, _, _ in of_valid}}
+    before_test = train_pairs | rated | later | {(u, i) for u, i, _ in of_valid}
     assert seen_in_test == {p for p in before_test if p[0] in {u for u, _, _ in of_test}}
     counts = [sum(item == i for _, i in train_pairs) for item in loaded.items]
     np.testing.assert_array_equal(world.test.popularity, counts)
@@ -148,10 +158,12 @@ def test_arrays_are_the_training_events_and_no_hidden_one(name: str, positives: 
 @pytest.mark.parametrize("name", SPLITS)
 def test_hidden_ratings_change_no_training_array(name: str, positives: bool, tmp_path: Path) -> None:
     target, sources = random_domain("books", 2), [random_domain("movies", 2)]
+    if positives:
+        target, sources = with_likes(target), [with_likes(source) for source in sources]
     parts = divide(target, sources, name, tmp_path)
     hidden = pl.concat([parts.valid, parts.test]).select("user", "item", hidden=True)
     changed = target.events.join(hidden, on=["user", "item"], how="left").with_columns(
-        rating=pl.when(pl.col("hidden")).then(6 - pl.col("rating")).otherwise(pl.col("rating"))
+        rating=pl.when(pl.col("hidden")).then((9 if positives else 6) - pl.col("rating")).otherwise(pl.col("rating"))
     )
     other = replace(target, events=changed.select(list(EVENTS)))
     assert other.events["rating"].sum() != target.events["rating"].sum()
@@ -159,7 +171,7 @@ def test_hidden_ratings_change_no_training_array(name: str, positives: bool, tmp
     again = build_world(other, sources, divide(other, sources, name, tmp_path), positives, core=2)
     assert_equal(leaves(once, hidden=False), leaves(again, hidden=False))
     assert (once.users, once.items) == (again.users, again.items)
-    assert once.fingerprint != again.fingerprint
+    assert (once.fingerprint == again.fingerprint) == positives  # of what is liked the ratings are forgotten
 
 
 def by_hand(train: list[Any], test: list[Any], source: list[Any], valid: tuple[Any, ...] = ()) -> Parts:
@@ -206,17 +218,20 @@ def test_the_core_counts_training_events_only() -> None:
 def test_positives_are_at_or_above_the_threshold_of_their_own_domain() -> None:
     train = [("u1", "b1", 4), ("u1", "b2", 3), ("u2", "b1", 5)]
     source = [("u1", "m1", 8), ("u3", "m1", 7), ("u3", "m2", 9)]
-    parts = by_hand(train, [("u3", "b1", 4), ("u3", "b2", 1)], source)
-    movies = replace(MOVIES, scale=(1.0, 10.0), positive=8.0)
-    loaded = build_world(BOOKS, [movies], parts, True, core=0)
+    books = with_likes(domain("books", [(u, i, r, 0) for u, i, r in [*train, ("u3", "b1", 4), ("u3", "b2", 1)]]))
+    movies = with_likes(domain("movies", [(u, i, r, 0) for u, i, r in source], scale=(1.0, 10.0), positive=8.0))
+    assert books.others is not None
+    assert books.others.select("user", "item").rows() == [("u1", "b2"), ("u3", "b2")]
+    known, asked = (books.events.filter(pl.col("user").is_in(["u1", "u2"]) == here) for here in (True, False))
+    marked = [events.with_columns(stop=pl.lit(False)) for events in (known, movies.events)]
+    loaded = build_world(books, [movies], Parts(marked[0], asked.clear(), asked, (marked[1],)), True, core=0)
     assert of_interactions(loaded.world.target.train, loaded.users, ["b1"]) == {("u1", "b1", 1.0), ("u2", "b1", 1.0)}
     assert of_interactions(loaded.world.sources[0].train, loaded.users, ["m1", "m2"]) == {
         ("u1", "m1", 1.0),
         ("u3", "m2", 1.0),
     }
     assert loaded.world.test.n_events == 1
-    every = build_world(replace(BOOKS, positive=None), [replace(movies, positive=None)], parts, True, core=0)
-    assert every.world.target.train.users.shape == every.world.sources[0].train.users.shape == (3,)
+    assert len(with_likes(replace(domain("books", [("u1", "b1", 1, 0)]), positive=None)).events) == 1
 
 
 def test_source_ratings_come_to_the_scale_of_the_target() -> None:

@@ -16,7 +16,7 @@ from transfer.data.interactions.sequences import merged, sequences
 from transfer.data.interactions.split import Parts
 from transfer.data.interactions.summary import summary_of
 from transfer.data.interactions.text import vectors
-from transfer.data.interactions.world import Loaded, Side, World, fingerprint
+from transfer.data.interactions.world import Loaded, Side, World, fingerprint, names_hash
 from transfer.errors import TransferError
 
 
@@ -120,6 +120,7 @@ def build_world(
     summary = summary_of(target, sources, train, visible, hidden, users, counts)
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
     ids = [own.to_list() for own in items]
+    summary["names"] = names_hash([users.to_list(), *ids], titles)
     arrays = jax.tree.map(jax.numpy.asarray, host)
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
 

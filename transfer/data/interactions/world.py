@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +88,11 @@ def fingerprint(world: World) -> str:
         digest.update(str(leaf.shape).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]
+
+
+def names_hash(ids: list[list[str]], titles: list[dict[str, str]]) -> str:
+    """A hash of what people read of a world, ids and titles: no figure depends on it, and a fresh result shows it."""
+    return hashlib.sha256(json.dumps([ids, titles], sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
