@@ -111,3 +111,15 @@ def test_a_stage_may_ask_for_a_later_one(fitted: list[tuple[str, int]], tmp_path
     configs = [tiny("task=ranking", "task.k=[10]", "method=kernel_map", f"hp.ridge={ridge}") for ridge in (1, 3)]
     assert_same(run_batch(configs), run_batch(configs, reuse=tmp_path))
     assert fitted == [("kernel", 2)] * 2
+
+
+def test_a_damaged_entry_is_made_again(fitted: list[tuple[str, int]], tmp_path: Path) -> None:
+    configs = [tiny("method=finetune", "seed=1")]
+    first = run_batch(configs, reuse=tmp_path)
+    (entry,) = tmp_path.glob("*.safetensors")
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-8] + bytes(8))
+    fitted.clear()
+    assert_same(run_batch(configs, reuse=tmp_path), first)
+    assert fitted == [("source", 1), ("target", 1)]
+    assert entry.read_bytes() == whole
