@@ -146,11 +146,14 @@ class Rate:
     by: str | None = None
 
 
+# The arguments of all that follows come in one order: (world or parameters, done, batch, hp, key, step or progress).
+
+
 class Turn(NamedTuple):
     """A further update in a step: descends a loss of its own, with moments of its own, and moves some parameters only.
 
-    loss: as that of Fit;  moves: the keys of the parameters that it moves;  times: how often it is made in a step;
-    rate(hp, progress) -> factor on the learning rate (None: 1).
+    loss: as that of Fit, in a Game a Term;  moves: the keys of the parameters that it moves;  times: how often it is made
+    in a step;  rate(hp, progress) -> factor on the learning rate (None: 1).
     """
 
     loss: Callable[..., jax.Array]
@@ -162,24 +165,23 @@ class Turn(NamedTuple):
 class Fit(NamedTuple):
     """One gradient fit. Selection is by `task.evaluate(scores(world, done with these parameters, hp), heldout(world))`.
 
-    init(world, done, key) -> params;  batch(world, done, key) -> batch;  loss(params, batch, key, hp, progress) -> scalar;
-    size(world) -> examples per epoch;  rates(params) -> pytree with a Rate for every parameter (None: all train alike);
-    penalty(params, done, hp) -> scalar, a term of the loss that looks at earlier stages;  turns: further updates of a step
-    on the same batch, after that of `loss`;  watch(world, done with these parameters, hp) -> {name: value}, figures for
-    every evaluation that select nothing;  batch_at(world, done, key, step) -> batch, in place of `batch` where the order of
+    init(world, done, key) -> params;  batch(world, done, key) -> batch;
+    loss(params, done, batch, hp, key, progress) -> scalar, progress in 0 ... 1;  size(world) -> examples per epoch;
+    rates(params) -> pytree with a Rate for every parameter (None: all train alike);  turns: further updates of a step on
+    the same batch, after that of `loss`;  watch(world, done with these parameters, hp) -> {name: value}, figures for every
+    evaluation that select nothing;  batch_at(world, done, key, step) -> batch, in place of `batch` where the order of
     examples matters: the key is then the same in every step.
     """
 
     name: str
     init: Callable[[AnyWorld, Done, jax.Array], Params]
     batch: Callable[[AnyWorld, Done, jax.Array], Any]
-    loss: Callable[[Params, Any, jax.Array, Hp, jax.Array], jax.Array]
+    loss: Callable[[Params, Done, Any, Hp, jax.Array, jax.Array], jax.Array]
     size: Callable[[AnyWorld], int]
     scores: Callable[[AnyWorld, Done, Hp], Scores]
     heldout: Callable[[AnyWorld], Any] = lambda world: world.valid
     optimizer: Callable[[Hp], optax.GradientTransformation] = adam
     rates: Callable[[Params], Any] | None = None
-    penalty: Callable[[Params, Done, Hp], jax.Array] | None = None
     turns: tuple[Turn, ...] = ()
     watch: Callable[[AnyWorld, Done, Hp], dict[str, jax.Array]] | None = None
     batch_at: Callable[[AnyWorld, Done, jax.Array, jax.Array], Any] | None = None
@@ -199,7 +201,7 @@ class Replicas(NamedTuple):
     hp: Hp
 
 
-# (name, function, shared, each) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
+# (name, function, shared, rows) -> function(shared, row) for every replica: a Compiler, or a mere trace for shapes.
 Run = Callable[..., Any]
 
 

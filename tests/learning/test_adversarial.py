@@ -219,7 +219,7 @@ def test_sources_count_by_their_bound_hard_or_soft() -> None:
         "sharp": ("hp.sharpness=1e4",),
     }.items():
         _, stage, params, batch, hp = network("mdan", world, "hp.weight=0", *words)
-        values[name] = float(stage.loss(params, batch, key, hp, end))
+        values[name] = float(stage.loss(params, {}, batch, hp, key, end))
     sources, _, _ = batch
     losses = []
     for examples in sources:
@@ -243,12 +243,12 @@ def test_two_classifiers_part_on_the_target_and_the_representation_unites_them()
     assert float(differ.rate({**hp, "weight": jnp.float32(0)}, jnp.float32(1))) == 0  # type: ignore[misc]
 
     def discrepancy(params: Any) -> float:
-        return float(agree.loss(params, batch, jax.random.key(0), hp, jnp.float32(1)))
+        return float(agree.loss(params, {}, batch, hp, jax.random.key(0), jnp.float32(1)))
 
     apart = [discrepancy(params)]
     for turn in (differ, agree):
         for _ in range(10):
-            slope = jax.grad(turn.loss)(params, batch, jax.random.key(0), hp, jnp.float32(1))
+            slope = jax.grad(turn.loss)(params, {}, batch, hp, jax.random.key(0), jnp.float32(1))
             move = {key: 0.3 if key in turn.moves else 0.0 for key in params}
             params = {key: jax.tree.map(lambda w, g, by=move[key]: w - by * g, params[key], slope[key]) for key in params}
         apart.append(discrepancy(params))

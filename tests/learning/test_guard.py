@@ -17,7 +17,8 @@ from transfer.data.examples.world import LoadedExamples, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task
 from transfer.experiment.checks import check_settings
-from transfer.experiment.run import evaluate, load_run, replicas_of, run_batch
+from transfer.experiment.measure import evaluate
+from transfer.experiment.run import load_run, replicas_of, run_batch
 from transfer.learning import guard
 from transfer.results.describe import describe_guard
 from transfer.training.compiler import Compiler
@@ -118,29 +119,29 @@ def test_a_share_of_one_gives_the_program_itself_and_ratings_mix_in_proportion()
     programs: list[Any] = [lambda _, s=s: s for s in scores]
     for task in ("rating", "ranking", "classification"):
         for i in range(2):
-            got = guard.mixture(programs, jnp.eye(2)[i], task, labelled_world(True).world)(None)
+            got = guard.mixture_scores(programs, jnp.eye(2)[i], task, labelled_world(True).world)(None)
             np.testing.assert_array_equal(got, scores[i])
-    half = guard.mixture(programs, jnp.array([0.25, 0.75]), "rating", None)(None)
+    half = guard.mixture_scores(programs, jnp.array([0.25, 0.75]), "rating", None)(None)
     np.testing.assert_allclose(half, 0.25 * scores[0] + 0.75 * scores[1], rtol=1e-6)
-    ranked = np.asarray(guard.mixture(programs, jnp.array([0.25, 0.75]), "ranking", None)(None))
+    ranked = np.asarray(guard.mixture_scores(programs, jnp.array([0.25, 0.75]), "ranking", None)(None))
     by_hand = sum(w * (s - s.mean()) / s.std() for w, s in zip((0.25, 0.75), map(np.asarray, scores), strict=True))
     np.testing.assert_allclose(ranked, by_hand, rtol=1e-5)
 
 
 def test_shares_are_the_best_of_the_grid_and_ties_stay_with_the_target() -> None:
     best = np.array([0.3, 0.7])
-    found = guard.choose(lambda w: -jnp.sum(jnp.square(w - best)), 2, 1)
+    found = guard.choose_shares(lambda w: -jnp.sum(jnp.square(w - best)), 2, 1)
     np.testing.assert_allclose(found, best, atol=1e-6)
-    np.testing.assert_array_equal(guard.choose(lambda w: jnp.float32(1), 3, 4), [1, 0, 0])
-    np.testing.assert_array_equal(guard.choose(lambda w: jnp.where(w[0] < 1, jnp.nan, 0.0), 2, 1), [1, 0])
-    np.testing.assert_array_equal(guard.choose(lambda w: w[2], 3, 4), [0, 0, 1])
+    np.testing.assert_array_equal(guard.choose_shares(lambda w: jnp.float32(1), 3, 4), [1, 0, 0])
+    np.testing.assert_array_equal(guard.choose_shares(lambda w: jnp.where(w[0] < 1, jnp.nan, 0.0), 2, 1), [1, 0])
+    np.testing.assert_array_equal(guard.choose_shares(lambda w: w[2], 3, 4), [0, 0, 1])
 
 
 def test_the_numbers_of_target_only_are_its_own() -> None:
     plain = OmegaConf.load(config_folder() / "method" / "target_only.yaml")
     assert plain.hp.learning_rate == guard.LEARNING_RATE
     config = compose(["task=ranking", "method=cmf", "method.guard=gate", "hp.learning_rate=0.5", "+hp.alone_l2=7"])
-    seen = guard._own_numbers(config)({**config.hp, "dropout": 0.2})
+    seen = guard._reference_numbers(config)({**config.hp, "dropout": 0.2})
     assert seen["learning_rate"] == pytest.approx(guard.LEARNING_RATE)
     assert (seen["l2"], seen["dropout"]) == (7, 0.2)
 

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from transfer.data.examples.world import Inputs, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.evaluate import distance
-from transfer.learning.source_mixture import mixture
+from transfer.learning.source_mixture import mixture_shares
 from transfer.methods.feature_based import gfk
 from transfer.models import cnn
 from transfer.solvers import classifiers, ratios
@@ -289,9 +289,9 @@ def test_distances_are_zero_for_equal_samples_and_grow_with_the_shift() -> None:
 
 def test_mixture_weights_find_the_source_that_explains() -> None:
     likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
-    assert float(mixture(likelihood, jnp.ones(50))[0]) > 0.99
-    np.testing.assert_allclose(mixture(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
-    np.testing.assert_array_equal(mixture(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
+    assert float(mixture_shares(likelihood, jnp.ones(50))[0]) > 0.99
+    np.testing.assert_allclose(mixture_shares(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(mixture_shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
 
 
 def test_mixture_proportions_are_those_of_the_target_and_solve_their_quadratic_programme() -> None:

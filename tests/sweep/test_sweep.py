@@ -249,7 +249,7 @@ def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs() -> None:
     needed = run_batch(configs[:1])[0]
     assert needed.facts["replicas"] == 1
     whole = run_batch(configs)
-    transfer.experiment.run._programs.cache_clear()
+    transfer.experiment.run._executables.cache_clear()
     cut = run_batch(configs, memory=1.0)  # nothing fits, so every run is alone
     assert [r.facts["replicas"] for r in whole] == [4] * 4
     assert [r.facts["replicas"] for r in cut] == [1] * 4

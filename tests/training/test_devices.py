@@ -12,7 +12,7 @@ import pytest
 from planted import BUDGET, RATING, WORLD, tiny
 
 import transfer.training.stages
-from transfer.experiment.run import _programs, run_batch
+from transfer.experiment.run import _executables, run_batch
 
 SCRIPT = """
 import json, sys
@@ -78,7 +78,7 @@ def test_one_trace_per_program_whatever_the_number_of_replicas(mode: str, monkey
     counts = []
     for replicas in (1, 5):
         traced.clear()
-        _programs.cache_clear()
+        _executables.cache_clear()
         run_batch([tiny("method=target_only", f"train.replicas={mode}", f"seed={seed}") for seed in range(replicas)])
         counts.append(len(traced))
     assert counts[0] == counts[1] > 0

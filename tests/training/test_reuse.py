@@ -7,13 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from planted import tiny
 
 import transfer.training.stages
+from transfer.config.schema import Train
 from transfer.experiment import Result, run_batch
+from transfer.program import Fit, Program, Rate, Replicas, Solve, Task
 from transfer.training import reuse
+from transfer.training.compiler import Compiler
+from transfer.training.stages import Job, run_stages
 
 EMCDR = ("method=emcdr",)
 
@@ -22,13 +29,13 @@ EMCDR = ("method=emcdr",)
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Name and number of replicas of every gradient fit."""
     seen: list[tuple[str, int]] = []
-    original = transfer.training.stages.fit
+    original = transfer.training.stages.train_stage
 
     def fit(stage: Any, task: Any, world: Any, done: Any, replicas: Any, *rest: Any) -> Any:
         seen.append((stage.name, len(replicas.keys)))
         return original(stage, task, world, done, replicas, *rest)
 
-    monkeypatch.setattr(transfer.training.stages, "fit", fit)
+    monkeypatch.setattr(transfer.training.stages, "train_stage", fit)
     return seen
 
 
@@ -123,3 +130,57 @@ def test_a_damaged_entry_is_made_again(fitted: list[tuple[str, int]], tmp_path: 
     assert_same(run_batch(configs, reuse=tmp_path), first)
     assert fitted == [("source", 1), ("target", 1)]
     assert entry.read_bytes() == whole
+
+
+def pulled_stage() -> Fit:
+    """w seeks 5 at hp.discriminator_rate times the rate, and is pulled towards an earlier stage by hp.pull."""
+
+    def loss(params: Any, done: Any, batch: Any, hp: Any, key: jax.Array, progress: jax.Array) -> jax.Array:
+        return jnp.square(params["w"] - 5) + hp["pull"] * jnp.square(params["w"] - done["before"]["w"])
+
+    return Fit(
+        "pulled",
+        init=lambda world, done, key: {"w": jnp.float32(0)},
+        batch=lambda world, done, key: world,
+        loss=loss,
+        size=lambda world: 5,
+        scores=lambda world, done, hp: done["pulled"]["w"],
+        heldout=lambda world: None,
+        optimizer=lambda hp: optax.sgd(0.01),
+        rates=lambda params: {"w": Rate(by="discriminator_rate")},
+    )
+
+
+@pytest.mark.parametrize(("name", "fits"), [("discriminator_rate", 2), ("pull", 2), ("before", 2), ("unread", 1)])
+def test_an_entry_belongs_to_what_the_loss_and_the_rates_read(
+    name: str, fits: int, fitted: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    """Runs that differ in one number share a stage only where neither its loss, `done` in it, nor a rate reads that."""
+    metrics = lambda scores, heldout, full=True: {"score": scores}  # noqa: E731
+    task = Task("score", 1, None, None, metrics, None, None)  # type: ignore[arg-type]
+    program = Program(
+        (
+            Solve("before", lambda world, done, hp, key: {"w": hp["before"]}),
+            pulled_stage(),
+            Solve("last", lambda world, done, hp, key: done["pulled"]),
+        ),
+        scores=lambda world, done, hp: None,  # type: ignore[arg-type,return-value]
+    )
+    train = Train(
+        epochs=2,
+        batch_size=1,
+        evaluate_every=1,
+        patience=9,
+        keep="best",
+        replicas="map",
+        checkpoint_seconds=60,
+        progress=False,
+    )
+    values = {"discriminator_rate": 1.0, "pull": 1.0, "before": 2.0, "unread": 1.0}
+    ends = []
+    for changed in (values, {**values, name: 0.5}):
+        rows = Replicas(jax.random.key(0)[None], {key: jnp.full(1, value) for key, value in changed.items()})
+        job = Job(task, jnp.float32(1), "", rows, ["0"], [0], train, Compiler("map", {}, {}), reuse=tmp_path)
+        ends.append(float(run_stages(program, job)[0]["last"]["w"][0]))
+    assert fitted == [("pulled", 1)] * fits
+    assert (ends[0] == ends[1]) == (fits == 1)

@@ -39,7 +39,7 @@ class Toy(NamedTuple):
 
 
 def toy_stage(name: str = "toy", count: Callable[[], None] = lambda: None, frozen: bool = False) -> Fit:
-    def loss(params: Any, batch: Any, key: jax.Array, hp: Any, progress: jax.Array) -> jax.Array:
+    def loss(params: Any, done: Any, batch: Any, hp: Any, key: jax.Array, progress: jax.Array) -> jax.Array:
         count()
         shaken = params["w"] + hp["noise"] * jax.random.normal(key)
         return jnp.square(shaken - GOAL) + jnp.square(params["kept"] - batch)
@@ -299,13 +299,13 @@ def turning_stage(times: int) -> Fit:
     """w seeks the goal at half the rate; then a turn moves `kept` towards w, at a rate that hp gives."""
     stage = toy_stage()
     turn = Turn(
-        lambda params, batch, key, hp, progress: jnp.square(params["kept"] - params["w"]),
+        lambda params, done, batch, hp, key, progress: jnp.square(params["kept"] - params["w"]),
         ("kept",),
         times,
         lambda hp, progress: hp["turn"] / 10,
     )
     return stage._replace(
-        loss=lambda params, batch, key, hp, progress: jnp.square(params["w"] - GOAL),
+        loss=lambda params, done, batch, hp, key, progress: jnp.square(params["w"] - GOAL),
         rates=lambda params: {"w": Rate(0.5, by="noise"), "kept": Rate()},
         turns=(turn,),
         watch=lambda world, done, hp: {"between": done["toy"]["kept"] - done["toy"]["w"]},

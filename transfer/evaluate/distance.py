@@ -57,11 +57,11 @@ def proxy_a_distance(x: np.ndarray, y: np.ndarray) -> float:
 def distances(source: np.ndarray, target: np.ndarray) -> dict[str, float]:
     """MMD, CORAL distance and proxy A-distance of two samples [n, d] and [m, d]."""
     with threadpool_limits(1):  # small systems: on a busy machine threads that wait for each other cost far more
-        apart = proxy_a_distance(source, target)
-    return {"mmd": float(_mmd(source, target)), "coral": float(_coral_distance(source, target)), "proxy_a": apart}
+        proxy_a = proxy_a_distance(source, target)
+    return {"mmd": float(_mmd(source, target)), "coral": float(_coral_distance(source, target)), "proxy_a": proxy_a}
 
 
-class Apart(NamedTuple):
+class Distances(NamedTuple):
     """How far apart source and target are `before` and `after` the map, a few of their examples in two dimensions, and the
     representations [n, d] of both that were compared: after the map where the method has one."""
 
@@ -70,7 +70,7 @@ class Apart(NamedTuple):
     spaces: tuple[np.ndarray, np.ndarray]
 
 
-def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> list[Apart]:
+def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> list[Distances]:
     """What the map does to the distance of the domains, per replica; none for interactions or no source.
 
     Tokens have no `before`, and no place in a plane.
@@ -81,19 +81,21 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
     tokens = np.issubdtype(raw[0].dtype, np.integer)  # ids are no points of a space
     before = {} if tokens else {"before": distances(*raw)}
     if program.features is None:
-        return [Apart(before, None, (raw[0], raw[1]))] * len(replicas.keys)
+        return [Distances(before, None, (raw[0], raw[1]))] * len(replicas.keys)
 
-    def mapped(world: ExamplesWorld, each: Any) -> list[jax.Array]:
-        done, (_, hp) = each
-        of = program.features(world, done, hp)  # type: ignore[misc]
+    def represent(world: ExamplesWorld, row: Any) -> list[jax.Array]:
+        done, (_, hp) = row
+        features = program.features(world, done, hp)  # type: ignore[misc]
         pairs = zip(samples(world), (1, 0), strict=True)
-        return [of(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
+        return [features(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))) for x, domain in pairs]
 
-    spaces = [np.asarray(z) for z in run("features", mapped, world, (done, replicas))]
+    spaces = [np.asarray(z) for z in run("features", represent, world, (done, replicas))]
     after = [[z[i] for z in spaces] for i in range(len(replicas.keys))]
-    drawn = [None if tokens else project(raw, of) for of in after]
-    found = zip(after, drawn, strict=True)
-    return [Apart({**before, "after": distances(*of)}, points, (of[0], of[1])) for of, points in found]
+    projections = [None if tokens else project(raw, pair) for pair in after]
+    return [
+        Distances({**before, "after": distances(*pair)}, points, (pair[0], pair[1]))
+        for pair, points in zip(after, projections, strict=True)
+    ]
 
 
 def samples(world: ExamplesWorld) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""Read this first: world -> program -> fit the stages -> evaluate -> write the runs. `run_batch` is the single way in."""
+"""Read this first: a run is prepare -> train -> measure -> write. `run_batch` is the single way in."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import numpy as np
 import polars as pl
 
 from transfer.config.schema import Config
-from transfer.config.selection import ORACLE, objective
+from transfer.config.selection import objective
 from transfer.console import Interrupted, interruptible
 from transfer.data.examples import featurise
 from transfer.data.examples.world import LoadedExamples
-from transfer.data.interactions.world import at_inference
+from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
-from transfer.evaluate.distance import measure_distances
 from transfer.experiment import unlabelled_selection
 from transfer.experiment.build import build_program, build_task, load_world, protocol, uses_source, with_weights
 from transfer.experiment.checks import check_settings
-from transfer.program import AnyWorld, Done, Program, Replicas, Task
+from transfer.experiment.measure import Measured, measure
+from transfer.program import AnyWorld, Done, Program, Replicas
 from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, TooLarge
-from transfer.training.stages import Job, diverged, parameter_shapes, run_stages, selected
+from transfer.training.stages import Job, Records, diverged, parameter_shapes, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
 
@@ -114,10 +114,36 @@ def _fitting(error: BaseException, rows: int) -> int | None:
     return -(-rows // 2) if out_of_memory else None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What runs of one static part have in common before they train.
+
+    config: the first of `configs`, checked; its static part is that of all. weights: fingerprint of pre-trained weights
+    ("": none). begun: what result.json says of `init_from` (None: nothing).
+    """
+
+    config: Config
+    configs: list[Config]
+    folders: list[Path] | None
+    loaded: Loaded | LoadedExamples
+    program: Program
+    job: Job
+    weights: str
+    begun: dict[str, Any] | None
+
+
 def _run_program(
     configs: list[Config], folders: list[Path] | None, reuse: Path | None, memory: float | None, alone: bool
 ) -> list[Result]:
-    clock: Clock = {"load": 0.0, "compile": 0.0}
+    prepared = _prepare(configs, folders, reuse, memory, alone)
+    done, records = _train(prepared)
+    return _write(prepared, done, records, measure(prepared.config, prepared.program, prepared.job, done))
+
+
+def _prepare(
+    configs: list[Config], folders: list[Path] | None, reuse: Path | None, memory: float | None, alone: bool
+) -> Prepared:
+    """Read the world, build the program, and check that they fit."""
     began = time.perf_counter()
     config = check_settings(configs[0])
     loaded, given = with_weights(config, load_world(config))
@@ -127,7 +153,8 @@ def _run_program(
     unlabelled_selection.check(config, loaded.world)
     program = build_program(config, loaded.world, task)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
-    run = Compiler(config.train.replicas, clock, _programs(*_program_of(config, world, content)), memory)
+    clock: Clock = {"load": 0.0, "compile": 0.0}
+    run = Compiler(config.train.replicas, clock, _executables(*_program_of(config, world, content)), memory)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
@@ -146,57 +173,78 @@ def _run_program(
         show_parameters(program, program_shapes(program, world, job.replicas))
         if begun:
             show_warm_start(begun, config)
+    facts = {"fingerprint": begun_by, **begun._asdict()} if begun else None
+    return Prepared(config, configs, folders, loaded, program, job, given, facts)
+
+
+def _train(prepared: Prepared) -> tuple[Done, Records]:
+    """Run the stages: (parameters by stage with a leading replica axis, records by replica)."""
+    job, clock = prepared.job, prepared.job.run.clock
     began = time.perf_counter()
     with interruptible():
-        done, records = run_stages(program, job, config.resume)
+        done, records = run_stages(prepared.program, job, prepared.config.resume)
     clock["train"] = time.perf_counter() - began - clock["compile"]
+    return done, records
 
-    began, compiling = time.perf_counter(), clock["compile"]
-    oracle = config.select == ORACLE  # it looks at the test labels even while tuning
-    metrics, rows = evaluate(program, task, world, done, job.replicas, run, config.test or oracle)
-    apart = measure_distances(program, world, done, job.replicas, run)
-    chosen = unlabelled_selection.scores_of(config, program, done, job, metrics, [of.spaces for of in apart])
-    clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
 
-    results = []
+def _write(prepared: Prepared, done: Done, records: Records, measured: Measured) -> list[Result]:
+    """The folder of every replica, and its result."""
+    config, loaded, program, job = prepared.config, prepared.loaded, prepared.program, prepared.job
+    folders, results = prepared.folders, []
     hosts = jax.device_get(done)
     common = describe_program(
-        config, loaded, task, protocol(config), uses_source(config, loaded.world), clock, len(configs), run.peak_memory
+        config,
+        loaded,
+        job.task,
+        protocol(config),
+        uses_source(config, loaded.world),
+        job.run.clock,
+        len(job.ids),
+        job.run.peak_memory,
     ) | count_parameters(program, done)
-    for i, each in enumerate(configs):
+    for i, each in enumerate(prepared.configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
-        # scores that are not a number have an accuracy too: that of the first class
-        lost = diverged(records[i], task) or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(parameters))
-        lost = lost or not all(np.isfinite(m[task.select]) for m in metrics[i].values())
-        facts = {
-            "status": "diverged" if lost else "done",
-            "metrics": {
-                part: {} if lost else values for part, values in metrics[i].items() if part == "valid" or config.test
-            },
-            **({} if lost else chosen[i]),
-            "id": job.ids[i],
-            "identity": each.identity(),
-            "seed": each.seed,
-            **common,
-            **({"weights": given} if given else {}),
-            **({"begun": {"fingerprint": begun_by, **begun._asdict()}} if begun else {}),
-            **describe_guard(each, loaded, parameters),
-            "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
-            "selected": selected(records[i], task, config.train),
-            **({"distance": apart[i].distance} if apart and apart[i].distance else {}),
-        }
-        per_user = None if lost or not rows or not config.test else rows[i]
+        facts = _facts(prepared, i, parameters, records[i], measured, common)
+        lost = facts["status"] == "diverged"
+        per_user = None if lost or not measured.per_user or not config.test else measured.per_user[i]
         folder = folders[i] if folders else None
         if folder:
-            tables = {run_folder.PER_USER: per_user, run_folder.PROJECTION: apart[i].projection if apart else None}
+            projection = measured.distances[i].projection if measured.distances else None
+            tables = {run_folder.PER_USER: per_user, run_folder.PROJECTION: projection}
             known = {name: table for name, table in tables.items() if table is not None}
-            run_folder.close_run(folder, each, facts, records[i], parameters, known, alone)
+            run_folder.close_run(folder, each, facts, records[i], parameters, known, job.alone)
             if isinstance(loaded, LoadedExamples) and loaded.featuriser:
-                loaded.featuriser.save(folder / featurise.FILE, alone)
+                loaded.featuriser.save(folder / featurise.FILE, job.alone)
         predictor = predictor_of(loaded, program, parameters, each.hp)
         results.append(Result(each, facts, parameters, predictor, folder, per_user))
-    run_folder.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], alone)
+    run_folder.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], job.alone)
     return results
+
+
+def _facts(
+    prepared: Prepared, i: int, parameters: Done, records: list[dict[str, Any]], measured: Measured, common: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of result.json of replica i. common: what it says of all replicas alike."""
+    job, config, metrics = prepared.job, prepared.configs[i], measured.metrics[i]
+    distance = measured.distances[i].distance if measured.distances else {}
+    # scores that are not a number have an accuracy too: that of the first class
+    lost = diverged(records, job.task) or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(parameters))
+    lost = lost or not all(np.isfinite(values[job.task.select]) for values in metrics.values())
+    return {
+        "status": "diverged" if lost else "done",
+        "metrics": {part: {} if lost else values for part, values in metrics.items() if part == "valid" or config.test},
+        **({} if lost else measured.selection[i]),
+        "id": job.ids[i],
+        "identity": config.identity(),
+        "seed": config.seed,
+        **common,
+        **({"weights": prepared.weights} if prepared.weights else {}),
+        **({"begun": prepared.begun} if prepared.begun else {}),
+        **describe_guard(config, prepared.loaded, parameters),
+        "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
+        "selected": selected(records, job.task, job.train),
+        **({"distance": distance} if distance else {}),
+    }
 
 
 def _program_of(config: Config, world: AnyWorld, content: str) -> tuple[str, str]:
@@ -209,34 +257,9 @@ def _program_of(config: Config, world: AnyWorld, content: str) -> tuple[str, str
 
 
 @lru_cache(maxsize=8)
-def _programs(key: str, world: str) -> dict[Any, Any]:
+def _executables(key: str, world: str) -> dict[Any, Any]:
     """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
     return {}
-
-
-def evaluate(
-    program: Program, task: Task, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, test: bool
-) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
-    """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
-    the test values of every user (or example), one table per replica; without `test` that part stays closed."""
-
-    validates = bool(world.valid.n_events)
-
-    def one(world: AnyWorld, each: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
-        done, (_, hp) = each
-        scores = program.scores(at_inference(world), done, hp)
-        means = {"valid": task.evaluate(scores, world.valid, full=True)} if validates else {}
-        if not test:
-            return means, {}
-        means["test"], rows = task.examine(scores, world.test)
-        return means, rows
-
-    means, rows = jax.device_get(run("evaluate", one, world, (done, replicas)))
-    count = range(len(replicas.keys))
-    index = task.rows(world) if test else {}
-    real = len(next(iter(index.values()), ()))  # rows beyond them are padding
-    tables = [pl.DataFrame({**index, **{k: np.asarray(v[i][:real]) for k, v in rows.items()}}) for i in count if test]
-    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
 
 
 def load_run(folder: Path) -> Result:
@@ -254,8 +277,8 @@ def load_run(folder: Path) -> Result:
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
     shapes = program_shapes(program, loaded.world, replicas_of([config]))
-    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
-    parameters = trees.load_tree(run_folder.parameters_of(folder), one)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
+    parameters = trees.load_tree(run_folder.parameters_of(folder), shapes)
     return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
 
 

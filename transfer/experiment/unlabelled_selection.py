@@ -1,8 +1,9 @@
-"""How good a run is, judged without labels of the target: the scores of `transfer.evaluate.selectors` for every replica."""
+"""Unsupervised model selection: how good a run is without labels of the target, by `transfer.evaluate.selectors`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -39,7 +40,7 @@ def check(config: Config, world: AnyWorld) -> None:
     by = config.select
     if by in ("valid", ORACLE):
         return
-    if not judges(world):
+    if not is_unlabelled(world):
         raise TransferError(
             f"select={by} is for classes of a target without labels, and here the validation part is of the target: "
             "leave it out, or write select=oracle to choose by the test labels"
@@ -50,14 +51,14 @@ def check(config: Config, world: AnyWorld) -> None:
         raise TransferError("select=mixval mixes inputs, and tokens cannot be mixed; write select=snd, entropy or dev")
 
 
-def judges(world: AnyWorld) -> bool:
+def is_unlabelled(world: AnyWorld) -> bool:
     """Whether a world is one of classes whose target is unlabelled, with sources that have the same classes."""
     if not isinstance(world, ExamplesWorld) or world.labelled is not None or not world.sources:
         return False
     return all(side.train.y.shape[1] == world.n_classes for side in world.sources)
 
 
-def scores_of(
+def selection_scores(
     config: Config,
     program: Program,
     done: Done,
@@ -66,18 +67,18 @@ def scores_of(
     spaces: list[Spaces],
 ) -> list[dict[str, dict[str, float]]]:
     """What result.json says of every replica without labels of the target, and what `select=` asks for beside it."""
-    found = judged(program, job.world, done, job.replicas, job.run, spaces) or [{} for _ in metrics]
-    back = backward(config, job.task, program, done, job) if config.select == "reverse" else None
-    for i, (own, means) in enumerate(zip(found, metrics, strict=True)):
-        more = {"source_valid": job.task.sign * means["valid"][job.task.select]} if own and "valid" in means else {}
-        more |= {"reverse": back[i]} if back else {}
+    facts = unsupervised_scores(program, job.world, done, job.replicas, job.run, spaces) or [{} for _ in metrics]
+    reverse = reverse_validation(config, job.task, program, done, job) if config.select == "reverse" else None
+    for i, (fact, means) in enumerate(zip(facts, metrics, strict=True)):
+        more = {"source_valid": job.task.sign * means["valid"][job.task.select]} if fact and "valid" in means else {}
+        more |= {"reverse": reverse[i]} if reverse else {}
         more |= {ORACLE: job.task.sign * means["test"][job.task.select]} if config.select == ORACLE else {}
-        if more or own:
-            own["selectors"] = {**own.get("selectors", {}), **more}
-    return found
+        if more or fact:
+            fact["selectors"] = {**fact.get("selectors", {}), **more}
+    return facts
 
 
-def judged(
+def unsupervised_scores(
     program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, spaces: list[Spaces]
 ) -> list[dict[str, dict[str, float]]]:
     """{"selectors": {name: score}, "shift": {"labels": ...}} of each replica; none where the target has labels.
@@ -85,67 +86,69 @@ def judged(
     spaces: representations of source [s, d] and target [n, d] by replica, as `measure_distances` compares them. At most 500
     examples of the first source and of the target speak, evenly spaced, and all that the sources hold out.
     """
-    if not judges(world):
+    if not is_unlabelled(world):
         return []
-    seen = jax.device_get(run("unlabelled", _seen(program), world, (done, replicas)))
+    outputs = jax.device_get(run("unlabelled", partial(_outputs, program), world, (done, replicas)))
     multi, held = world.multi_label, [side.stop for side in world.sources if side.stop.n_events]
     labels = [np.asarray(part.y, np.float64).reshape(-1, world.n_classes)[: part.n_events] for part in held]
-    found, ratio = list[dict[str, dict[str, float]]](), None
+    facts, ratio = list[dict[str, dict[str, float]]](), None
     for i in range(len(replicas.keys)):
-        of: dict[str, Any] = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i], np.float64), seen)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((of, spaces[i]))):  # it has diverged
-            found.append({})
+        row: dict[str, Any] = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i], np.float64), outputs)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((row, spaces[i]))):  # it has diverged
+            facts.append({})
             continue
         scores = {
-            "entropy": selectors.entropy(of["target"], multi),
-            "snd": selectors.soft_neighbourhood_density(of["target"], multi),
+            "entropy": selectors.entropy(row["target"], multi),
+            "snd": selectors.soft_neighbourhood_density(row["target"], multi),
         }
-        if "within" in of:
-            within, between = (Pairs(of[kind]["logits"], of[kind]["partner"].astype(int)) for kind in ("within", "between"))
-            scores["mixval"] = selectors.mixval(of["target"], within, between, multi)
+        if "within" in row:
+            within, between = (
+                Pairs(row[kind]["logits"], row[kind]["partner"].astype(int)) for kind in ("within", "between")
+            )
+            scores["mixval"] = selectors.mixval(row["target"], within, between, multi)
         shift = {}
         if held:
-            y, logits, z = (np.concatenate(parts) for parts in (labels, of["held"], of["z_held"]))
+            y, logits, z = (np.concatenate(parts) for parts in (labels, row["held"], row["z_held"]))
             if ratio is None or program.features is not None:  # raw inputs are the same in every replica
                 with threadpool_limits(1):
                     ratio = selectors.density_ratio(*spaces[i], z)
             error = selectors.errors(logits, y, multi)
             scores["importance_weighted"] = selectors.importance_weighted(error, ratio)
             scores["dev"] = selectors.deep_embedded(error, ratio)
-            shift = {} if multi else {"shift": {"labels": selectors.label_shift(logits, y, of["target"])}}
-        found.append({"selectors": scores, **shift})
-    return found
+            shift = {} if multi else {"shift": {"labels": selectors.label_shift(logits, y, row["target"])}}
+        facts.append({"selectors": scores, **shift})
+    return facts
 
 
-def _seen(program: Program) -> Any:
-    """A function of the world and a replica: logits and representations of target, held-out and mixed examples."""
+def _outputs(program: Program, world: ExamplesWorld, row: Any) -> dict[str, Any]:
+    """Logits and representations of target, held-out and mixed examples by one replica."""
+    done, (_, hp) = row
+    scores = program.scores(world, done, hp)
+    features = program.features(world, done, hp) if program.features else _raw
+    x = evenly_spaced(world.unlabelled, MOST)
+    n = x.shape[0]
 
-    def seen(world: ExamplesWorld, each: Any) -> dict[str, Any]:
-        done, (_, hp) = each
-        scores = program.scores(world, done, hp)
-        raw = lambda inputs: inputs.x.reshape(inputs.x.shape[0], -1).astype(jnp.float32)  # noqa: E731
-        features = program.features(world, done, hp) if program.features else raw
-        x = evenly_spaced(world.unlabelled, MOST)
-        n = x.shape[0]
+    def target(x: jax.Array) -> Inputs:
+        return Inputs(x, jnp.zeros(n, jnp.int32))
 
-        def target(x: jax.Array) -> Inputs:
-            return Inputs(x, jnp.zeros(n, jnp.int32))
+    logits = scores(target(x))
+    outputs: dict[str, Any] = {"target": logits}
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        order = jnp.argsort(jnp.argmax(logits, axis=1), stable=True)  # neighbours are predicted alike
+        for kind, shift in (("within", 1), ("between", n // 2)):
+            partner = jnp.zeros(n, jnp.int32).at[order].set(jnp.roll(order, -shift).astype(jnp.int32))
+            mixed = MIXED * x + (1 - MIXED) * x[partner]
+            outputs[kind] = {"logits": scores(target(mixed)), "partner": partner}
+    held = [side.stop for side in world.sources if side.stop.n_events]
+    if held:
+        outputs["held"] = [_rows(scores, part) for part in held]
+        outputs["z_held"] = [_rows(features, part) for part in held]
+    return outputs
 
-        logits = scores(target(x))
-        found: dict[str, Any] = {"target": logits}
-        if not jnp.issubdtype(x.dtype, jnp.integer):
-            order = jnp.argsort(jnp.argmax(logits, axis=1), stable=True)  # neighbours are predicted alike
-            for kind, shift in (("within", 1), ("between", n // 2)):
-                partner = jnp.zeros(n, jnp.int32).at[order].set(jnp.roll(order, -shift).astype(jnp.int32))
-                mixed = MIXED * x + (1 - MIXED) * x[partner]
-                found[kind] = {"logits": scores(target(mixed)), "partner": partner}
-        held = [side.stop for side in world.sources if side.stop.n_events]
-        if held:
-            found["held"] = [_rows(scores, part) for part in held]
-            found["z_held"] = [_rows(features, part) for part in held]
-        return found
 
-    return seen
+def _raw(inputs: Inputs) -> jax.Array:
+    """The inputs themselves as a representation: float32 [B, d]."""
+    return inputs.x.reshape(inputs.x.shape[0], -1).astype(jnp.float32)
 
 
 def _rows(function: Any, part: HiddenExamples) -> jax.Array:
@@ -154,33 +157,33 @@ def _rows(function: Any, part: HiddenExamples) -> jax.Array:
     return values.reshape(-1, values.shape[-1])[: part.n_events]
 
 
-def backward(config: Config, task: Task, program: Program, done: Done, job: Job) -> list[float]:
+def reverse_validation(config: Config, task: Task, program: Program, done: Done, job: Job) -> list[float]:
     """Reverse validation of every replica (Zhong et al. 2010; Ganin et al. 2016): how well the way back fits the source.
 
     The model labels the target's examples; the same method learns from them as its source, with the sources' inputs as its
     target, and is scored by task.select on what the sources hold out. It costs another training of every replica.
     """
-    world, values, programs = job.world, list[float](), dict[Any, Any]()
+    world, values, executables = job.world, list[float](), dict[Any, Any]()
     x = world.unlabelled
 
-    def said(world: ExamplesWorld, each: Any) -> jax.Array:
-        done, (_, hp) = each
+    def target_logits(world: ExamplesWorld, row: Any) -> jax.Array:
+        done, (_, hp) = row
         return program.scores(world, done, hp)(Inputs(world.unlabelled, jnp.zeros(x.shape[0], jnp.int32)))
 
-    logits = np.asarray(job.run("unlabelled/labels", said, world, (done, job.replicas)))
-    for i, of in enumerate(logits):
-        turned = _turned(world, selectors.decided(of, world.multi_label).astype(np.float32))
-        one = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], job.replicas)
-        run = Compiler(config.train.replicas, {}, programs)
-        back = build_program(config, turned, task)
-        made = Job(task, turned, job.fingerprint, one, job.ids[i : i + 1], job.seeds[i : i + 1], job.train, run)
-        learnt, _ = run_stages(back, made)
+    logits = np.asarray(job.run("unlabelled/labels", target_logits, world, (done, job.replicas)))
+    for i, of_replica in enumerate(logits):
+        turned = _turned(world, selectors.decided(of_replica, world.multi_label).astype(np.float32))
+        replica = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], job.replicas)
+        run = Compiler(config.train.replicas, {}, executables)
+        backward = build_program(config, turned, task)
+        turned_job = Job(task, turned, job.fingerprint, replica, job.ids[i : i + 1], job.seeds[i : i + 1], job.train, run)
+        learnt, _ = run_stages(backward, turned_job)
 
-        def scored(world: ExamplesWorld, each: Any, back: Program = back) -> jax.Array:
-            done, (_, hp) = each
-            return task.evaluate(back.scores(world, done, hp), world.test, full=False)[task.select]
+        def metric(world: ExamplesWorld, row: Any, backward: Program = backward) -> jax.Array:
+            done, (_, hp) = row
+            return task.evaluate(backward.scores(world, done, hp), world.test, full=False)[task.select]
 
-        values.append(task.sign * float(np.asarray(run("backward", scored, turned, (learnt, one)))[0]))
+        values.append(task.sign * float(np.asarray(run("backward", metric, turned, (learnt, replica)))[0]))
     return values
 
 

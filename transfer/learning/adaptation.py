@@ -1,10 +1,14 @@
-"""Adapt a network to a domain without labels: one body, a head for each source, and a penalty or game that unites them."""
+"""Unsupervised domain adaptation by a network: one body, a head for each source, and a game that unites the domains.
+
+min mean_i [loss(source i) + hp.weight · r · game(source i, target)] + hp.target_weight · loss(labelled target)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +16,9 @@ import jax.numpy as jnp
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs, evenly_spaced
 from transfer.learning.game import Game, View, ramped, rates, terms, with_updates
-from transfer.learning.source_mixture import Each, mix, mixed
+from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
 from transfer.learning.supervised import rates_without_fixed, squares
-from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Solve, Task, stream
+from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Params, Program, Scores, Solve, Task, stream
 
 
 class Descent(Method):
@@ -24,124 +28,178 @@ class Descent(Method):
     passes: bool
 
 
+class DomainsBatch(NamedTuple):
+    """What a step sees: labelled examples of every source, a few of the target where there are some, x of the target."""
+
+    sources: list[Examples]
+    few: Examples | None
+    x: jax.Array
+
+
+@dataclass(frozen=True)
+class Network:
+    """One body for all domains, a head for each of `count` sources or one for all, and a game's own parameters.
+
+    size: examples of each source, and of the target, in a step. With `normalise`, representations are standardised by
+    domain: by the batch in training, by all of the domain's examples later.
+    """
+
+    task: Task
+    model: Classifier
+    game: Game | None
+    normalise: bool
+    size: int
+    count: int
+
+    def init(self, world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
+        """{"body", "heads"}, and with a game "game", for each source its own."""
+        model, game = self.model, self.game
+        body = model.body(stream(key, "body"), world.unlabelled.shape[1:], world.pretrained)
+        body = model.adapt(body, world.unlabelled) if model.adapt else body
+        width = jax.eval_shape(model.features, body, world.unlabelled[:1]).shape[1]
+        n_heads = 1 if game and game.one_head else self.count
+        heads = [model.head(stream(key, "head", i), width, world.n_classes) for i in range(n_heads)]
+        if game is None:
+            return {"body": body, "heads": heads}
+        own = [game.init(stream(key, "game", i), width, world.n_classes) for i in range(self.count)]
+        return {"body": body, "heads": heads, "game": own}
+
+    def batch(self, world: ExamplesWorld, done: Done, key: jax.Array) -> DomainsBatch:
+        """Examples drawn with replacement."""
+        draw, size = self.task.batch, self.size
+        sources = [draw(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
+        few = draw(world.labelled, stream(key, "few"), size) if world.labelled is not None else None
+        rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
+        return DomainsBatch(sources, few, world.unlabelled[rows])
+
+    def batch_in_passes(self, world: ExamplesWorld, done: Done, key: jax.Array, step: jax.Array) -> DomainsBatch:
+        """The same with source examples in passes over all of them."""
+        sources = [in_order(side.train, stream(key, "order", i), step, self.size) for i, side in enumerate(world.sources)]
+        return self.batch(world, done, stream(key, "step", step))._replace(sources=sources)
+
+    def heads(self, params: Params) -> list[Params]:
+        """One for each source."""
+        return params["heads"] * (self.count // len(params["heads"]))
+
+    def represent(self, body: Params, x: jax.Array) -> jax.Array:
+        """z [B, d] of a batch."""
+        z = self.model.features(body, x)
+        return _standard(z, jnp.mean(z, axis=0), jnp.std(z, axis=0)) if self.normalise else z
+
+    def views(self, params: Params, batch: DomainsBatch) -> list[tuple[View, View]]:
+        """For every source its View and the target's, both through that source's head."""
+        logits, z_target, pairs = self.model.logits, self.represent(params["body"], batch.x), []
+        for examples, head in zip(batch.sources, self.heads(params), strict=True):
+            z = self.represent(params["body"], examples.x)
+            source = View(examples.x, z, logits(head, z), examples.y)
+            pairs.append((source, View(batch.x, z_target, logits(head, z_target), None)))
+        return pairs
+
+    def loss(
+        self, params: Params, done: Done, batch: DomainsBatch, hp: Hp, key: jax.Array, progress: jax.Array
+    ) -> jax.Array:
+        """mean_i [loss(source i) + game_i + hp.target_weight · loss(few)] + hp.l2 / 2 · |W|²."""
+        task, few, pairs = self.task, batch.few, self.views(params, batch)
+        losses = [
+            jnp.mean(task.loss(source.logits, examples)) for (source, _), examples in zip(pairs, batch.sources, strict=True)
+        ]
+        z_few = self.represent(params["body"], few.x) if few is not None else None
+        total = jnp.float32(0.0)
+        sources = zip(self._with_game(losses, params, pairs, hp, key, progress), self.heads(params), strict=True)
+        for value, head in sources:
+            total += value
+            if z_few is not None:
+                total += hp["target_weight"] * jnp.mean(task.loss(self.model.logits(head, z_few), few))
+        return total / self.count + hp["l2"] / 2 * squares(params)
+
+    def _with_game(
+        self,
+        losses: list[jax.Array],
+        params: Params,
+        pairs: list[tuple[View, View]],
+        hp: Hp,
+        key: jax.Array,
+        progress: jax.Array,
+    ) -> list[jax.Array]:
+        """For every source share · [loss + weight · game], weight = hp.weight · ramp."""
+        game = self.game
+        if game is None:
+            return losses
+        weight = ramped(hp, progress)
+        weights = [weight] * self.count
+        if game.shares and self.count > 1:
+            values = jnp.stack(terms(game.loss, params, pairs, weights, hp, key))
+            shares = game.shares(*jax.lax.stop_gradient((jnp.stack(losses), values)), weight, hp)
+            weights = [weight * share for share in shares]
+            losses = [value * share for value, share in zip(losses, shares, strict=True)]
+        added = terms(game.loss, params, pairs, weights, hp, key)
+        return [value + more for value, more in zip(losses, added, strict=True)]
+
+    def features(self, world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
+        """Inputs -> z [B, d], standardised by the moments of their domain where that is wanted."""
+        body, features = done["network"]["body"], self.model.features
+        if not self.normalise:
+            return lambda inputs: features(body, inputs.x)
+        domains = [world.unlabelled, *(side.train.x for side in world.sources)]
+        moments = [(jnp.mean(z, axis=0), jnp.std(z, axis=0)) for z in (features(body, x) for x in domains)]
+        mean, std = (jnp.stack(part) for part in zip(*moments, strict=True))
+        return lambda inputs: _standard(features(body, inputs.x), mean[inputs.domain], std[inputs.domain])
+
+    def source_logits(self, world: ExamplesWorld, done: Done, hp: Hp) -> SourceLogits:
+        """The logits that each head gives."""
+        return logits_by_head(self.model, done["network"]["heads"], self.features(world, done, hp))
+
+    def scores(self, world: ExamplesWorld, done: Done, hp: Hp) -> Scores:
+        """Logits of the mixture of the heads."""
+        return mixture_logits(world, done, self.source_logits(world, done, hp))
+
+    def watched(self, world: ExamplesWorld, done: Done) -> DomainsBatch:
+        """Some examples of every source and of the target, for the figures of a game."""
+        sources = [
+            Examples(evenly_spaced(side.train.x), evenly_spaced(side.train.y), world.multi_label) for side in world.sources
+        ]
+        return DomainsBatch(sources, None, evenly_spaced(world.unlabelled))
+
+
 def adapted(
     config: Config,
     world: ExamplesWorld,
     task: Task,
     model: Classifier,
-    penalty: Callable[[View, View, Hp], jax.Array] | Game | None = None,
+    game: Game | None = None,
     normalise: bool = False,
 ) -> Program:
-    """Fit one representation to the labelled sources, a head for each, and let a penalty or a game unite the domains.
+    """Fit one representation to the labelled sources, a head for each, and let a game or penalty unite the domains.
 
-    min mean_i [loss(source i) + hp.weight · r · penalty(source i, target)] + hp.target_weight · loss(labelled target), with
-    r = 2 / (1 + exp(-hp.gamma · progress)) - 1 (Ganin, Lempitsky 2015). None: no penalty. With `normalise`, representations
-    are standardised by domain: by the batch in training, by all of the domain's examples later.
+    min mean_i [loss(source i) + hp.weight · r · game(source i, target)] + hp.target_weight · loss(labelled target), with
+    r = 2 / (1 + exp(-hp.gamma · progress)) - 1 (Ganin, Lempitsky 2015). None: no game. normalise: as of Network.
     """
-    size, count = config.train.batch_size, len(world.sources)
-    game = penalty if isinstance(penalty, Game) else None
-
-    def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
-        body = model.body(stream(key, "body"), world.unlabelled.shape[1:], world.pretrained)
-        body = model.adapt(body, world.unlabelled) if model.adapt else body
-        width = jax.eval_shape(model.features, body, world.unlabelled[:1]).shape[1]
-        several = 1 if game and game.one_head else count
-        heads = [model.head(stream(key, "head", i), width, world.n_classes) for i in range(several)]
-        own = [game.init(stream(key, "game", i), width, world.n_classes) for i in range(count)] if game else None
-        return {"body": body, "heads": heads, **({"game": own} if game else {})}
-
-    def batch(world: ExamplesWorld, done: Done, key: jax.Array) -> Any:
-        sources = [task.batch(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
-        few = task.batch(world.labelled, stream(key, "few"), size) if world.labelled is not None else None
-        rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
-        return sources, few, world.unlabelled[rows]
-
-    def batch_at(world: ExamplesWorld, done: Done, key: jax.Array, step: jax.Array) -> Any:
-        _, few, x = batch(world, done, stream(key, "step", step))
-        sources = [in_order(side.train, stream(key, "order", i), step, size) for i, side in enumerate(world.sources)]
-        return sources, few, x
-
-    def represent(body: Params, x: jax.Array) -> jax.Array:
-        z = model.features(body, x)
-        return _standard(z, jnp.mean(z, axis=0), jnp.std(z, axis=0)) if normalise else z
-
-    def heads_of(params: Params) -> list[Params]:
-        """One for each source."""
-        return params["heads"] * (count // len(params["heads"]))
-
-    def views(params: Params, batch: Any) -> list[tuple[View, View]]:
-        sources, _, x = batch
-        there = represent(params["body"], x)
-        both = []
-        for examples, head in zip(sources, heads_of(params), strict=True):
-            z = represent(params["body"], examples.x)
-            source = View(examples.x, z, model.logits(head, z), examples.y)
-            both.append((source, View(x, there, model.logits(head, there), None)))
-        return both
-
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        sources, few, _ = batch
-        pairs = views(params, batch)
-        here = represent(params["body"], few.x) if few is not None else None
-        losses = [jnp.mean(task.loss(source.logits, of)) for (source, _), of in zip(pairs, sources, strict=True)]
-        total = jnp.float32(0.0)
-        if game:
-            weights = [ramped(hp, progress)] * count
-            if game.shares and count > 1:
-                now = jnp.stack(terms(game.loss, params, pairs, weights, hp, key))
-                shares = game.shares(jax.lax.stop_gradient(jnp.stack(losses)), jax.lax.stop_gradient(now), weights[0], hp)
-                weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
-                losses = [value * share for value, share in zip(losses, shares, strict=True)]
-            added = terms(game.loss, params, pairs, weights, hp, key)
-        elif penalty:
-            weight = ramped(hp, progress)
-            added = [weight * penalty(source, target, hp) for source, target in pairs]  # type: ignore[operator]
-        else:
-            added = [jnp.float32(0.0)] * count
-        for value, more, head in zip(losses, added, heads_of(params), strict=True):
-            total += value + more
-            if here is not None:
-                total += hp["target_weight"] * jnp.mean(task.loss(model.logits(head, here), few))
-        return total / count + hp["l2"] / 2 * squares(params)
-
-    def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
-        body = done["network"]["body"]
-        if not normalise:
-            return lambda inputs: model.features(body, inputs.x)
-        domains = [world.unlabelled, *(side.train.x for side in world.sources)]
-        moments = [(jnp.mean(z, axis=0), jnp.std(z, axis=0)) for z in (model.features(body, x) for x in domains)]
-        mean, std = (jnp.stack(part) for part in zip(*moments, strict=True))
-        return lambda inputs: _standard(model.features(body, inputs.x), mean[inputs.domain], std[inputs.domain])
-
-    def each(world: ExamplesWorld, done: Done, hp: Hp) -> Each:
-        of, heads = features(world, done, hp), done["network"]["heads"]
-        return lambda inputs: [model.logits(head, z) for z in [of(inputs)] for head in heads]
-
-    def watched(world: ExamplesWorld, done: Done) -> Any:
-        """Some examples of every source and of the target."""
-        sources = [
-            Examples(evenly_spaced(side.train.x), evenly_spaced(side.train.y), world.multi_label) for side in world.sources
-        ]
-        return sources, None, evenly_spaced(world.unlabelled)
-
+    network = Network(task, model, game, normalise, config.train.batch_size, len(world.sources))
     fit = Fit(
         "network",
-        init=init,
-        batch=batch,
-        loss=loss,
+        init=network.init,
+        batch=network.batch,
+        loss=network.loss,
         size=lambda world: max(side.train.x.shape[0] for side in world.sources),
-        scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
+        scores=lambda world, done, hp: network.scores(world, {"mix": None, **done}, hp),
         rates=rates_without_fixed(model, rates if game else None),
         optimizer=OPTIMIZERS[getattr(config.method, "optimizer", "adam")],
-        batch_at=batch_at if getattr(config.method, "passes", False) else None,
+        batch_at=network.batch_in_passes if getattr(config.method, "passes", False) else None,
     )
-    fit = with_updates(fit, game, views, watched) if game else fit
-    alone = count == 1 or bool(game and game.one_head)
-    return Program(
-        (fit,) if alone else (fit, Solve("mix", partial(mix, each))),
-        lambda world, done, hp: mixed(world, done, each(world, done, hp)),
-        features=features,
-    )
+    fit = with_updates(fit, game, network.views, network.watched) if game else fit
+    single = len(world.sources) == 1 or bool(game and game.one_head)
+    stages = (fit,) if single else (fit, Solve("mix", partial(learn_shares, network.source_logits)))
+    return Program(stages, network.scores, features=network.features)
+
+
+def logits_by_head(model: Classifier, heads: list[Params], features: Callable[[Inputs], jax.Array]) -> SourceLogits:
+    """Inputs -> the logits that each head gives on one representation."""
+
+    def logits(inputs: Inputs) -> list[jax.Array]:
+        z = features(inputs)
+        return [model.logits(head, z) for head in heads]
+
+    return logits
 
 
 def in_order(examples: Examples, key: jax.Array, step: jax.Array, size: int) -> Examples:

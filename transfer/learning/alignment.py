@@ -1,4 +1,4 @@
-"""Adapt by a closed-form map: take every source towards the target, then fit a classifier on it."""
+"""Feature alignment in closed form: take every source towards the target by a map, then fit a classifier on it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config, Method
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs
-from transfer.learning.source_mixture import Each, mix, mixed
+from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
 from transfer.models.softmax import flat
 from transfer.program import Done, Hp, Params, Program, Solve
 from transfer.solvers import classifiers
 
-Alone = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
+FeatureMap = Callable[[Params, jax.Array], jax.Array]  # (map, x [B, d]) -> z [B, k]
 
 
 class Settings(Method):
@@ -29,8 +29,8 @@ def aligned(
     config: Config,
     world: ExamplesWorld,
     solve: Callable[[Examples, jax.Array, Examples | None, Hp, jax.Array], Params],
-    source: Alone,
-    target: Alone,
+    source: FeatureMap,
+    target: FeatureMap,
     weigh: Callable[[Params, jax.Array], jax.Array] | None = None,
 ) -> Program:
     """Map every source towards the target, fit a classifier on it, and mix those of several sources.
@@ -62,14 +62,14 @@ def aligned(
         x = flat(inputs.x)
         return jnp.where((inputs.domain == 0)[:, None], target(map_, x), source(map_, x))
 
-    def each(world: ExamplesWorld, done: Done, hp: Hp) -> Each:
+    def source_logits(world: ExamplesWorld, done: Done, hp: Hp) -> SourceLogits:
         pairs = list(zip(done["map"], done["classifier"], strict=True))
         return lambda inputs: [classifiers.logits(fitted, common(map_, inputs)) for map_, fitted in pairs]
 
     stages = (Solve("map", maps), Solve("classifier", classify))
     return Program(
-        (*stages, Solve("mix", partial(mix, each))) if len(world.sources) > 1 else stages,
-        lambda world, done, hp: mixed(world, done, each(world, done, hp)),
+        (*stages, Solve("mix", partial(learn_shares, source_logits))) if len(world.sources) > 1 else stages,
+        lambda world, done, hp: mixture_logits(world, done, source_logits(world, done, hp)),
         features=lambda world, done, hp: lambda inputs: common(done["map"][0], inputs),
     )
 

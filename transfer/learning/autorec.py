@@ -36,7 +36,7 @@ def known_rows(events: Interactions, users: jax.Array) -> KnownRows:
     )
 
 
-def drawn(events: Interactions, key: jax.Array, size: int) -> jax.Array:
+def draw_users(events: Interactions, key: jax.Array, size: int) -> jax.Array:
     """Users by their number of events, since the losses are means over events."""
     return events.users[events.draw(key, size)]
 
@@ -76,11 +76,11 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
             pairs = {"encoder": encoder, "decoder": decoder}
             return {part: {"kernel": kernel, "bias": jnp.zeros(kernel.shape[1])} for part, kernel in pairs.items()}
 
-        def batch(world: World, done: Done, key: jax.Array) -> Any:
-            return known_rows(side(world).fit, drawn(side(world).fit, key, size)), done["base"][name]
+        def batch(world: World, done: Done, key: jax.Array) -> KnownRows:
+            return known_rows(side(world).fit, draw_users(side(world).fit, key, size))
 
-        def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-            known, base = batch
+        def loss(params: Params, done: Done, known: KnownRows, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
+            base = done["base"][name]
             kept = jax.random.bernoulli(key, 1 - hp["dropout"], known.there.shape).astype(jnp.float32)
             h = encode(params, known._replace(there=known.there * kept), base)
             return jnp.mean(misfit(decode(params, h, base), known, rating))
@@ -104,12 +104,12 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
         return {name: base(side(world).fit, hp["damping"]) for name, side in SIDES.items()}
 
     def codes(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        def of(name: str, events: Interactions) -> Params:
-            said = base(events, hp["damping"])
-            h = encode(done[name], known_rows(events, jnp.arange(world.n_users)), said)
-            return {"h": h, "there": (histories.user_counts(events) > 0).astype(jnp.float32), "base": said}
+        def codes_of(name: str, events: Interactions) -> Params:
+            level = base(events, hp["damping"])
+            h = encode(done[name], known_rows(events, jnp.arange(world.n_users)), level)
+            return {"h": h, "there": (histories.user_counts(events) > 0).astype(jnp.float32), "base": level}
 
-        return {name: of(name, side(world).train) for name, side in SIDES.items()}
+        return {name: codes_of(name, side(world).train) for name, side in SIDES.items()}
 
     fits = [autoencoder(name, side) for name, side in SIDES.items()]
     return (Solve("base", bases), *fits, Solve("codes", codes))

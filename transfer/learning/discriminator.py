@@ -1,4 +1,4 @@
-"""The game between a representation and a discriminator of domains: reversed gradients, the discriminator, its loss."""
+"""Domain discriminators, min_D ½ [E_s -log D(z) + E_t -log (1 - D(z))]: gradient reversal, network and game."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def domain_accuracy(source: jax.Array, target: jax.Array) -> jax.Array:
     return sum(right, jnp.float32(0.0)) / 2
 
 
-def slopes(of: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
-    """|∂of/∂z|² at every row of z [B, d] -> [B]; of maps [B, d] to [B]."""
-    gradient = jax.grad(lambda z: jnp.sum(of(z)))(z)
+def slopes(critic: Callable[[jax.Array], jax.Array], z: jax.Array) -> jax.Array:
+    """|∂critic/∂z|² at every row of z [B, d] -> [B]; critic maps [B, d] to [B]."""
+    gradient = jax.grad(lambda z: jnp.sum(critic(z)))(z)
     return jnp.sum(jnp.square(gradient), axis=1)
 
 
@@ -128,8 +128,8 @@ def discriminated(
     def weights(*views: View) -> tuple[jax.Array, jax.Array] | None:
         if weigh is None:
             return None
-        of = [jax.lax.stop_gradient(weigh(view)) for view in views]
-        return of[0] / jnp.mean(of[0]), of[1] / jnp.mean(of[1])
+        source, target = (jax.lax.stop_gradient(weigh(view)) for view in views)
+        return source / jnp.mean(source), target / jnp.mean(target)
 
     def loss(own: Params, source: View, target: View, weight: jax.Array, hp: Hp, key: jax.Array) -> jax.Array:
         here, there = (reverse(seen(view), weight) for view in (source, target))

@@ -1,4 +1,4 @@
-"""Never hurt by a source: method.guard mixes a method's scores with those of target_only, as validation says.
+"""Mixture of experts against negative transfer: method.guard mixes a method's scores with those of target_only.
 
 gate:     s = w s_method + (1 - w) s_alone
 weights:  s = Σ_i w_i s_(method with source i alone) + (1 - Σ_i w_i) s_alone
@@ -47,29 +47,29 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
     else:
         experts = []
         for i in range(len(world.sources)):
-            one = replace(world, sources=(world.sources[i],))
-            experts.append(nested(build(config, one, task, model), f"source{i}_", view=_only(i)))
+            single = replace(world, sources=(world.sources[i],))
+            experts.append(nested(build(config, single, task, model), f"source{i}_", view=_only(i)))
     kind = getattr(config.method, "classifier", "model")
-    own = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
-    alone = nested(reference.build(own, world, task, model), ALONE, numbers=_own_numbers(config))
+    of_reference = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
+    alone = nested(reference.build(of_reference, world, task, model), ALONE, numbers=_reference_numbers(config))
     programs = [alone, *experts]
 
     def scores(world: AnyWorld, done: Done, hp: Hp, weights: jax.Array) -> Scores:
-        return mixture([each.scores(world, done, hp) for each in programs], weights, config.task.name, world)
+        return mixture_scores([program.scores(world, done, hp) for program in programs], weights, config.task.name, world)
 
     def learn(world: AnyWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
-        def judged(weights: jax.Array) -> jax.Array:
+        def validation(weights: jax.Array) -> jax.Array:
             metrics = task.evaluate(scores(world, done, hp, weights), world.valid, full=False)
             return task.sign * metrics[task.select] - TIE * metrics.get("log_loss", 0.0)
 
-        return {"weights": choose(judged, len(programs), rounds=1 if len(experts) == 1 else 2 * len(experts))}
+        return {"weights": choose_shares(validation, len(programs), rounds=1 if len(experts) == 1 else 2 * len(experts))}
 
-    stages = [stage for each in programs for stage in each.stages]
+    stages = [stage for program in programs for stage in program.stages]
     return Program(
         (*stages, Solve(STAGE, learn)),
         lambda world, done, hp: scores(world, done, hp, done[STAGE]["weights"]),
         features=experts[0].features,
-        folds_in=all(each.folds_in for each in programs),
+        folds_in=all(program.folds_in for program in programs),
     )
 
 
@@ -88,36 +88,36 @@ def check(config: Config, world: AnyWorld, model: AnyModel) -> None:
         raise TransferError(f"{asked} takes sources apart, and next-item models read one of them; write method.guard=gate")
 
 
-def choose(judged: Callable[[jax.Array], jax.Array], count: int, rounds: int) -> jax.Array:
+def choose_shares(validation: Callable[[jax.Array], jax.Array], count: int, rounds: int) -> jax.Array:
     """Shares float32 [count] that start at (1, 0, ...) and take `rounds` of the best steps towards one of the corners.
 
-    judged(shares) -> scalar, higher is better; what is not a number is never chosen, and ties stay where they are.
+    validation(shares) -> scalar, higher is better; what is not a number is never chosen, and ties stay where they are.
     """
     corners, steps = jnp.eye(count), jnp.arange(1, STEPS + 1) / STEPS
 
-    def one(_: Any, now: jax.Array) -> jax.Array:
+    def frank_wolfe_round(_: Any, shares: jax.Array) -> jax.Array:
         part = steps[:, None, None]
-        towards = (1 - part) * now[None, None] + part * corners[None]  # [steps, corners, count]
-        candidates = jnp.concatenate([now[None], towards.reshape(-1, count)])
-        values = jax.vmap(judged)(candidates)
+        towards = (1 - part) * shares[None, None] + part * corners[None]  # [steps, corners, count]
+        candidates = jnp.concatenate([shares[None], towards.reshape(-1, count)])
+        values = jax.vmap(validation)(candidates)
         return candidates[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
 
-    return jax.lax.fori_loop(0, rounds, one, corners[0])
+    return jax.lax.fori_loop(0, rounds, frank_wolfe_round, corners[0])
 
 
-def mixture(programs: list[Scores], weights: jax.Array, task: str, world: AnyWorld) -> Scores:
+def mixture_scores(programs: list[Scores], weights: jax.Array, task: str, world: AnyWorld) -> Scores:
     """Scores of programs in these shares [programs]; those of one program, unchanged, where its share is 1."""
 
-    def of(asked: Any) -> jax.Array:
-        each = jnp.stack([one(asked) for one in programs])
+    def score(inputs: Any) -> jax.Array:
+        scores = jnp.stack([program(inputs) for program in programs])
         if task == "classification":
-            together = pooled(each, weights, world.multi_label)
+            mixed = pooled(scores, weights, world.multi_label)
         else:
-            alike = _standardised(each) if task == "ranking" else each
-            together = jnp.einsum("p,pbi->bi", weights, alike)
-        return jnp.where(jnp.max(weights) == 1, each[jnp.argmax(weights)], together)
+            comparable = _standardised(scores) if task == "ranking" else scores
+            mixed = jnp.einsum("p,pbi->bi", weights, comparable)
+        return jnp.where(jnp.max(weights) == 1, scores[jnp.argmax(weights)], mixed)
 
-    return of
+    return score
 
 
 def _standardised(scores: jax.Array) -> jax.Array:
@@ -130,7 +130,7 @@ def _only(number: int) -> Callable[[AnyWorld], AnyWorld]:
     return lambda world: replace(world, sources=(world.sources[number],))
 
 
-def _own_numbers(config: Config) -> Callable[[Hp], Hp]:
+def _reference_numbers(config: Config) -> Callable[[Hp], Hp]:
     """hp of target_only: those called alone_ where given, else its defaults; a model's own, such as dropout, are shared."""
     defaults = {"learning_rate": LEARNING_RATE, "l2": config.task.l2}
 

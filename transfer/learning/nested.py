@@ -1,4 +1,4 @@
-"""A program as part of another one."""
+"""Nested programs: a program as part of another one, with stages of other names, a world and numbers of its own."""
 
 from __future__ import annotations
 
@@ -34,45 +34,44 @@ def nested(
 ) -> Program:
     """A program as part of another: its stages are called `prefix` + name, it sees view(world) and numbers(hp)."""
 
-    def own(done: Done) -> Done:
-        there = tuple(stage.name for stage in program.stages)
-        return Seen(lambda name: done[prefix + name], there)
+    names = tuple(stage.name for stage in program.stages)
 
-    def inside(function: Any) -> Any:
-        """function(world, done, *rest) as the whole program calls it."""
-        return function and (lambda world, done, *rest: function(view(world), own(done), *rest))
+    def inner_done(done: Done) -> Done:
+        return Seen(lambda name: done[prefix + name], names)
 
-    def counted(function: Any) -> Any:
-        """function(world, done, hp)."""
-        return function and (lambda world, done, hp: function(view(world), own(done), numbers(hp)))
+    def without_hp(function: Any) -> Any:
+        """function(world, done, key, ...)."""
+        return function and (lambda world, done, *rest: function(view(world), inner_done(done), *rest))
 
-    def turn_of(turn: Turn) -> Turn:
+    def with_hp(function: Any) -> Any:
+        """function(world, done, hp, ...)."""
+        return function and (lambda world, done, hp, *rest: function(view(world), inner_done(done), numbers(hp), *rest))
+
+    def inner_loss(loss: Any) -> Any:
+        """loss(params, done, batch, hp, key, progress)."""
+        return lambda params, done, batch, hp, *rest: loss(params, inner_done(done), batch, numbers(hp), *rest)
+
+    def inner_turn(turn: Turn) -> Turn:
         rate = turn.rate and (lambda hp, progress: turn.rate(numbers(hp), progress))  # type: ignore[misc]
-        return turn._replace(loss=loss_of(turn.loss), rate=rate)
+        return turn._replace(loss=inner_loss(turn.loss), rate=rate)
 
-    def loss_of(loss: Any) -> Any:
-        return lambda params, batch, key, hp, progress: loss(params, batch, key, numbers(hp), progress)
-
-    def stage_of(stage: Fit | Solve) -> Fit | Solve:
+    def inner_stage(stage: Fit | Solve) -> Fit | Solve:
         if isinstance(stage, Solve):
-            solve = stage.solve
-            return Solve(prefix + stage.name, lambda w, done, hp, key: solve(view(w), own(done), numbers(hp), key))
-        penalty = stage.penalty
+            return Solve(prefix + stage.name, with_hp(stage.solve))
         return stage._replace(
             name=prefix + stage.name,
-            init=inside(stage.init),
-            batch=inside(stage.batch),
-            batch_at=inside(stage.batch_at),
-            loss=loss_of(stage.loss),
+            init=without_hp(stage.init),
+            batch=without_hp(stage.batch),
+            batch_at=without_hp(stage.batch_at),
+            loss=inner_loss(stage.loss),
             size=lambda world: stage.size(view(world)),
-            scores=counted(stage.scores),
+            scores=with_hp(stage.scores),
             heldout=lambda world: stage.heldout(view(world)),
             optimizer=lambda hp: stage.optimizer(numbers(hp)),
-            penalty=penalty and (lambda params, done, hp: penalty(params, own(done), numbers(hp))),
-            turns=tuple(turn_of(turn) for turn in stage.turns),
-            watch=counted(stage.watch),
+            turns=tuple(inner_turn(turn) for turn in stage.turns),
+            watch=with_hp(stage.watch),
         )
 
     return Program(
-        tuple(map(stage_of, program.stages)), counted(program.scores), counted(program.features), program.folds_in
+        tuple(map(inner_stage, program.stages)), with_hp(program.scores), with_hp(program.features), program.folds_in
     )

@@ -38,12 +38,12 @@ class Windows:
 
 def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int) -> Windows:
     """Windows of `length` + 1 events that end at a random event of a random user with something to learn from."""
-    of = reading.sequences
-    users = of.learners[jax.random.randint(stream(key, "user"), (size,), 0, of.learners.shape[0])]
-    degree = of.starts[users + 1] - of.starts[users]
+    known = reading.sequences
+    users = known.learners[jax.random.randint(stream(key, "user"), (size,), 0, known.learners.shape[0])]
+    degree = known.starts[users + 1] - known.starts[users]
     spare = jnp.maximum(degree - (length + 1), 0)  # a short sequence is taken whole
     ends = degree - jax.random.randint(stream(key, "end"), (size,), 0, spare + 1)
-    items, days, there = window(of, users, ends, length + 1)
+    items, days, there = window(known, users, ends, length + 1)
     earlier = (days[:, None, :] < days[:, :, None]) & there[:, None, :]
     before = jnp.sum(earlier, axis=2) - 1
     counts = there & (before >= 0) & (items < reading.predicted)
@@ -51,8 +51,10 @@ def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: in
     return Windows(items, there, jnp.maximum(before, 0), counts.astype(jnp.float32), drawn, reading.predicted)
 
 
-def loss(task: Task, model: SequenceModel, batch: Windows, params: Params, key: jax.Array, dropout: jax.Array) -> jax.Array:
-    """Mean of the task's loss over predicted events, each from the state after the last event of an earlier day.
+def losses(
+    task: Task, model: SequenceModel, params: Params, batch: Windows, dropout: jax.Array, key: jax.Array
+) -> jax.Array:
+    """The task's loss of every event of the windows, from the state after the last event of an earlier day: [B (L + 1)].
 
     The negatives are uniform and shared; one that is the event itself does not count.
     dropout is the share of entries of the item vectors that the model does not see.
@@ -66,7 +68,7 @@ def loss(task: Task, model: SequenceModel, batch: Windows, params: Params, key: 
     items, weights = batch.items.reshape(-1), batch.counts.reshape(-1)
     predicted = batch.predicted
     given = candidates(head, predicted)
-    own = (
+    observed = (
         jnp.sum(z * given["vectors"][jnp.minimum(items, predicted - 1)], axis=1)
         + given["bias"][items.clip(0, predicted - 1)]
     )
@@ -78,10 +80,16 @@ def loss(task: Task, model: SequenceModel, batch: Windows, params: Params, key: 
         others = jnp.where(batch.negatives[None, :] == items[:, None], -1e9, others)
         rate = batch.negatives.shape[0] / predicted
         log_q = jnp.concatenate([jnp.zeros((1, 1)), jnp.full((1, others.shape[1]), jnp.log(rate))], axis=1)
-    outputs = jnp.concatenate([own[:, None], others], axis=1)
+    outputs = jnp.concatenate([observed[:, None], others], axis=1)
     log_q = jnp.broadcast_to(log_q, outputs.shape)
     event = Batch(items, items[:, None], weights, weights, weights[:, None], log_q)
-    return jnp.sum(weights * task.loss(outputs, event)) / jnp.maximum(jnp.sum(weights), 1.0)
+    return task.loss(outputs, event)
+
+
+def mean_over_predicted(losses: jax.Array, batch: Windows) -> jax.Array:
+    """Σ counts · loss / Σ counts: the mean of `losses` over the events of the windows that are predicted."""
+    counts = batch.counts.reshape(-1)
+    return jnp.sum(counts * losses) / jnp.maximum(jnp.sum(counts), 1.0)
 
 
 def steps(head: Params, items: jax.Array, there: jax.Array) -> Steps:
@@ -97,7 +105,7 @@ def candidates(head: Params, predicted: int) -> Params:
 def scores(model: SequenceModel, reading: Reading, params: Params) -> Scores:
     """Scores of items from the last events of users; without any, from the biases alone."""
 
-    def of(users: jax.Array) -> jax.Array:
+    def score(users: jax.Array) -> jax.Array:
         sequences = reading.sequences
         ends = sequences.starts[users + 1] - sequences.starts[users]
         items, _, there = window(sequences, users, ends, model.length)
@@ -107,4 +115,4 @@ def scores(model: SequenceModel, reading: Reading, params: Params) -> Scores:
         given = candidates(params["head"], reading.scored)
         return jnp.where(ends[:, None] > 0, z @ given["vectors"].T, 0.0) + given["bias"][None, :]
 
-    return of
+    return score

@@ -1,4 +1,4 @@
-"""Several sources: the probabilities that the classifier of each gives, mixed in shares that are learnt."""
+"""Mixture of experts by source, p = Σ_i share_i p_i: the classifiers of the sources in shares that are learnt."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from transfer.models.softmax import flat
 from transfer.program import Done, Hp, Params, Scores
 from transfer.solvers.ratios import proportions
 
-Each = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
+SourceLogits = Callable[[Inputs], list[jax.Array]]  # the logits that the classifier of each source gives
 ROUNDS = 50  # of expectation-maximisation for the shares
 
 
-def mix(
-    each: Callable[[ExamplesWorld, Done, Hp], Each], world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array
+def learn_shares(
+    source_logits: Callable[[ExamplesWorld, Done, Hp], SourceLogits],
+    world: ExamplesWorld,
+    done: Done,
+    hp: Hp,
+    key: jax.Array,
 ) -> Params:
     """Shares of the sources' classifiers: by labelled target examples on validation, else by the target's inputs alone.
 
@@ -25,12 +29,12 @@ def mix(
     """
     if world.labelled is None:
         return {"shares": resemblance(world)}
-    hidden, of = world.valid, each(world, done, hp)
+    hidden, classifiers = world.valid, source_logits(world, done, hp)
     classes = hidden.y.shape[-1]
-    logits = jax.lax.map(lambda inputs: jnp.stack(of(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
+    logits = jax.lax.map(lambda inputs: jnp.stack(classifiers(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
     flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
     likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
-    return {"shares": mixture(likely, hidden.weight.ravel())}
+    return {"shares": mixture_shares(likely, hidden.weight.ravel())}
 
 
 def resemblance(world: ExamplesWorld) -> jax.Array:
@@ -40,17 +44,17 @@ def resemblance(world: ExamplesWorld) -> jax.Array:
     return proportions([flat(evenly_spaced(side.train.x)) for side in world.sources], flat(evenly_spaced(world.unlabelled)))
 
 
-def mixed(world: ExamplesWorld, done: Done, each: Each) -> Scores:
+def mixture_logits(world: ExamplesWorld, done: Done, source_logits: SourceLogits) -> Scores:
     """Logits of the mixture of the sources' classifiers, in equal shares before these are learnt."""
 
-    def of(inputs: Inputs) -> jax.Array:
-        logits = each(inputs)
+    def score(inputs: Inputs) -> jax.Array:
+        logits = source_logits(inputs)
         if len(logits) == 1:
             return logits[0]
         shares = done["mix"]["shares"] if done["mix"] else jnp.full(len(logits), 1 / len(logits))
         return pooled(jnp.stack(logits), shares, world.multi_label)
 
-    return of
+    return score
 
 
 def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
@@ -60,19 +64,19 @@ def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
     return jnp.sum(jax.nn.softmax(logits, axis=-1) * y[None], axis=-1)
 
 
-def mixture(likelihood: jax.Array, weight: jax.Array) -> jax.Array:
+def mixture_shares(likelihood: jax.Array, weight: jax.Array) -> jax.Array:
     """Shares of a mixture that maximise Σ_n weight_n log Σ_i share_i likelihood_in, by EM: [sources, n] -> [sources].
 
     They are equal where no example has a weight.
     """
 
-    def round_(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
+    def em_round(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
         joint = shares[:, None] * likelihood + 1e-12
-        mine = weight[None, :] * joint / jnp.sum(joint, axis=0, keepdims=True)
-        return jnp.sum(mine, axis=1) / jnp.maximum(jnp.sum(mine), 1e-12), None
+        responsibility = weight[None, :] * joint / jnp.sum(joint, axis=0, keepdims=True)
+        return jnp.sum(responsibility, axis=1) / jnp.maximum(jnp.sum(responsibility), 1e-12), None
 
     equal = jnp.full(likelihood.shape[0], 1 / likelihood.shape[0])
-    shares, _ = jax.lax.scan(round_, equal, None, length=ROUNDS)
+    shares, _ = jax.lax.scan(em_round, equal, None, length=ROUNDS)
     return jnp.where(jnp.sum(weight) > 0, shares, equal)
 
 

@@ -36,20 +36,27 @@ Data = Callable[[Any], Any]  # world -> the Interactions, Examples or Reading to
 
 
 class Learner(NamedTuple):
-    """How a model learns from data of its kind.
+    """How a model learns from data of its kind: loss = mean(losses) + penalty.
 
     body(world, key) and head(world, body, key) -> params;  adapted(world, body) -> the body that a fit starts from;
-    batch(world, key);  loss(params, batch, key, hp) -> scalar;
+    batch(world, key);  losses(params, batch, hp, key) -> [B], one for each event or example;
+    penalty(params, batch, hp) -> scalar, the prior;  mean(losses [B], batch) -> scalar, over what counts;
     scores(world, params) -> Scores;  size(world) -> events or examples.
     """
 
     body: Callable[[AnyWorld, jax.Array], Params]
     head: Callable[[AnyWorld, Params, jax.Array], Params]
     batch: Callable[[AnyWorld, jax.Array], Any]
-    loss: Callable[[Params, Any, jax.Array, Hp], jax.Array]
+    losses: Callable[[Params, Any, Hp, jax.Array], jax.Array]
+    penalty: Callable[[Params, Any, Hp], jax.Array]
     scores: Callable[[AnyWorld, Params], Scores]
     size: Callable[[AnyWorld], int]
     adapted: Callable[[AnyWorld, Params], Params] = lambda world, body: body
+    mean: Callable[[jax.Array, Any], jax.Array] = lambda losses, batch: jnp.mean(losses)
+
+    def loss(self, params: Params, batch: Any, hp: Hp, key: jax.Array) -> jax.Array:
+        """mean(losses) + penalty."""
+        return self.mean(self.losses(params, batch, hp, key), batch) + self.penalty(params, batch, hp)
 
 
 def supervised(
@@ -67,7 +74,7 @@ def supervised(
     """Fit {"body", "head"} of a model to the data of one domain.
 
     init(world, done, fresh {"body", "head"}, key) -> where the fit starts: what earlier stages learnt in place of what is
-    drawn afresh. rates, penalty: as those of Fit.
+    drawn afresh. rates: as those of Fit. penalty(params, done, hp) -> scalar: a term beside the learner's own.
     """
     learner = learner_of(task, model, batch_size, data)
 
@@ -77,16 +84,19 @@ def supervised(
         params = init(world, done, fresh, key)
         return {**params, "body": learner.adapted(world, params["body"])}
 
+    def loss(params: Params, done: Done, batch: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
+        value = learner.loss(params, batch, hp, key)
+        return value + penalty(params, done, hp) if penalty else value
+
     return Fit(
         name=name,
         init=start,
         batch=lambda world, done, key: learner.batch(world, key),
-        loss=lambda params, batch, key, hp, progress: learner.loss(params, batch, key, hp),
+        loss=loss,
         size=learner.size,
         scores=lambda world, done, hp: learner.scores(world, done[name]),
         heldout=heldout,
         rates=rates_without_fixed(model, rates),
-        penalty=penalty,
     )
 
 
@@ -96,12 +106,12 @@ def rates_without_fixed(model: AnyModel, rates: Callable[[Params], Any] | None =
         return rates
     fixed = model.fixed
 
-    def of(params: Params) -> Any:
+    def without_fixed(params: Params) -> Any:
         given = rates(params) if rates else jax.tree.map(lambda _: Rate(), params)
-        still = fixed(params["body"])
-        return {**given, "body": jax.tree.map(lambda is_still, rate: Rate(0.0) if is_still else rate, still, given["body"])}
+        body = jax.tree.map(lambda still, rate: Rate(0.0) if still else rate, fixed(params["body"]), given["body"])
+        return {**given, "body": body}
 
-    return of
+    return without_fixed
 
 
 Part = Literal["target", "source", "both", "inference"]
@@ -152,18 +162,15 @@ def learner_of(task: Task, model: AnyModel, batch_size: int, data: Data) -> Lear
 
 
 def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[World], Interactions]) -> Learner:
-    def loss(params: Params, batch: Batch, key: jax.Array, hp: Hp) -> jax.Array:
-        z = model.features(params["body"], batch.users)
-        outputs = model.outputs(params["head"], z, batch.items)
-        if task.every_item:
-            outputs = jnp.concatenate([outputs, model.scores(params["head"], z)], axis=1)
-        return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * model.penalty(params, batch)
+    def losses(params: Params, batch: Batch, hp: Hp, key: jax.Array) -> jax.Array:
+        return event_losses(task, model, params["head"], model.features(params["body"], batch.users), batch)
 
     return Learner(
         body=lambda world, key: model.body(key, world.n_users),
         head=lambda world, body, key: model.head(key, data(world)),
         batch=lambda world, key: task.batch(data(world), key, batch_size),
-        loss=loss,
+        losses=losses,
+        penalty=lambda params, batch, hp: hp["l2"] * model.penalty(params, batch),
         scores=lambda world, params: model_scores(model, params),
         size=lambda world: data(world).users.shape[0],
     )
@@ -171,8 +178,8 @@ def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[Wor
 
 def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[ExamplesWorld], Examples]) -> Learner:
     def head(world: ExamplesWorld, body: Params, key: jax.Array) -> Params:
-        own = data(world)
-        return model.head(key, jax.eval_shape(model.features, body, own.x[:1]).shape[1], own.y.shape[1])
+        examples = data(world)
+        return model.head(key, jax.eval_shape(model.features, body, examples.x[:1]).shape[1], examples.y.shape[1])
 
     def logits(params: Params, x: jax.Array) -> jax.Array:
         return model.logits(params["head"], model.features(params["body"], x))
@@ -180,16 +187,15 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
     def adapted(world: ExamplesWorld, body: Params) -> Params:
         if model.adapt is None:
             return body
-        own = data(world)  # of the target all inputs are known, not those of the labelled examples alone
-        return model.adapt(body, world.unlabelled if own is world.labelled else own.x)
+        examples = data(world)  # of the target all inputs are known, not those of the labelled examples alone
+        return model.adapt(body, world.unlabelled if examples is world.labelled else examples.x)
 
     return Learner(
         body=lambda world, key: model.body(key, world.unlabelled.shape[1:], world.pretrained),
         head=head,
         batch=lambda world, key: task.batch(data(world), key, batch_size),
-        loss=lambda params, batch, key, hp: (
-            jnp.mean(task.loss(logits(params, batch.x), batch)) + hp["l2"] / 2 * squares(params)
-        ),
+        losses=lambda params, batch, hp, key: task.loss(logits(params, batch.x), batch),
+        penalty=lambda params, batch, hp: hp["l2"] / 2 * squares(params),
         scores=lambda world, params: lambda inputs: logits(params, inputs.x),
         size=lambda world: data(world).x.shape[0],
         adapted=adapted,
@@ -197,24 +203,30 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
 
 
 def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable[[World], Reading]) -> Learner:
-    def loss(params: Params, batch: sequences.Windows, key: jax.Array, hp: Hp) -> jax.Array:
-        value = sequences.loss(task, model, batch, params, key, hp["dropout"])
-        return value + hp["l2"] / 2 * squares(params["body"])
-
     def head(world: World, body: Params, key: jax.Array) -> Params:
         """Biases begin with log(1 + how often an item was chosen): what is best to say without a history."""
-        of = data(world).sequences
-        counts = jax.ops.segment_sum(jnp.ones(of.items.shape), of.items, of.n_items)
-        return {**model.head(key, of.n_items), "bias": jnp.log1p(counts)}
+        known = data(world).sequences
+        counts = jax.ops.segment_sum(jnp.ones(known.items.shape), known.items, known.n_items)
+        return {**model.head(key, known.n_items), "bias": jnp.log1p(counts)}
 
     return Learner(
         body=lambda world, key: model.body(key, None),
         head=head,
         batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives),
-        loss=loss,
+        losses=lambda params, batch, hp, key: sequences.losses(task, model, params, batch, hp["dropout"], key),
+        penalty=lambda params, batch, hp: hp["l2"] / 2 * squares(params["body"]),
+        mean=sequences.mean_over_predicted,
         scores=lambda world, params: sequences.scores(model, data(world), params),
         size=lambda world: data(world).sequences.learners.shape[0],
     )
+
+
+def event_losses(task: Task, model: Model, head: Params, z: Any, batch: Batch) -> jax.Array:
+    """The task's loss of every event, from the features of its user and a head: z over B -> [B]."""
+    outputs = model.outputs(head, z, batch.items)
+    if task.every_item:
+        outputs = jnp.concatenate([outputs, model.scores(head, z)], axis=1)
+    return task.loss(outputs, batch)
 
 
 def model_scores(model: Model, params: Params) -> Scores:

@@ -18,7 +18,7 @@ from transfer.data.interactions.world import Loaded
 from transfer.learning import guard
 from transfer.program import Done, Fit, Program, Rate, Task
 from transfer.training.compiler import Clock
-from transfer.training.loop import rates_of
+from transfer.training.rates import rates_of
 
 
 class Row(NamedTuple):

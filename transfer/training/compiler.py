@@ -1,4 +1,4 @@
-"""How replicas share a program, a host's devices and memory: vmap, lax.map or a loop over one compiled function."""
+"""Compiled executables over replicas, on a host's devices and in its memory: vmap, lax.map or a loop over one of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from jax.sharding import AxisType, PartitionSpec
 from transfer.errors import TransferError
 from transfer.solvers.memory import GIB, Free, host_memory
 
-# Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside compiled programs.
+# Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside executables.
 Clock = dict[str, float]
 
-# The part of the memory found free that a program may ask for.
+# The part of the memory found free that an executable may ask for.
 SHARE = 0.8
 
 
 class TooLarge(TransferError):
-    """A program for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
+    """An executable for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
 
     def __init__(self, fits: int, need: float, free: Free):
         super().__init__(
@@ -35,52 +35,52 @@ class TooLarge(TransferError):
 
 @dataclass(frozen=True)
 class Compiler:
-    """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; the programs compiled so far.
+    """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; the executables compiled so far.
 
-    With several devices the replica axis is divided among them. limit: bytes that a program may need (None: what is free).
+    With several devices the replica axis is divided among them. limit: bytes that one may need (None: what is free).
     """
 
     mode: str
     clock: Clock
-    programs: dict[Any, Any]
+    executables: dict[Any, Any]
     limit: float | None = None
-    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by program that this compiler has run
+    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by executable that this compiler has run
 
     @property
     def peak_memory(self) -> float:
-        """Bytes on one device that the largest program of this run needs, by the compiler's own analysis."""
+        """Bytes on one device that the largest executable of this run needs, by the compiler's own analysis."""
         return max(self.needs.values(), default=0.0)
 
-    def __call__(self, name: str, function: Callable[..., Any], shared: Any, each: Any) -> Any:
-        """function(shared, row) for every row of `each` (its leading axis), compiled once per name and shapes.
+    def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+        """function(shared, row) for every row of `rows` (their leading axis), compiled once per name and shapes.
 
-        Raises TooLarge where the compiled program's own analysis says that it would not fit into memory.
+        Raises TooLarge where the executable's own analysis says that it would not fit into memory.
         """
         mode = resolve(self.mode)
         if mode != "loop":
-            return self._run(name, function, mode, shared, each)
-        rows = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], each) for i in range(_count(each))]
-        results = [self._run(name, function, "map", shared, row) for row in rows]
+            return self._run(name, function, mode, shared, rows)
+        single = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], rows) for i in range(_count(rows))]
+        results = [self._run(name, function, "map", shared, row) for row in single]
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
 
-    def _run(self, name: str, function: Callable[..., Any], mode: str, shared: Any, each: Any) -> Any:
-        count, devices = _count(each), len(jax.local_devices())
+    def _run(self, name: str, function: Callable[..., Any], mode: str, shared: Any, rows: Any) -> Any:
+        count, devices = _count(rows), len(jax.local_devices())
         devices = min(devices, count)
         # the last row is repeated until every device has as many
-        padded = jax.tree.map(lambda leaf: _padded(leaf, -count % devices), each) if count % devices else each
+        padded = jax.tree.map(lambda leaf: _padded(leaf, -count % devices), rows) if count % devices else rows
         key = (name, count)
-        if key not in self.programs:
+        if key not in self.executables:
             began = time.perf_counter()
-            program = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
+            executable = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
-            self._check_memory(program, count, devices)
-            self.programs[key] = program
-        self.needs[key] = needed_memory(self.programs[key])
-        results = self.programs[key](shared, padded)
-        return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not each else results
+            self._check_memory(executable, count, devices)
+            self.executables[key] = executable
+        self.needs[key] = needed_memory(self.executables[key])
+        results = self.executables[key](shared, padded)
+        return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
-    def _check_memory(self, program: Any, count: int, devices: int) -> None:
-        need, there, held = needed_memory(program), device_memory(), arguments_memory(program)
+    def _check_memory(self, executable: Any, count: int, devices: int) -> None:
+        need, there, held = needed_memory(executable), device_memory(), arguments_memory(executable)
         most = min(self.limit or SHARE * there.free.size, there.free.size)
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
@@ -88,18 +88,18 @@ class Compiler:
             raise TooLarge(0, need, there.free)
 
 
-def needed_memory(program: Any) -> float:
-    """Bytes on one device that a compiled program says it needs for arguments, results and temporaries."""
-    facts = program.memory_analysis()
+def needed_memory(executable: Any) -> float:
+    """Bytes on one device that an executable says it needs for arguments, results and temporaries."""
+    facts = executable.memory_analysis()
     if facts is None:  # some backends do not tell
         return 0.0
     held = facts.argument_size_in_bytes + facts.output_size_in_bytes - facts.alias_size_in_bytes
     return held + facts.temp_size_in_bytes
 
 
-def arguments_memory(program: Any) -> float:
-    """Bytes of a compiled program's arguments, which are there before it runs."""
-    facts = program.memory_analysis()
+def arguments_memory(executable: Any) -> float:
+    """Bytes of an executable's arguments, which are there before it runs."""
+    facts = executable.memory_analysis()
     return 0.0 if facts is None else facts.argument_size_in_bytes
 
 
@@ -121,26 +121,26 @@ def device_memory() -> There:
 
 
 def free_memory() -> float:
-    """Bytes that a program may need on one device: of its own memory, or of the host's where they are the same."""
+    """Bytes that an executable may need on one device: of its own memory, or of the host's where they are the same."""
     return SHARE * device_memory().free.size
 
 
 def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> Callable[..., Any]:
-    """function(shared, each) over the leading axis of `each`, by vmap or by lax.map; the results are stacked alike.
+    """function(shared, row) over the leading axis of rows, by vmap or by lax.map; the results are stacked alike.
 
     With several devices each of them takes an equal part of the axis and goes on as a single one would.
     """
 
-    def every(shared: Any, each: Any) -> Any:
+    def every_row(shared: Any, rows: Any) -> Any:
         if mode == "vmap":
-            return jax.vmap(function, in_axes=(None, 0))(shared, each)
-        return jax.lax.map(lambda one: function(shared, one), each)
+            return jax.vmap(function, in_axes=(None, 0))(shared, rows)
+        return jax.lax.map(lambda row: function(shared, row), rows)
 
     if devices == 1:
-        return every
+        return every_row
     mesh = jax.make_mesh((devices,), ("replica",), (AxisType.Auto,), devices=jax.local_devices()[:devices])
-    rows = PartitionSpec("replica")
-    return jax.shard_map(every, mesh=mesh, in_specs=(PartitionSpec(), rows), out_specs=rows, check_vma=False)
+    replicas = PartitionSpec("replica")
+    return jax.shard_map(every_row, mesh=mesh, in_specs=(PartitionSpec(), replicas), out_specs=replicas, check_vma=False)
 
 
 def resolve(mode: str) -> str:
@@ -150,8 +150,8 @@ def resolve(mode: str) -> str:
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
 
-def _count(each: Any) -> int:
-    return jax.tree.leaves(each)[0].shape[0]
+def _count(rows: Any) -> int:
+    return jax.tree.leaves(rows)[0].shape[0]
 
 
 def _padded(leaf: jax.Array, more: int) -> jax.Array:

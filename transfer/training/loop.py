@@ -1,4 +1,4 @@
-"""fit(): the one training loop. Blocks of steps under lax.scan inside one jit, over all replicas; it knows no method."""
+"""Gradient descent, the one training loop: θ ← θ - η ∇L in blocks of steps under lax.scan, over all replicas."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import optax
 
 from transfer.config.schema import Train
 from transfer.data.interactions.world import at_inference
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Rate, Replicas, Run, Solve, Task, Turn, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, Turn, stream
 from transfer.training.compiler import Compiler, over_replicas
+from transfer.training.rates import Moving, movers
 
 DRAWN = 2**24  # bytes of batches that are drawn at once
 
@@ -47,18 +48,18 @@ def solve(stage: Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Ru
     It is waited for: programs run asynchronously, and the seconds of a solve are seconds of training.
     """
 
-    def one(world: AnyWorld, each: Any) -> Params:
-        done, (key, hp) = each
+    def solve_row(world: AnyWorld, row: Any) -> Params:
+        done, (key, hp) = row
         return stage.solve(world, done, hp, stream(key, stage.name))
 
-    return jax.block_until_ready(run(f"{stage.name}/solve", one, world, (done, replicas)))
+    return jax.block_until_ready(run(f"{stage.name}/solve", solve_row, world, (done, replicas)))
 
 
 def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:
     """The state before the first step, for every replica."""
 
-    def one(world: AnyWorld, each: Any) -> State:
-        done, (key, hp) = each
+    def start_row(world: AnyWorld, row: Any) -> State:
+        done, (key, hp) = row
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
         return State(
             params=params,
@@ -71,10 +72,10 @@ def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run)
             diverged=jnp.bool_(False),
         )
 
-    return run(f"{stage.name}/start", one, world, (done, replicas))
+    return run(f"{stage.name}/start", start_row, world, (done, replicas))
 
 
-def fit(
+def train_stage(
     stage: Fit,
     task: Task,
     world: AnyWorld,
@@ -115,10 +116,10 @@ def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Repl
     block = make_block(stage, task, train, total, length)
     texts = [f"{total} steps, {train.seconds} seconds"]  # dead code in the block unless the loss looks at the progress
 
-    def lower(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
-        row = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), each)
-        texts.append(jax.jit(one).lower(shared, row).as_text())
-        return jax.eval_shape(over_replicas(one, "map"), shared, each)
+    def lower(name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+        row = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), rows)
+        texts.append(jax.jit(function).lower(shared, row).as_text())
+        return jax.eval_shape(over_replicas(function, "map"), shared, rows)
 
     state = start(stage, world, done, replicas, lower)
     lower("block", block, world, (state, done, replicas))
@@ -132,133 +133,136 @@ def plan(stage: Fit, world: AnyWorld, train: Train) -> tuple[int, int]:
     return min(length, total), total
 
 
+class Setup(NamedTuple):
+    """What a block is compiled for: a stage, how it is trained, the steps of its whole budget and of this block."""
+
+    stage: Fit
+    task: Task
+    train: Train
+    total: int
+    length: int
+
+
 def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) -> Callable[..., Any]:
     """A block of `length` steps and one evaluation, per replica: (world, (state, done, (key, hp))) -> (state, Block)."""
-
-    def steps(world: AnyWorld, state: State, done: Done, key: jax.Array, hp: Hp) -> tuple[State, Block]:
-        optimizer, moving = stage.optimizer(hp), movers(stage, state.params)
-
-        def draw(step: jax.Array) -> Any:
-            if stage.batch_at:
-                return stage.batch_at(world, done, stream(key, f"{stage.name}/batch"), step)
-            return stage.batch(world, done, stream(key, f"{stage.name}/batch", step))
-
-        def whole(params: Params, batch: Any, noise: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-            value = stage.loss(params, batch, noise, hp, progress)
-            return value + stage.penalty(params, done, hp) if stage.penalty else value
-
-        def one(carry: tuple[Params, Any], at: tuple[jax.Array, Any]) -> tuple[tuple[Params, Any], jax.Array]:
-            (params, moments), (step, batch) = carry, at
-            noise = stream(key, f"{stage.name}/noise", step)
-            progress = step.astype(jnp.float32) / total
-            after, values = [], []
-            for i, (turn, own, state) in enumerate(zip((Turn(whole, ()), *stage.turns), moving, moments, strict=True)):
-                for n in range(turn.times):
-                    drawn = stream(noise, f"turn {i}", n) if i else noise
-                    loss = partial(_at, turn.loss, own, params, batch, drawn, hp, progress)
-                    value, gradient = jax.value_and_grad(loss)(own.leaves(params))
-                    updates, state = optimizer.update(gradient, state, own.leaves(params))
-                    scaled = own.scale(updates, hp, progress)
-                    scaled = [u * turn.rate(hp, progress) for u in scaled] if turn.rate else scaled
-                    params = own.replaced(params, optax.apply_updates(own.leaves(params), scaled))
-                after.append(state)
-                values.append(value)
-            return (params, after), values[0]
-
-        def several(carry: tuple[Params, Any], steps: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
-            return jax.lax.scan(one, carry, (steps, jax.vmap(draw)(steps)))
-
-        numbers = state.step + jnp.arange(length, dtype=jnp.int32)
-        groups = numbers.reshape(-1, _drawn_together(length, jax.eval_shape(draw, state.step)))
-        (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
-        loss = jnp.mean(losses)
-        metrics = task.evaluate(
-            stage.scores(at_inference(world), {**done, stage.name: params}, hp), stage.heldout(world), full=False
-        )
-        watched = stage.watch(world, {**done, stage.name: params}, hp) if stage.watch else {}
-        score = task.sign * metrics[task.select]
-        diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
-        better = ~diverged & ((score > state.best_score) | (train.keep == "last"))
-        waited = jnp.where(better, 0, state.waited + 1)
-        late = max((rate.since for rate in moving[0].rates), default=0.0)
-        if late > 0:  # patience begins when all of it trains
-            waited = jnp.where(state.step + length < math.ceil(late * total), 0, waited)
-        pairs = zip(moving[0].leaves(params), moving[0].leaves(state.best), strict=True)
-        best = moving[0].replaced(params, [jnp.where(better, new, old) for new, old in pairs])
-        return State(
-            params,
-            moments,
-            best,
-            best_score=jnp.where(better, score, state.best_score),
-            waited=waited,
-            step=state.step + length,
-            active=~diverged & (waited < train.patience),
-            diverged=diverged,
-        ), Block(loss, {**watched, **metrics})
-
-    def block(world: AnyWorld, each: Any) -> tuple[State, Block]:
-        state, done, (key, hp) = each
-        empty = jax.eval_shape(steps, world, state, done, key, hp)[1]
-
-        def rest(*_: Any) -> tuple[State, Block]:
-            return state, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), empty)
-
-        return jax.lax.cond(state.active, steps, rest, world, state, done, key, hp)
-
-    return block
+    return partial(block_or_rest, Setup(stage, task, train, total, length))
 
 
-def _at(loss: Callable[..., jax.Array], own: Moving, params: Params, *rest: Any) -> jax.Array:
+def block_or_rest(setup: Setup, world: AnyWorld, row: Any) -> tuple[State, Block]:
+    """The block of a replica that is active; the same state, and a report of NaN, of one that is not."""
+    state, done, (key, hp) = row
+    active = partial(train_block, setup)
+    report = jax.eval_shape(active, world, state, done, hp, key)[1]
+
+    def rest(*_: Any) -> tuple[State, Block]:
+        return state, jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), report)
+
+    return jax.lax.cond(state.active, active, rest, world, state, done, hp, key)
+
+
+def train_block(setup: Setup, world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array) -> tuple[State, Block]:
+    """`length` steps, an evaluation, and what follows from it."""
+    moving = movers(setup.stage, state.params)
+    params, moments, loss = descend(setup, moving, world, state, done, hp, key)
+    metrics, watched = evaluate(setup, world, params, done, hp)
+    return advance(setup, moving[0], state, params, moments, loss, metrics), Block(loss, {**watched, **metrics})
+
+
+def descend(
+    setup: Setup, moving: list[Moving], world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array
+) -> tuple[Params, Any, jax.Array]:
+    """The steps of a block: parameters, moments and the mean loss. Batches are drawn for several steps at once."""
+    draw = partial(draw_batch, setup.stage, world, done, key)
+    update = partial(step, setup, moving, done, hp, key)
+
+    def several(carry: tuple[Params, Any], numbers: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
+        return jax.lax.scan(update, carry, (numbers, jax.vmap(draw)(numbers)))
+
+    numbers = state.step + jnp.arange(setup.length, dtype=jnp.int32)
+    groups = numbers.reshape(-1, _drawn_together(setup.length, jax.eval_shape(draw, state.step)))
+    (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
+    return params, moments, jnp.mean(losses)
+
+
+def draw_batch(stage: Fit, world: AnyWorld, done: Done, key: jax.Array, number: jax.Array) -> Any:
+    """The batch of a step."""
+    if stage.batch_at:
+        return stage.batch_at(world, done, stream(key, f"{stage.name}/batch"), number)
+    return stage.batch(world, done, stream(key, f"{stage.name}/batch", number))
+
+
+def step(
+    setup: Setup, moving: list[Moving], done: Done, hp: Hp, key: jax.Array, carry: tuple[Params, Any], drawn: Any
+) -> tuple[tuple[Params, Any], jax.Array]:
+    """A step on its batch: descend the loss, then that of each turn, `times` times; reports the value of the first."""
+    stage, (params, moments), (number, batch) = setup.stage, carry, drawn
+    optimizer, noise = stage.optimizer(hp), stream(key, f"{stage.name}/noise", number)
+    progress = number.astype(jnp.float32) / setup.total
+    after, values = [], []
+    for i, (turn, own, moment) in enumerate(zip((Turn(stage.loss, ()), *stage.turns), moving, moments, strict=True)):
+        for n in range(turn.times):
+            turn_key = stream(noise, f"turn {i}", n) if i else noise
+            loss = partial(_loss_of_leaves, turn.loss, own, params, done, batch, hp, turn_key, progress)
+            value, gradient = jax.value_and_grad(loss)(own.leaves(params))
+            updates, moment = optimizer.update(gradient, moment, own.leaves(params))
+            scaled = own.scale(updates, hp, progress)
+            scaled = [u * turn.rate(hp, progress) for u in scaled] if turn.rate else scaled
+            params = own.replaced(params, optax.apply_updates(own.leaves(params), scaled))
+        after.append(moment)
+        values.append(value)
+    return (params, after), values[0]
+
+
+def _loss_of_leaves(loss: Callable[..., jax.Array], moving: Moving, params: Params, *rest: Any) -> jax.Array:
     """A loss as a function of the leaves that move, which come last."""
-    *others, moved = rest
-    return loss(own.replaced(params, moved), *others)
+    *others, leaves = rest
+    return loss(moving.replaced(params, leaves), *others)
+
+
+def evaluate(
+    setup: Setup, world: AnyWorld, params: Params, done: Done, hp: Hp
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The metrics of the stage's held-out part, and the figures that it watches."""
+    stage, done = setup.stage, {**done, setup.stage.name: params}
+    metrics = setup.task.evaluate(stage.scores(at_inference(world), done, hp), stage.heldout(world), full=False)
+    return metrics, stage.watch(world, done, hp) if stage.watch else {}
+
+
+def advance(
+    setup: Setup,
+    moving: Moving,
+    state: State,
+    params: Params,
+    moments: Any,
+    loss: jax.Array,
+    metrics: dict[str, jax.Array],
+) -> State:
+    """The state after a block: the best parameters so far, and whether to go on (early stopping, divergence)."""
+    task, train, number = setup.task, setup.train, state.step + setup.length
+    score = task.sign * metrics[task.select]
+    diverged = ~(jnp.isfinite(loss) & jnp.isfinite(score))
+    better = ~diverged & ((score > state.best_score) | (train.keep == "last"))
+    waited = jnp.where(better, 0, state.waited + 1)
+    late = max((rate.since for rate in moving.rates), default=0.0)
+    if late > 0:  # patience begins when all of it trains
+        waited = jnp.where(number < math.ceil(late * setup.total), 0, waited)
+    pairs = zip(moving.leaves(params), moving.leaves(state.best), strict=True)
+    return State(
+        params,
+        moments,
+        best=moving.replaced(params, [jnp.where(better, new, old) for new, old in pairs]),
+        best_score=jnp.where(better, score, state.best_score),
+        waited=waited,
+        step=number,
+        active=~diverged & (waited < train.patience),
+        diverged=diverged,
+    )
 
 
 def _drawn_together(length: int, batch: Any) -> int:
     """For how many steps batches are drawn at once, a divisor of `length`: small kernels cost most of a draw."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(batch))
     return max(n for n in range(1, length + 1) if length % n == 0 and (n == 1 or n * size <= DRAWN))
-
-
-def rates_of(stage: Fit, params: Params) -> list[Rate]:
-    """How each leaf of the parameters trains, in the order of `jax.tree.leaves`."""
-    leaves = len(jax.tree.leaves(params))
-    return jax.tree.leaves(stage.rates(params)) if stage.rates else [Rate()] * leaves
-
-
-class Moving(NamedTuple):
-    """Which leaves of the parameters train; nothing is computed for the others."""
-
-    rates: list[Rate]
-    structure: Any
-
-    def leaves(self, params: Params) -> list[jax.Array]:
-        """The leaves that train."""
-        return [leaf for leaf, rate in zip(jax.tree.leaves(params), self.rates, strict=True) if rate.factor]
-
-    def replaced(self, params: Params, moved: list[jax.Array]) -> Params:
-        """The parameters with these leaves in place of those that train."""
-        new, leaves = iter(moved), zip(jax.tree.leaves(params), self.rates, strict=True)
-        return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])
-
-    def scale(self, updates: list[jax.Array], hp: Hp, progress: jax.Array) -> list[jax.Array]:
-        """Updates times their factors; zero before their time has come."""
-        moving = [rate for rate in self.rates if rate.factor]
-        scaled = [u * rate.factor if rate.factor != 1 else u for u, rate in zip(updates, moving, strict=True)]
-        scaled = [u * hp[rate.by] if rate.by else u for u, rate in zip(scaled, moving, strict=True)]
-        started = zip(scaled, moving, strict=True)
-        return [jnp.where(progress >= rate.since, u, 0.0) if rate.since > 0 else u for u, rate in started]
-
-
-def movers(stage: Fit, params: Params) -> list[Moving]:
-    """What moves in the updates of a step: in that of the loss all that trains, then in each turn what it names."""
-    rates, structure = rates_of(stage, params), jax.tree.structure(params)
-
-    def only(keys: tuple[str, ...]) -> list[Rate]:
-        named = jax.tree.leaves({key: jax.tree.map(lambda _, key=key: key in keys, part) for key, part in params.items()})
-        return [rate if mine else Rate(0.0) for rate, mine in zip(rates, named, strict=True)]
-
-    return [Moving(rates, structure), *(Moving(only(turn.moves), structure) for turn in stage.turns)]
 
 
 def _records(stage: Fit, report: Block, active: np.ndarray, step: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Fit a stage once: results keyed by what goes into them, shared by the replicas, programs and processes of a sweep.
+"""Memoisation of stages: results keyed by what goes into them, shared by the replicas, programs and processes of a sweep.
 
 The key of a result is the hash of the compiled stage itself (its code, budget and the world's shapes), the world's
 fingerprint, the seed, and the values of just those hp and earlier parameters that the stage reads. So the source stage of
@@ -24,7 +24,7 @@ from transfer.data.interactions.world import at_inference
 from transfer.errors import TransferError
 from transfer.program import AnyWorld, Done, Fit, Params, Replicas, Task
 from transfer.storage import trees
-from transfer.training.loop import rates_of
+from transfer.training.rates import rates_of
 
 WAIT = 0.2  # seconds between two looks at an entry that another process is working on
 
@@ -56,8 +56,8 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         params = stage.init(world, before, key)
         stage.optimizer(hp).init(params)
         batch, start = stage.batch(world, before, key), jnp.float32(0)
-        losses = [loss(params, batch, key, hp, start) for loss in (stage.loss, *(turn.loss for turn in stage.turns))]
-        losses += [stage.penalty(params, before, hp)] if stage.penalty else []
+        every_loss = (stage.loss, *(turn.loss for turn in stage.turns))
+        losses = [loss(params, before, batch, hp, key, start) for loss in every_loss]
         rates = [turn.rate(hp, start) for turn in stage.turns if turn.rate]
         rates += [hp[rate.by] for rate in rates_of(stage, params) if rate.by]
         after = _Read({**done, stage.name: params})
@@ -67,7 +67,7 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         numbers.update(hp.names)
         return losses, rates, metrics, watched
 
-    done, (key, hp) = jax.eval_shape(lambda each: jax.tree.map(lambda leaf: leaf[0], each), (done, replicas))
+    done, (key, hp) = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), (done, replicas))
     jax.eval_shape(trace, world, done, key, hp)
     return sorted(stages), sorted(numbers)
 

@@ -21,7 +21,7 @@ from transfer.storage import trees
 from transfer.storage.damaged import reading
 from transfer.training import reuse
 from transfer.training.compiler import Compiler, over_replicas
-from transfer.training.loop import State, fit, identity, solve, start
+from transfer.training.loop import State, identity, solve, start, train_stage
 
 RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
 
@@ -61,7 +61,7 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
     """
     done: Done = {}
     records: Records = [[] for _ in job.ids]
-    everyone = list(range(len(job.ids)))
+    every_row = list(range(len(job.ids)))
     first, rows, state = 0, list[int](), None
     if resume and job.path and job.path.exists() and _is_ours(job, job.path):
         first, done, rows, state, records = _restore(program, job, job.path)
@@ -74,7 +74,7 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
         if job.reuse and number + 1 < len(program.stages):
             params = _shared(number, stage, job, job.reuse, done, records, rows, state)
         else:
-            params = _fit(number, stage, job, everyone, done, records, state)
+            params = _train(number, stage, job, every_row, done, records, state)
         done, rows, state = {**done, stage.name: params}, [], None
     return done, records
 
@@ -109,13 +109,13 @@ def _shared(
         chosen = sorted(missing.values())
         if rows != chosen:  # not what the checkpoint had begun
             state = None
-            for own in records:
-                own[:] = [record for record in own if record["stage"] != stage.name]
+            for run in records:
+                run[:] = [record for record in run if record["stage"] != stage.name]
         if chosen:
-            params = jax.device_get(_fit(number, stage, job, chosen, done, records, state))
+            params = jax.device_get(_train(number, stage, job, chosen, done, records, state))
             for row, i in enumerate(chosen):
-                own = [record for record in records[i] if record["stage"] == stage.name]
-                known[keys[i]] = (jax.tree.map(lambda leaf, row=row: leaf[row], params), own)
+                of_stage = [record for record in records[i] if record["stage"] == stage.name]
+                known[keys[i]] = (jax.tree.map(lambda leaf, row=row: leaf[row], params), of_stage)
                 reuse.store(folder, keys[i], *known[keys[i]])
     for i, key in enumerate(keys):
         if i not in chosen:
@@ -123,7 +123,7 @@ def _shared(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(known[key][0] for key in keys))
 
 
-def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
+def _train(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
     """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
     of_rows = _rows(job, done, rows)
     due = time.monotonic() + job.train.checkpoint_seconds
@@ -148,7 +148,7 @@ def _fit(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records
         state = start(stage, job.world, *of_rows, job.run)
         seconds[:] = 0
     with Progress(stage.name, job.task.select, job.train.progress) as bar:
-        return fit(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
+        return train_stage(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
 
 
 def _is_ours(job: Job, path: Path) -> bool:
@@ -184,8 +184,8 @@ def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: 
 
 
 def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
-    def trace(name: str, one: Callable[..., Any], shared: Any, each: Any) -> Any:
-        return over_replicas(one, "map")(shared, each)
+    def trace(name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+        return over_replicas(function, "map")(shared, rows)
 
     return jax.eval_shape(lambda w, d, r: function(stage, w, d, r, trace), world, done, replicas)
 

@@ -49,7 +49,7 @@ def warm_started(
         wanted = [name for name in shapes if _is_wanted(name, config.init_only)]
         if isinstance(stage, Fit) and wanted:
             place = _stage_in(stored, stage.name, path)
-            given[stage.name] = {name: _found(path, stored, place + name, shapes[name]) for name in wanted}
+            given[stage.name] = {name: _parameter(path, stored, place + name, shapes[name]) for name in wanted}
             stage = stage._replace(init=_taking(stage))
             start.taken.update({f"{stage.name}/{name}": place + name for name in wanted})
         start.drawn.extend(f"{stage.name}/{name}" for name in shapes if name not in wanted)
@@ -112,7 +112,7 @@ def _stage_in(stored: dict[str, Any], stage: str, path: Path) -> str:
     raise TransferError(f"{path}: it has {has}")
 
 
-def _found(path: Path, stored: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _parameter(path: Path, stored: dict[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
     if name not in stored:
         raise TransferError(
             f"{path}: no parameter {name}; {weights.closest(name, stored)}; init_only=PATTERN takes some of them"

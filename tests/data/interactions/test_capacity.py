@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transfer.api import compose
 from transfer.data.interactions.events import Room, heldout_of, interactions_of
 from transfer.errors import TransferError
-from transfer.experiment.run import Result, _programs, run_batch
+from transfer.experiment.run import Result, _executables, run_batch
 from transfer.registry import names, outline
 from transfer.training import compiler
 
@@ -84,7 +84,7 @@ def test_worlds_of_one_capacity_share_their_compiled_programs(
 def test_a_shared_program_sees_the_world_that_it_is_given(method: str) -> None:
     """The second world, run after another, has the figures that it has alone."""
     after = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in OTHER]
-    _programs.cache_clear()
+    _executables.cache_clear()
     alone = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in reversed(OTHER)]
     assert after == alone[::-1]
     assert after[0] != after[1]

@@ -20,11 +20,26 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld, Inputs, evenly_spaced
 from transfer.errors import TransferError
 from transfer.learning import discriminator
-from transfer.learning.adaptation import adapted
+from transfer.learning.adaptation import adapted, logits_by_head
 from transfer.learning.discriminator import apply, between, domain_accuracy, domain_loss, slopes
-from transfer.learning.source_mixture import Each, mix, mixed
+from transfer.learning.source_mixture import SourceLogits, learn_shares, mixture_logits
 from transfer.learning.supervised import rates_without_fixed, squares
-from transfer.program import OPTIMIZERS, Classifier, Done, Fit, Hp, Needs, Params, Program, Rate, Solve, Task, Turn, stream
+from transfer.program import (
+    OPTIMIZERS,
+    Classifier,
+    Done,
+    Fit,
+    Hp,
+    Needs,
+    Params,
+    Program,
+    Rate,
+    Scores,
+    Solve,
+    Task,
+    Turn,
+    stream,
+)
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
 
@@ -43,8 +58,8 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         )
     before = adapted(config, world, task, model)
 
-    def logits(own: Params, z: jax.Array) -> jax.Array:
-        return apply(own, z, spectral)[:, 0]
+    def logits(game: Params, z: jax.Array) -> jax.Array:
+        return apply(game, z, spectral)[:, 0]
 
     def init(world: ExamplesWorld, done: Done, key: jax.Array) -> Params:
         body = done["network"]["body"]
@@ -54,12 +69,12 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
     def batch(world: ExamplesWorld, done: Done, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """z of `size` source examples, of all sources alike, and x of as many of the target."""
         xs = [task.batch(side.train, stream(key, "source", i), size).x for i, side in enumerate(world.sources)]
-        of = jax.random.randint(stream(key, "which"), (size,), 0, len(xs))
-        x = jnp.stack(xs)[of, jnp.arange(size)]
+        which = jax.random.randint(stream(key, "which"), (size,), 0, len(xs))
+        x = jnp.stack(xs)[which, jnp.arange(size)]
         rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
         return model.features(done["network"]["body"], x), world.unlabelled[rows]
 
-    def tell(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def discriminate(params: Params, done: Done, batch: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         here, there = batch[0], jax.lax.stop_gradient(model.features(params["body"], batch[1]))
         value = domain_loss(logits(params["game"], here), logits(params["game"], there), hp["smoothing"])
         if method.lipschitz == "gradient":
@@ -67,20 +82,22 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
             value += hp["gradient_penalty"] * jnp.mean(slopes(partial(logits, params["game"]), on))
         return value + hp["l2"] / 2 * squares(params["game"])
 
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batch: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         fooled = logits(jax.lax.stop_gradient(params["game"]), model.features(params["body"], batch[1]))
-        return tell(params, batch, key, hp, progress) + hp["weight"] * jnp.mean(jax.nn.softplus(-fooled))
+        return discriminate(params, done, batch, hp, key, progress) + hp["weight"] * jnp.mean(jax.nn.softplus(-fooled))
 
     def features(world: ExamplesWorld, done: Done, hp: Hp) -> Callable[[Inputs], jax.Array]:
-        def of(inputs: Inputs) -> jax.Array:
+        def represent(inputs: Inputs) -> jax.Array:
             source, target = (model.features(done[stage]["body"], inputs.x) for stage in ("network", "target"))
             return jnp.where((inputs.domain == 0)[:, None], target, source)
 
-        return of
+        return represent
 
-    def each(world: ExamplesWorld, done: Done, hp: Hp) -> Each:
-        of, heads = features(world, done, hp), done["network"]["heads"]
-        return lambda inputs: [model.logits(head, z) for z in [of(inputs)] for head in heads]
+    def source_logits(world: ExamplesWorld, done: Done, hp: Hp) -> SourceLogits:
+        return logits_by_head(model, done["network"]["heads"], features(world, done, hp))
+
+    def scores(world: ExamplesWorld, done: Done, hp: Hp) -> Scores:
+        return mixture_logits(world, done, source_logits(world, done, hp))
 
     def watch(world: ExamplesWorld, done: Done, hp: Hp) -> dict[str, jax.Array]:
         x = jnp.concatenate([evenly_spaced(side.train.x) for side in world.sources])
@@ -100,15 +117,11 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         batch=batch,
         loss=loss,
         size=lambda world: world.unlabelled.shape[0],
-        scores=lambda world, done, hp: mixed(world, {"mix": None, **done}, each(world, done, hp)),
+        scores=lambda world, done, hp: scores(world, {"mix": None, **done}, hp),
         rates=rates_without_fixed(model, rates),
         optimizer=OPTIMIZERS[method.optimizer],
-        turns=(Turn(tell, ("game",), method.steps - 1),) if method.steps > 1 else (),
+        turns=(Turn(discriminate, ("game",), method.steps - 1),) if method.steps > 1 else (),
         watch=watch,
     )
-    several = (Solve("mix", partial(mix, each)),) if len(world.sources) > 1 else ()
-    return Program(
-        (before.stages[0], adapt, *several),
-        lambda world, done, hp: mixed(world, done, each(world, done, hp)),
-        features=features,
-    )
+    several = (Solve("mix", partial(learn_shares, source_logits)),) if len(world.sources) > 1 else ()
+    return Program((before.stages[0], adapt, *several), scores, features=features)

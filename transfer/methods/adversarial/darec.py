@@ -1,6 +1,6 @@
 """Rating patterns that do not tell the domains: ŷ_u^d = R_d(F(h_u^e)) for the domains d, e of source and target.
 
-h_u^e codes the user's history in e by that domain's autoencoder (models/autorec.py), which is fitted first and then held.
+h_u^e codes the user's history in e by that domain's autoencoder (learning/autorec.py), which is fitted first and then held.
 The shared F and a predictor R_d of each domain learn what is known of a user, whichever history speaks: min L_target +
 hp.source_weight · L_source - w r · min_D loss_D, where D tells F(h^source) from F(h^target); loss_D, w and r as in dann.
 Users without target history are scored by that of the source. L is the squared error, or the multinomial likelihood.
@@ -56,18 +56,18 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return {"extractor": extractor, "predictor": predictor}
 
     def batch(world: World, done: Done, key: jax.Array) -> Any:
-        """Users of each domain: h and whether they have a history, by domain; what is known of them here; the base."""
-        found = {}
+        """Users of each domain: h and whether they have a history, by domain, and what is known of them here."""
+        drawn = {}
         for name, side in SIDES.items():
-            users = autorec.drawn(side(world).train, stream(key, name), settings.rows)
+            users = autorec.draw_users(side(world).train, stream(key, name), settings.rows)
             coded = {other: (part["h"][users], part["there"][users]) for other, part in done["codes"].items()}
-            found[name] = (coded, autorec.known_rows(side(world).train, users), done["codes"][name]["base"])
-        return found
+            drawn[name] = (coded, autorec.known_rows(side(world).train, users))
+        return drawn
 
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batch: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         total = jnp.float32(0.0)
         for name, weight in (("target", jnp.float32(1.0)), ("source", hp["source_weight"])):
-            coded, known, base = batch[name]
+            (coded, known), base = batch[name], done["codes"][name]["base"]
             for h, there in coded.values():
                 total += weight * jnp.mean(there * autorec.misfit(predict(params, name, h, base), known, rating))
         return total
@@ -79,12 +79,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         source, target = done["codes"]["source"], done["codes"]["target"]
 
-        def of(users: jax.Array) -> jax.Array:
-            own = target["there"][users][:, None] > 0
-            h = jnp.where(own, target["h"][users], source["h"][users])
+        def score(users: jax.Array) -> jax.Array:
+            known = target["there"][users][:, None] > 0
+            h = jnp.where(known, target["h"][users], source["h"][users])
             return predict(done["patterns"], "target", h, target["base"])
 
-        return of
+        return score
 
     fit = Fit(
         "patterns",

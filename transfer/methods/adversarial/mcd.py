@@ -32,11 +32,11 @@ class Settings(Method):
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
     method = config.method
 
-    def right(logits: jax.Array, source: View) -> jax.Array:
+    def source_loss(logits: jax.Array, source: View) -> jax.Array:
         assert source.y is not None
         return jnp.mean(task.loss(logits, Examples(source.x, source.y, world.multi_label)))
 
-    def apart(own: Params, view: View) -> jax.Array:
+    def discrepancy(own: Params, view: View) -> jax.Array:
         p = [
             jax.nn.sigmoid(logits) if world.multi_label else jax.nn.softmax(logits, axis=1)
             for logits in (view.logits, apply(own, view.z))
@@ -44,13 +44,13 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         return jnp.mean(jnp.abs(p[0] - p[1]))
 
     def second(own: Params, source: View, target: View, weight: jax.Array, hp: Hp, key: jax.Array) -> jax.Array:
-        return right(apply(own, reverse(source.z, -weight)), source)
+        return source_loss(apply(own, reverse(source.z, -weight)), source)
 
     def differ(own: Params, source: View, target: View, weight: jax.Array, hp: Hp, key: jax.Array) -> jax.Array:
-        return right(source.logits, source) + right(apply(own, source.z), source) - apart(own, target)
+        return source_loss(source.logits, source) + source_loss(apply(own, source.z), source) - discrepancy(own, target)
 
     def agree(own: Params, source: View, target: View, weight: jax.Array, hp: Hp, key: jax.Array) -> jax.Array:
-        return apart(own, target)
+        return discrepancy(own, target)
 
     def rate(hp: Hp, progress: jax.Array) -> jax.Array:
         return hp["weight"] * ramp(progress, hp["gamma"])
@@ -59,8 +59,8 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         init=lambda key, width, classes: init(key, width, method.width, method.depth, classes),
         loss=second,
         watch=lambda own, source, target, hp: {
-            "discrepancy_source": apart(own, source),
-            "discrepancy_target": apart(own, target),
+            "discrepancy_source": discrepancy(own, source),
+            "discrepancy_target": discrepancy(own, target),
         },
         turns=(Turn(differ, ("heads", "game"), rate=rate), Turn(agree, ("body",), method.steps, rate)),
     )

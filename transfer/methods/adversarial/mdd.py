@@ -31,32 +31,32 @@ class Settings(Method):
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
     method = config.method
 
-    def said(view: View) -> jax.Array:
+    def decision(view: View) -> jax.Array:
         """What f says: the class [B, 1], or yes or no for each [B, classes]."""
         return view.logits > 0 if world.multi_label else jnp.argmax(view.logits, axis=1, keepdims=True)
 
-    def unlikely(adversary: jax.Array, said: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """-log p'(said) and -log (1 - p'(said)): [B] each."""
+    def unlikely(adversary: jax.Array, classes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """-log p'(ŷ) and -log (1 - p'(ŷ)) of the decisions: [B] each."""
         if world.multi_label:
-            signed = jnp.where(said, adversary, -adversary)
+            signed = jnp.where(classes, adversary, -adversary)
             return jnp.sum(jax.nn.softplus(-signed), axis=1), jnp.sum(jax.nn.softplus(signed), axis=1)
-        of_said = jnp.take_along_axis(adversary, said, axis=1)[:, 0]
-        others = jax.nn.logsumexp(adversary, axis=1, where=jnp.arange(adversary.shape[1])[None, :] != said)
-        return jax.nn.softplus(others - of_said), jax.nn.softplus(of_said - others)
+        logit = jnp.take_along_axis(adversary, classes, axis=1)[:, 0]
+        others = jax.nn.logsumexp(adversary, axis=1, where=jnp.arange(adversary.shape[1])[None, :] != classes)
+        return jax.nn.softplus(others - logit), jax.nn.softplus(logit - others)
 
     def loss(own: Params, source: View, target: View, weight: jax.Array, hp: Hp, key: jax.Array) -> jax.Array:
-        agrees, _ = unlikely(apply(own, reverse(source.z, weight)), said(source))
-        _, differs = unlikely(apply(own, reverse(target.z, weight)), said(target))
+        agrees, _ = unlikely(apply(own, reverse(source.z, weight)), decision(source))
+        _, differs = unlikely(apply(own, reverse(target.z, weight)), decision(target))
         return hp["margin"] * jnp.mean(agrees) + jnp.mean(differs)
 
     def watch(own: Params, source: View, target: View, hp: Hp) -> dict[str, jax.Array]:
         """How often f' says something else than f, and the domain accuracy of taking that for the target."""
 
-        def apart(view: View) -> jax.Array:
+        def disparity(view: View) -> jax.Array:
             adversary = View(view.x, view.z, apply(own, view.z), None)
-            return jnp.mean(jnp.any(said(adversary) != said(view), axis=1).astype(jnp.float32))
+            return jnp.mean(jnp.any(decision(adversary) != decision(view), axis=1).astype(jnp.float32))
 
-        here, there = apart(source), apart(target)
+        here, there = disparity(source), disparity(target)
         zero = jnp.float32(0.0)
         value = loss(own, source, target, zero, hp, jax.random.key(0))
         accuracy = (1 - here + there) / 2

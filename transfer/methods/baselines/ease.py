@@ -46,9 +46,9 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         few, weights = most_chosen(world, most), done["weights"]["weights"]
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             return everywhere(world, most, joint_rows(few, both, source_weights(few, hp), users) @ weights)
 
-        return of
+        return score
 
     return Program((Solve("weights", solve),), scores, folds_in=True)

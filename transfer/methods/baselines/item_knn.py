@@ -72,11 +72,11 @@ def _few_at_a_time(world: World, both: bool, neighbours: int) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         likeness, places = done["items"]["likeness"], done["items"]["places"].astype(jnp.int32)
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             x = joint_rows(world, both, source_weights(world, hp), users)
             add = lambda total, near: (total + x[:, near[0]] * near[1][None, :], None)  # noqa: E731
             return jax.lax.scan(add, jnp.zeros((x.shape[0], world.n_items)), (places.T, likeness.T))[0]
 
-        return of
+        return score
 
     return Program((Solve("items", solve),), scores, folds_in=True)

@@ -44,7 +44,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         known = done["histories"]
         events = world.target.train
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             dot = sum(
                 histories.times_transposed(histories.rows(side.train, values, users), side.train, values)
                 for side, values in zip(world.sources, known["values"][1:], strict=True)
@@ -63,6 +63,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             spoken = histories.times(weight, events, jnp.ones_like(events.ratings))
             return biases.scores(known["base"], users) + total / (spoken + hp["neighbour_damping"])
 
-        return of
+        return score
 
     return Program((Solve("histories", solve),), scores)

@@ -9,10 +9,11 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.evaluate.distance import coral_distance
 from transfer.learning.adaptation import adapted
+from transfer.learning.game import of_penalty
 from transfer.program import Classifier, Needs, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
-    return adapted(config, world, task, model, lambda source, target, hp: coral_distance(source.z, target.z))
+    return adapted(config, world, task, model, of_penalty(lambda source, target, hp: coral_distance(source.z, target.z)))

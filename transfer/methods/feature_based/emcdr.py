@@ -58,15 +58,15 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     size, kind = config.train.batch_size, config.method.map
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        own = has_events(world, "target")
+        trained = has_events(world, "target")
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             kept = model.features(done["target"]["body"], users)
             carried = maps.apply(kind, done["map"], flat(model.features(done["source"]["body"], users)))
-            z = jnp.where(own[users][:, None], flat(kept), carried)
+            z = jnp.where(trained[users][:, None], flat(kept), carried)
             return model.scores(done["target"]["head"], unflat(z))
 
-        return of
+        return score
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         width = flat(model.features(done["target"]["body"], jnp.zeros(1, jnp.int32))).shape[1]
@@ -77,7 +77,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         features = {name: flat(model.features(done[name]["body"], users)) for name in ("source", "target")}
         return {**features, "shared": has_events(world, "source")[users]}
 
-    def loss(params: Params, batch: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batch: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         error = jnp.sum(jnp.square(maps.apply(kind, params, batch["source"]) - batch["target"]), axis=1)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 

@@ -73,7 +73,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         sources = [rows(side.train, users) for side in world.sources]
         return {"sources": sources, "target": rows(events, users), "counts": events.item_counts}
 
-    def loss(params: Params, batch: dict[str, Any], key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batch: dict[str, Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         told = batch["target"]
         x = [
             jnp.where(jax.random.bernoulli(stream(key, "drop", i), hp["dropout"], part.shape), 0.0, part)

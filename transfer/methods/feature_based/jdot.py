@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.learning.adaptation import adapted
-from transfer.learning.game import View
+from transfer.learning.game import View, of_penalty
 from transfer.program import Classifier, Hp, Needs, Program, Task
 from transfer.solvers.classifiers import squared_distances
 from transfer.solvers.transport import sinkhorn
@@ -31,9 +31,9 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
 
     def penalty(source: View, target: View, hp: Hp) -> jax.Array:
         assert source.y is not None
-        apart = hp["distance"] * squared_distances(source.z, target.z) / source.z.shape[1]
-        cost = apart + losses(source.y, target.logits)
+        distance = hp["distance"] * squared_distances(source.z, target.z) / source.z.shape[1]
+        cost = distance + losses(source.y, target.logits)
         plan = sinkhorn(jax.lax.stop_gradient(cost), hp["entropy"] * jax.lax.stop_gradient(jnp.mean(cost)), rounds=30)
         return jnp.sum(jax.lax.stop_gradient(plan) * cost)
 
-    return adapted(config, world, task, model, penalty)
+    return adapted(config, world, task, model, of_penalty(penalty))

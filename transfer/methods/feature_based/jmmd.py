@@ -12,7 +12,7 @@ import jax
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.learning.adaptation import adapted
-from transfer.learning.game import View
+from transfer.learning.game import View, of_penalty
 from transfer.program import Classifier, Hp, Needs, Program, Task
 from transfer.solvers.kernels import discrepancy, gaussians
 
@@ -26,4 +26,4 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
         p = probability(source.logits), probability(target.logits)
         return discrepancy(gaussians(source.z, target.z) * gaussians(*p), source.z.shape[0])
 
-    return adapted(config, world, task, model, penalty)
+    return adapted(config, world, task, model, of_penalty(penalty))

@@ -61,7 +61,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         centred = (data["target"] - data["popular"][None, :]) * trained[:, None]
         return k + hp["ridge"] * jnp.exp(params["λ"]) * jnp.eye(k.shape[0]), centred
 
-    def loss(params: Params, data: dict[str, Any], key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, data: dict[str, Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         matrix, centred = regression(params, data, hp)
         inverse = jnp.linalg.inv(matrix)
         without = data["target"] - (inverse @ centred) / jnp.diag(inverse)[:, None]
@@ -76,12 +76,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         data = _data(world)
         dual = done["map"]["dual"] if "map" in done else solve(world, done, hp, jax.random.key(0))["dual"]
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             rows = [histories.rows(side.train, jnp.ones_like(side.train.ratings), users) for side in world.sources]
             known = [x[: dual.shape[0]] for x in data["source"]]  # readers who came later are in no regression
             return data["popular"][None, :] + kernel(done["kernel"], rows, known, hp) @ dual
 
-        return of
+        return score
 
     learn = Fit(
         "kernel",

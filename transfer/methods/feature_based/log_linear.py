@@ -65,7 +65,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         events = task.batch(world.target.train, key, config.train.batch_size)
         return events, scaled(world, done, events.users)
 
-    def loss(params: Params, drawn: Any, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, drawn: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         events, f = drawn
         total = hp["l2"] * jnp.mean(jnp.square(params["bias"]))
         for history in (False, True):
@@ -78,12 +78,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         told = histories.user_counts(world.target.train) > 0
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             f = scaled(world, done, users)
             new, old = (logits(done["weights"], f, history) for history in (False, True))
             return jnp.where(told[users][:, None], old, new)
 
-        return of
+        return score
 
     learn = Fit(
         "weights",

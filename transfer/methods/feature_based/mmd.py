@@ -10,6 +10,7 @@ from __future__ import annotations
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.learning.adaptation import adapted
+from transfer.learning.game import of_penalty
 from transfer.program import Classifier, Needs, Program, Task
 from transfer.solvers.kernels import mmd
 
@@ -17,4 +18,4 @@ NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, represen
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
-    return adapted(config, world, task, model, lambda source, target, hp: mmd(source.z, target.z))
+    return adapted(config, world, task, model, of_penalty(lambda source, target, hp: mmd(source.z, target.z)))

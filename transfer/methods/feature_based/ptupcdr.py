@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
+from transfer.learning.supervised import event_losses
 from transfer.methods.feature_based import emcdr
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Scores, Task, adamw, stream
 from transfer.solvers import histories, maps, perceptron
@@ -52,15 +53,15 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return histories.rows(events, (events.ratings >= events.mean_rating - 1e-4).astype(jnp.float32), users)
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        own = emcdr.has_events(world, "target")
+        trained = emcdr.has_events(world, "target")
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             kept = model.features(done["target"]["body"], users)
             z = emcdr.flat(model.features(done["source"]["body"], users))
-            z = jnp.where(own[users][:, None], emcdr.flat(kept), personal(done, done["meta"], z, liked(world, users)))
+            z = jnp.where(trained[users][:, None], emcdr.flat(kept), personal(done, done["meta"], z, liked(world, users)))
             return model.scores(done["target"]["head"], emcdr.unflat(z))
 
-        return of
+        return score
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         width = done["map"]["matrix"].shape[0]
@@ -70,21 +71,17 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
     def batch(world: World, done: Done, key: jax.Array) -> dict[str, Any]:
         events = task.batch(world.target.train, key, size)
-        fixed = {name: done[name] for name in ("source", "target", "map")}
         shared = emcdr.has_events(world, "source")[events.users]
-        return {"events": events, "done": fixed, "liked": liked(world, events.users), "shared": shared}
+        return {"events": events, "liked": liked(world, events.users), "shared": shared}
 
-    def loss(meta: Params, batch: dict[str, Any], key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
-        done, events = batch["done"], batch["events"]
-        source, own = (emcdr.flat(model.features(done[name]["body"], events.users)) for name in ("source", "target"))
+    def loss(meta: Params, done: Done, batch: dict[str, Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
+        events = batch["events"]
+        source, target = (emcdr.flat(model.features(done[name]["body"], events.users)) for name in ("source", "target"))
         z = personal(done, meta, source, batch["liked"])
         if config.method.loss == "mapping":
-            error = jnp.sum(jnp.square(z - own), axis=1)
+            error = jnp.sum(jnp.square(z - target), axis=1)
         else:
-            outputs = model.outputs(done["target"]["head"], emcdr.unflat(z), events.items)
-            if task.every_item:
-                outputs = jnp.concatenate([outputs, model.scores(done["target"]["head"], emcdr.unflat(z))], axis=1)
-            error = task.loss(outputs, events)
+            error = event_losses(task, model, done["target"]["head"], emcdr.unflat(z), events)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
     learn = Fit(

@@ -50,10 +50,10 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         base, weights = done["map"]["base"], done["map"]["weights"]
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             start = biases.scores(base, users) if rating else base["popular"][None, :]
             return start + source_rows(world, hp, users) @ weights
 
-        return of
+        return score
 
     return Program((Solve("map", solve),), scores, folds_in=not rating)

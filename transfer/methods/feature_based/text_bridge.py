@@ -35,7 +35,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         assert world.target.text is not None  # NEEDS says so
         dim = world.target.text.shape[1]
 
-        def own(side: Side) -> Params:
+        def offsets(side: Side) -> Params:
             zero = jnp.zeros((side.train.n_items, dim))
             return {"bias": jnp.log(side.train.item_counts + 1), "in": zero, "out": zero}
 
@@ -43,7 +43,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             "in": jnp.eye(dim),
             "out": jnp.eye(dim) + 0.01 * jax.random.normal(key, (dim, dim)),
             "scale": jnp.zeros(()),
-            "domains": [own(side) for side in [world.target, *world.sources]],
+            "domains": [offsets(side) for side in [world.target, *world.sources]],
         }
 
     def logits(params: Params, own: Params, text: Any, x: jax.Array, hp: Hp) -> jax.Array:
@@ -61,7 +61,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             for i, side in enumerate([world.target, *world.sources])
         ]
 
-    def loss(params: Params, batches: list[Any], key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batches: list[Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         losses, penalty = [], jnp.zeros(())
         for i, (own, part) in enumerate(zip(params["domains"], batches, strict=True)):
             x = part["x"]
@@ -75,11 +75,11 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         params, events, text = done["texts"], world.target.train, world.target.text
 
-        def of(users: jax.Array) -> jax.Array:
+        def score(users: jax.Array) -> jax.Array:
             x = histories.rows(events, jnp.ones_like(events.ratings), users)
             return logits(params, params["domains"][0], text, x, hp)
 
-        return of
+        return score
 
     fit = Fit(
         "texts",

@@ -28,10 +28,10 @@ def joint(config: Config, task: Task, model: Model) -> Fit:
         sources = [task.batch(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
         return [alone.batch(world, done, key), *sources]
 
-    def loss(params: Params, batches: list, key: jax.Array, hp: Hp, progress: jax.Array) -> jax.Array:
+    def loss(params: Params, done: Done, batches: list, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         heads = [params["head"], *params["sources"]]
         losses = [
-            alone.loss({"body": params["body"], "head": head}, batch, key, hp, progress)
+            alone.loss({"body": params["body"], "head": head}, done, batch, hp, key, progress)
             for head, batch in zip(heads, batches, strict=True)
         ]
         return losses[0] + hp["source_weight"] * sum(losses[1:]) / len(losses[1:])

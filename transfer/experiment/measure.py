@@ -1,0 +1,68 @@
+"""Measure the selected parameters of every replica: metrics, distances of the domains, scores without target labels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from transfer.config.schema import Config
+from transfer.config.selection import ORACLE
+from transfer.data.interactions.world import at_inference
+from transfer.evaluate.distance import Distances, measure_distances
+from transfer.experiment import unlabelled_selection
+from transfer.program import AnyWorld, Done, Program, Replicas, Task
+from transfer.training.compiler import Compiler
+from transfer.training.stages import Job
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of every replica: metrics by part, test values by user (none without `test`), distances, selection scores."""
+
+    metrics: list[dict[str, dict[str, float]]]
+    per_user: list[pl.DataFrame]
+    distances: list[Distances]
+    selection: list[dict[str, dict[str, float]]]
+
+
+def measure(config: Config, program: Program, job: Job, done: Done) -> Measured:
+    """All figures of the selected parameters; the test part stays closed with test=false."""
+    clock = job.run.clock
+    began, compiling = time.perf_counter(), clock["compile"]
+    test = config.test or config.select == ORACLE  # it looks at the test labels even while tuning
+    metrics, per_user = evaluate(program, job.task, job.world, done, job.replicas, job.run, test)
+    distances = measure_distances(program, job.world, done, job.replicas, job.run)
+    spaces = [distance.spaces for distance in distances]
+    selection = unlabelled_selection.selection_scores(config, program, done, job, metrics, spaces)
+    clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
+    return Measured(metrics, per_user, distances, selection)
+
+
+def evaluate(
+    program: Program, task: Task, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, test: bool
+) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
+    """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
+    the test values of every user (or example), one table per replica; without `test` that part stays closed."""
+
+    validates = bool(world.valid.n_events)
+
+    def evaluate_row(world: AnyWorld, row: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
+        done, (_, hp) = row
+        scores = program.scores(at_inference(world), done, hp)
+        means = {"valid": task.evaluate(scores, world.valid, full=True)} if validates else {}
+        if not test:
+            return means, {}
+        means["test"], rows = task.examine(scores, world.test)
+        return means, rows
+
+    means, rows = jax.device_get(run("evaluate", evaluate_row, world, (done, replicas)))
+    count = range(len(replicas.keys))
+    index = task.rows(world) if test else {}
+    real = len(next(iter(index.values()), ()))  # rows beyond them are padding
+    tables = [pl.DataFrame({**index, **{k: np.asarray(v[i][:real]) for k, v in rows.items()}}) for i in count if test]
+    return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
