@@ -159,7 +159,7 @@ def test_a_variational_history_pays_its_divergence_and_is_drawn() -> None:
 
     for kl in (0.0, 0.7):
         hp = {"dropout": ZERO, "kl": jnp.float32(kl)}
-        value = float(fit.loss(params, batch, KEY, hp, ZERO))
+        value = float(fit.loss(params, {}, batch, hp, KEY, ZERO))
         assert value == pytest.approx(kl * divergence - likelihood(z + np.exp(g / 2) * noise), rel=1e-4)
     assert likelihood(z) != pytest.approx(likelihood(z + np.exp(g / 2) * noise), rel=1e-5), "the control: noise counts"
 

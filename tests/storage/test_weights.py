@@ -18,7 +18,7 @@ from transfer.errors import TransferError
 from transfer.models import resnet50, text_encoder
 from transfer.models.in_parts import in_parts
 from transfer.program import Params
-from transfer.storage import packaged, weights
+from transfer.storage import packaged, trees, weights
 
 NOBODY: Any = None
 
@@ -172,3 +172,23 @@ def test_parts_give_what_the_whole_gives(n: int) -> None:
 
     np.testing.assert_allclose(in_parts(function, x, 4), np.sin(x)[:, :1], rtol=1e-6)
     assert max(largest) <= 4
+
+
+def test_a_tree_is_written_in_the_same_bytes_and_one_changed_bit_is_noticed(tmp_path: Path) -> None:
+    path, tree = tmp_path / "a.safetensors", {"a": np.arange(3.0), "b": [np.ones((2, 2), np.float32)]}
+    written = set()
+    for _ in range(8):
+        trees.save_tree(path, tree, {"x": 1, "y": [2.5, None]})
+        written.add(path.read_bytes())
+    (whole,) = written
+    assert trees.load_facts(path) == {"x": 1, "y": [2.5, None]}
+    assert same(trees.load_tree(path, tree), tree)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(TransferError, match="its checksum is another"):
+        trees.load_tree(path, tree)
+    path.write_bytes(whole.replace(b"2.5", b"2.6"))
+    with pytest.raises(TransferError, match="its checksum is another"):
+        trees.load_facts(path)
+    save_file({"a": np.arange(3.0)}, path, metadata={"facts": '{"x": 1}'})  # as files of before
+    assert trees.load_facts(path) == {"x": 1}
+    assert same(trees.load_tree(path, {"a": tree["a"]}), {"a": tree["a"]})

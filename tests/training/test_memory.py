@@ -40,7 +40,7 @@ def test_peak_memory_is_of_the_programs_of_this_run_and_not_of_the_process() -> 
     assert small == 2 * 4 * ROWS  # the argument and the result
     run("product", product, 0.0, jnp.ones((1, ROWS)))
     assert 4 * ROWS**2 < run.peak_memory < 40 * ROWS**2
-    again = Compiler("map", {}, run.programs)
+    again = Compiler("map", {}, run.executables)
     again("small", lambda _, row: row + 1, 0.0, jnp.ones((1, ROWS)))
     assert again.peak_memory == small, "what another run compiled counts where it is run"
 

@@ -120,6 +120,18 @@ def test_a_stage_may_ask_for_a_later_one(fitted: list[tuple[str, int]], tmp_path
     assert fitted == [("kernel", 2)] * 2
 
 
+def test_a_damaged_entry_is_made_again(fitted: list[tuple[str, int]], tmp_path: Path) -> None:
+    configs = [tiny("method=finetune", "seed=1")]
+    first = run_batch(configs, reuse=tmp_path)
+    (entry,) = tmp_path.glob("*.safetensors")
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-8] + bytes(8))
+    fitted.clear()
+    assert_same(run_batch(configs, reuse=tmp_path), first)
+    assert fitted == [("source", 1), ("target", 1)]
+    assert entry.read_bytes() == whole
+
+
 def pulled_stage() -> Fit:
     """w seeks 5 at hp.discriminator_rate times the rate, and is pulled towards an earlier stage by hp.pull."""
 

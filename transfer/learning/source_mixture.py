@@ -1,4 +1,4 @@
-"""Mixture of experts by source, p = Σ_i share_i p_i: the classifiers of the sources in learnt shares."""
+"""Mixture of experts by source, p = Σ_i share_i p_i: the classifiers of the sources in shares that are learnt."""
 
 from __future__ import annotations
 

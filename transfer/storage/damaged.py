@@ -32,8 +32,9 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise TransferError(f"{path}: not {what} ({why})") from None
 
 
-def check_size(count: float, what: str, most: float = LARGEST) -> None:
-    """Raise TransferError where a file would unpack to more than `most`."""
+def check_size(count: float, what: str, most: float | None = None) -> None:
+    """Raise TransferError where a file would unpack to more than `most` (None: LARGEST)."""
+    most = LARGEST if most is None else most
     if count > most:
         raise TransferError(f"it would unpack to {count:,.0f} {what}, and {most:,.0f} is the limit: not read")
 

@@ -16,6 +16,8 @@ from safetensors.numpy import save
 from transfer.errors import TransferError
 from transfer.storage.damaged import reading
 
+DAMAGED = "its checksum is another"
+
 
 def write(path: Path, data: bytes, flush: bool = True) -> None:
     """Write a whole file atomically: a temporary file beside it, flushed to the disk, then renamed.
@@ -38,21 +40,18 @@ def save_tree(path: Path, tree: Any, facts: dict[str, Any], flush: bool = True) 
     """Save the leaves of a pytree under their paths, with JSON facts beside them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     arrays = {name_of(keys): np.asarray(leaf, order="C") for keys, leaf in leaves}
-    text = json.dumps(facts)
-    sums = {"facts_crc32": str(zlib.crc32(text.encode())), "arrays_crc32": str(_checksum(arrays))}
-    write(path, save(arrays, metadata={"facts": text, **sums}), flush)
+    checked = {"facts": facts, "crc32": [zlib.crc32(json.dumps(facts).encode()), _checksum(arrays)]}
+    # one entry: safetensors writes several in an order that changes from file to file
+    write(path, save(arrays, metadata={"checked": json.dumps(checked)}), flush)
 
 
 def load_facts(path: Path) -> dict[str, Any]:
     """The JSON facts of a file. Raises TransferError where it is not one of ours, or damaged."""
     with reading(path, "a file of this framework that can be read; remove it to start afresh"):
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-        text = metadata["facts"]
-        _check(metadata, "facts_crc32", zlib.crc32(text.encode()))
-        facts = json.loads(text)
-        if not isinstance(facts, dict):
-            raise ValueError("its facts are no object")
+            facts, sums = _checked(file.metadata())
+        if sums and zlib.crc32(json.dumps(facts).encode()) != sums[0]:
+            raise ValueError(DAMAGED)
         return facts
 
 
@@ -60,9 +59,10 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file by name. Raises TransferError where it cannot be read, or is damaged."""
     with reading(path, "a file of arrays that can be read"):
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            _, sums = _checked(file.metadata())
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-        _check(metadata, "arrays_crc32", _checksum(arrays))
+        if sums and _checksum(arrays) != sums[1]:
+            raise ValueError(DAMAGED)
         return arrays
 
 
@@ -76,10 +76,12 @@ def _checksum(arrays: dict[str, np.ndarray]) -> int:
     return total
 
 
-def _check(metadata: dict[str, str], name: str, found: int) -> None:
-    """Raise ValueError where a checksum is not that of the content; files of before have none and facts alone."""
-    if set(metadata) - {"facts"} and metadata.get(name) != str(found):
-        raise ValueError("its checksum is another: it is damaged")
+def _checked(metadata: dict[str, str]) -> tuple[dict[str, Any], list[int]]:
+    """Facts and checksums (of facts, of arrays) of a file's metadata; files of before have facts alone."""
+    if "checked" not in metadata:
+        return json.loads(metadata["facts"]), []
+    checked = json.loads(metadata["checked"])
+    return dict(checked["facts"]), [int(number) for number in checked["crc32"]]
 
 
 def load_tree(path: Path, template: Any) -> Any:

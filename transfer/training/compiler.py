@@ -44,11 +44,11 @@ class Compiler:
     clock: Clock
     executables: dict[Any, Any]
     limit: float | None = None
-    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by program that this compiler has run
+    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by executable that this compiler has run
 
     @property
     def peak_memory(self) -> float:
-        """Bytes on one device that the largest program of this run needs, by the compiler's own analysis."""
+        """Bytes on one device that the largest executable of this run needs, by the compiler's own analysis."""
         return max(self.needs.values(), default=0.0)
 
     def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
@@ -97,9 +97,9 @@ def needed_memory(executable: Any) -> float:
     return held + facts.temp_size_in_bytes
 
 
-def arguments_memory(program: Any) -> float:
-    """Bytes of a compiled program's arguments, which are there before it runs."""
-    facts = program.memory_analysis()
+def arguments_memory(executable: Any) -> float:
+    """Bytes of an executable's arguments, which are there before it runs."""
+    facts = executable.memory_analysis()
     return 0.0 if facts is None else facts.argument_size_in_bytes
 
 
@@ -121,7 +121,7 @@ def device_memory() -> There:
 
 
 def free_memory() -> float:
-    """Bytes that a program may need on one device: of its own memory, or of the host's where they are the same."""
+    """Bytes that an executable may need on one device: of its own memory, or of the host's where they are the same."""
     return SHARE * device_memory().free.size
 
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from transfer.console import Interrupted, interrupted
 from transfer.data.interactions.world import at_inference
+from transfer.errors import TransferError
 from transfer.program import AnyWorld, Done, Fit, Params, Replicas, Task
 from transfer.storage import trees
 from transfer.training.rates import rates_of
@@ -109,11 +110,12 @@ def claimed(folder: Path, names: list[str]) -> Iterator[None]:
 
 
 def load(folder: Path, name: str, shapes: Params) -> tuple[Params, list[dict[str, Any]]] | None:
-    """Parameters (one replica) and records of an entry; None where there is none."""
+    """Parameters (one replica) and records of an entry; None where there is none, or a damaged one."""
     path = folder / f"{name}.safetensors"
-    if not path.exists():
+    try:
+        return trees.load_tree(path, shapes), trees.load_facts(path)["records"]
+    except TransferError:  # it is made again
         return None
-    return trees.load_tree(path, shapes), trees.load_facts(path)["records"]
 
 
 def store(folder: Path, name: str, params: Params, records: list[dict[str, Any]]) -> None:

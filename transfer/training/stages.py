@@ -18,6 +18,7 @@ from transfer.console import Interrupted, Progress, console, interrupted
 from transfer.errors import TransferError
 from transfer.program import AnyWorld, Done, Fit, Params, Program, Replicas, Solve, Task
 from transfer.storage import trees
+from transfer.storage.damaged import reading
 from transfer.training import reuse
 from transfer.training.compiler import Compiler, over_replicas
 from transfer.training.loop import State, identity, solve, start, train_stage
@@ -161,15 +162,16 @@ def _is_ours(job: Job, path: Path) -> bool:
 def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[int], State, Records]:
     """Stage number, earlier parameters, rows with their state, and records of a checkpoint."""
     facts = trees.load_facts(path)
-    number: int = facts["stage"]
-    done: dict[str, Any] = {}
-    for stage in program.stages[:number]:
-        done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas)
-    of_rows = jax.eval_shape(lambda done: _rows(job, done, facts["rows"]), done)
-    state = _shapes(start, program.stages[number], job.world, *of_rows)
-    tree = trees.load_tree(path, {"done": done, "state": state})
-    tree = jax.tree.map(jnp.asarray, tree)
-    job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
+    with reading(path, "a checkpoint of this program; give resume=false to start afresh"):
+        number: int = facts["stage"]
+        done: dict[str, Any] = {}
+        for stage in program.stages[:number]:
+            done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas)
+        of_rows = jax.eval_shape(lambda done: _rows(job, done, facts["rows"]), done)
+        state = _shapes(start, program.stages[number], job.world, *of_rows)
+        tree = trees.load_tree(path, {"done": done, "state": state})
+        tree = jax.tree.map(jnp.asarray, tree)
+        job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
     console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 

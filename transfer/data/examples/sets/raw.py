@@ -47,10 +47,9 @@ def check(raw: Raw) -> None:
         raise TransferError(f"{where}: {raw.arrays[tuple(faulty[0])]} in {_place(faulty[0])} is no feature; correct it")
     if raw.counts is not None:
         table = raw.counts.tocoo()
-        faulty = np.flatnonzero(~np.isfinite(table.data) | (table.data < 0))
-        if len(faulty):
-            place = _place((table.row[faulty[0]], table.col[faulty[0]]))
-            raise TransferError(f"{where}: {table.data[faulty[0]]} in {place} is no count of a word; correct it")
+        if len(wrong := np.flatnonzero(~np.isfinite(table.data) | (table.data < 0))):
+            place = _place((table.row[wrong[0]], table.col[wrong[0]]))
+            raise TransferError(f"{where}: {table.data[wrong[0]]} in {place} is no count of a word; correct it")
 
 
 def _place(index: Any) -> str:
