@@ -33,7 +33,7 @@ def test_planted_gains_are_told_in_plain_words(readers: Path) -> None:
     assert "never seen the source" in said
     assert "6 of 6 runs" in said
     assert "Beware of user_knn" in said
-    gains = {of.one.method: of for of in effects.effects(found, "target_only")}
+    gains = {of.setting.method: of for of in effects.effects(found, "target_only")}
     assert gains["emcdr"].paired.difference == pytest.approx(0.08, abs=0.01)
     assert gains["emcdr"].paired.low < 0.08 < gains["emcdr"].paired.high
     assert (gains["emcdr"].verdict, gains["user_knn"].verdict) == ("helps", "hurts")
@@ -47,7 +47,7 @@ def test_the_share_of_users_harmed_is_counted_by_hand(readers: Path) -> None:
     for pair in ours:
         steps.setdefault(pair[0], []).append(ours[pair].values["ndcg@10"] - theirs[pair].values["ndcg@10"])
     each = np.concatenate([np.mean(of, axis=0) for of in steps.values()])
-    harmed = next(of for of in effects.effects(found, "target_only") if of.one.method == "user_knn")
+    harmed = next(of for of in effects.effects(found, "target_only") if of.setting.method == "user_knn")
     assert harmed.worse == pytest.approx((each < -1e-3).mean())
     assert harmed.better == pytest.approx((each > 1e-3).mean())
     assert len(each) == 3 * USERS
@@ -81,7 +81,7 @@ def test_a_guard_is_named_where_there_is_one_and_nothing_is_measured_against_it(
     found = comparison(tmp_path)
     assert {one.method for one in found.best} == {"target_only", "source_only", "source_only guard=gate"}
     (effect,) = effects.effects(found, "source_only")
-    assert effect.one.method == "source_only guard=gate"
+    assert effect.setting.method == "source_only guard=gate"
     assert effect.paired.difference == pytest.approx(0.2)
 
 

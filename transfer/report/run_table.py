@@ -53,8 +53,8 @@ def world_table(facts: dict[str, Any]) -> Table:
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
     notes = [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
     for domain, counts in world.get("cleaning", {}).items():
-        said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
-        notes.append(f"{domain}: " + ", ".join(said))
+        changes = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
+        notes.append(f"{domain}: " + ", ".join(changes))
     table.caption = "\n".join(notes) or None
     return table
 
@@ -68,9 +68,9 @@ def _examples_table(facts: dict[str, Any]) -> Table:
         table.add_column(title, justify="left" if title == "domain" else "right")
     for role, domain in (("target", world["target"]), *(("source", source) for source in world["sources"])):
         table.add_row(f"{domain['name']} ({role})", *(f"{domain[column]:,}" for column in columns))
-    apart = facts.get("distance", {})
-    said = [f"{space} {name} {value:.3g}" for space, values in apart.items() for name, value in values.items()]
-    table.caption = "distance: " + ", ".join(said) if said else None
+    distance = facts.get("distance", {})
+    values = [f"{space} {name} {value:.3g}" for space, measured in distance.items() for name, value in measured.items()]
+    table.caption = "distance: " + ", ".join(values) if values else None
     return table
 
 

@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
     what: str
     expected: str
-    found: str
+    got: str
     tolerance: str
     agrees: bool
 
@@ -126,27 +126,27 @@ def _claim(sweep: Path, words: list[str]) -> None:
 def figures(comparisons: list[Comparison]) -> pl.DataFrame:
     """The test metric of every method at its chosen setting, with its gap to the reference."""
     rows = []
-    for found in comparisons:
-        for one in found.best:
-            of, gap = one.summary("test", found.metric), found.gap(one.method)
+    for comparison in comparisons:
+        for setting in comparison.best:
+            summary, gap = setting.summary("test", comparison.metric), comparison.gap(setting.method)
             rest = (gap.paired.difference, gap.verdict) if gap else (None, None)
-            std = None if np.isnan(of.std) else of.std
-            rows.append((found.title, one.method, found.metric, of.n, of.mean, std, *rest))
+            std = None if np.isnan(summary.std) else summary.std
+            rows.append((comparison.title, setting.method, comparison.metric, summary.n, summary.mean, std, *rest))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
 def against(expected: pl.DataFrame, got: pl.DataFrame, floor: float) -> list[Line]:
     """A line for every expected figure."""
     keys = ("comparison", "method", "metric")
-    found = {tuple(row[key] for key in keys): row for row in got.iter_rows(named=True)}
+    figures_now = {tuple(row[key] for key in keys): row for row in got.iter_rows(named=True)}
     lines = []
     for row in expected.iter_rows(named=True):
         key = tuple(row[key] for key in keys)
-        other, tolerance = found.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
+        other, tolerance = figures_now.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
         agrees = other is not None and other["runs"] >= row["runs"] and abs(other["mean"] - row["mean"]) <= tolerance
-        said = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
+        shown = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
         wanted = f"{row['mean']:.4f} ({row['runs']} runs)"
-        lines.append(Line(f"{key[0]}: {key[1]}, {key[2]}", wanted, said, f"{tolerance:.4f}", agrees))
+        lines.append(Line(f"{key[0]}: {key[1]}, {key[2]}", wanted, shown, f"{tolerance:.4f}", agrees))
     return lines
 
 
@@ -154,22 +154,22 @@ def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
     """A line for every ordering in every comparison of its task; one that nothing speaks to does not agree."""
     lines = []
     for order in study.order:
-        said = f"{order.better} better than {order.worse}"
+        claim = f"{order.better} better than {order.worse}"
         of_task = [
             f for f in alone(comparisons) if f.facts["task"] == order.task and {*order.where} <= {*f.title.split(", ")}
         ]
-        for found in of_task:
-            means = {one.method: one.summary("test", found.metric).mean for one in found.best}
+        for comparison in of_task:
+            means = {setting.method: setting.summary("test", comparison.metric).mean for setting in comparison.best}
             a, b = means.get(order.better), means.get(order.worse)
-            agrees = a is not None and b is not None and found.sign * (a - b) > 0
+            agrees = a is not None and b is not None and comparison.sign * (a - b) > 0
             pair = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
-            lines.append(Line(f"{found.title}: {found.metric}", said, pair, "", agrees))
+            lines.append(Line(f"{comparison.title}: {comparison.metric}", claim, pair, "", agrees))
         if not of_task:
-            lines.append(Line(f"task {order.task}", said, "missing", "", False))
+            lines.append(Line(f"task {order.task}", claim, "missing", "", False))
     return lines
 
 
-def comparison(title: str, lines: list[Line], comparisons: list[Comparison], runs: list[Run]) -> str:
+def comparison_text(title: str, lines: list[Line], comparisons: list[Comparison], runs: list[Run]) -> str:
     """comparison.md: the lines, whatever is outside first said in words, and the tables."""
     outside = [line for line in lines if not line.agrees]
     lost = [run for run in runs if not run.done]
@@ -202,6 +202,6 @@ def judge(study: Study, folder: Path, out: Path, runs: list[Run], quick: bool, a
         if not (folder / EXPECTED).exists():
             raise TransferError(f"{folder}: no {EXPECTED} yet; give --accept to take this run's figures for it")
         lines = [*against(pl.read_csv(folder / EXPECTED, schema=SCHEMA), got, study.floor), *lines]
-    text = comparison(study.title, lines, comparisons, runs)
+    text = comparison_text(study.title, lines, comparisons, runs)
     write(out / COMPARISON, text.encode())
     return text, all(line.agrees for line in lines) and not lost

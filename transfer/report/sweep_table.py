@@ -23,11 +23,11 @@ def print_sweep(folder: Path) -> list[Run]:
         return []
     console = wide_console()
     comparisons = compare(runs, pairs=False)
-    for found in comparisons:
-        write_gaps(found)
-        console.print(sweep_table(found))
-    for found in averages(comparisons):
-        console.print(sweep_table(found))
+    for comparison in comparisons:
+        write_gaps(comparison)
+        console.print(sweep_table(comparison))
+    for comparison in averages(comparisons):
+        console.print(sweep_table(comparison))
     for run in runs:
         if not run.done:
             console.print(f"{run.folder.name}: {run.status} {run.error}", style="red", markup=False)
@@ -40,33 +40,34 @@ def wide_console() -> Console:
     return terminal if terminal.is_terminal else Console(width=140)
 
 
-def sweep_table(found: Comparison) -> Table:
+def sweep_table(comparison: Comparison) -> Table:
     """One row per setting: how many runs, test metrics as mean ± std, and the gap with its interval and verdict."""
-    select = found.metric
-    keys = list(dict.fromkeys(key for one in found.settings for key in one.label))
-    keys = [key for key in keys if key == "method" or len({one.label.get(key) for one in found.settings}) > 1]
-    names = [name for name in shown(select) if name in found.facts["metrics"][found.part]]
+    select = comparison.metric
+    keys = list(dict.fromkeys(key for setting in comparison.settings for key in setting.label))
+    keys = [key for key in keys if key == "method" or len({setting.label.get(key) for setting in comparison.settings}) > 1]
+    names = [name for name in shown(select) if name in comparison.facts["metrics"][comparison.part]]
     table = Table(
-        title=f"{found.title}: {found.part_name} figures of {len(found.runs)} runs, mean ± std; * best setting of its "
-        f"method on validation; gap = difference to {reference_name(found)}, same world and seed",
+        title=f"{comparison.title}: {comparison.part_name} figures of {len(comparison.runs)} runs, mean ± std; "
+        "* best setting of its method on validation; "
+        f"gap = difference to {reference_name(comparison)}, same world and seed",
     )
     for key in keys:
         table.add_column(key)
     for column in ("runs", *names, f"gap in {select}", "95 % interval", "verdict"):
         table.add_column(column, justify="right", no_wrap=True)
-    alone = len(found.settings) == len(found.best)
-    for one in found.settings:
-        values = [[run.metric(found.part, name) for run in one.runs] for name in names]
-        cells = [spread(value for value in of if value is not None) for of in values]
-        gap = spread((g[select] for run in one.runs if (g := gap_of(run, found))), sign="+")
-        label = [one.label.get(key) or str(one.values.get(key, "-")) for key in keys]
-        label[0] += " *" if one.best and not alone else ""
-        table.add_row(*label, count(one), *cells, gap, *_verdict(one, found))
+    alone = len(comparison.settings) == len(comparison.best)
+    for setting in comparison.settings:
+        values = [[run.metric(comparison.part, name) for run in setting.runs] for name in names]
+        cells = [spread(value for value in row if value is not None) for row in values]
+        gap = spread((g[select] for run in setting.runs if (g := gap_of(run, comparison))), sign="+")
+        label = [setting.label.get(key) or str(setting.values.get(key, "-")) for key in keys]
+        label[0] += " *" if setting.best and not alone else ""
+        table.add_row(*label, count(setting), *cells, gap, *_verdict(setting, comparison))
     return table
 
 
-def _verdict(one: Setting, found: Comparison) -> tuple[str, str]:
-    gap = found.gap(one.method) if one.best else None
+def _verdict(setting: Setting, comparison: Comparison) -> tuple[str, str]:
+    gap = comparison.gap(setting.method) if setting.best else None
     if gap is None:
         return "", ""
     known = np.isfinite(gap.paired.low)

@@ -125,8 +125,8 @@ class Comparison:
     @property
     def best(self) -> list[Setting]:
         """The chosen setting of every method, the best mean first."""
-        chosen = [one for one in self.settings if one.best]
-        return sorted(chosen, key=lambda one: -self.sign * one.summary(self.part, self.metric).mean)
+        chosen = [setting for setting in self.settings if setting.best]
+        return sorted(chosen, key=lambda setting: -self.sign * setting.summary(self.part, self.metric).mean)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -137,35 +137,35 @@ class Comparison:
         return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
 
 
-def reference(found: Comparison, of: Setting | None = None) -> Setting | None:
+def reference(comparison: Comparison, peer: Setting | None = None) -> Setting | None:
     """The chosen setting of target_only, or else of source_only.
 
-    of: the setting that is measured against it; variants with the same model come first.
+    peer: the setting that is measured against it; variants with the same model come first.
     """
-    return chosen_of(found, REFERENCE, of) or chosen_of(found, UNADAPTED, of)
+    return chosen_of(comparison, REFERENCE, peer) or chosen_of(comparison, UNADAPTED, peer)
 
 
-def chosen_of(found: Comparison, method: str, of: Setting | None = None) -> Setting | None:
-    """The chosen setting of a method; of several variants those with the model of `of`, then the one selection prefers."""
-    rows = [one for one in found.best if one.method.partition(" ")[0] == method]
+def chosen_of(comparison: Comparison, method: str, peer: Setting | None = None) -> Setting | None:
+    """The chosen setting of a method; of several variants those with the peer's model, then the one selection prefers."""
+    rows = [setting for setting in comparison.best if setting.method.partition(" ")[0] == method]
     if not rows:
         return None
-    rows = [one for one in rows if one.values.get("method.guard") in (None, "none")] or rows
-    model = of and of.values.get("model.name")
-    rows = [one for one in rows if one.values.get("model.name") == model] or rows
-    scores = [one.score for one in rows]
+    rows = [setting for setting in rows if setting.values.get("method.guard") in (None, "none")] or rows
+    model = peer and peer.values.get("model.name")
+    rows = [setting for setting in rows if setting.values.get("model.name") == model] or rows
+    scores = [setting.score for setting in rows]
     return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
 
 
-def reference_name(found: Comparison) -> str:
+def reference_name(comparison: Comparison) -> str:
     """What the gaps of a comparison are gaps to."""
-    base = reference(found)
+    base = reference(comparison)
     return base.method.partition(" ")[0] if base else REFERENCE
 
 
-def count(one: Setting) -> str:
+def count(setting: Setting) -> str:
     """Finished runs, and of how many."""
-    return f"{len(one.runs)}" + (f" of {one.planned}" if len(one.runs) < one.planned else "")
+    return f"{len(setting.runs)}" + (f" of {setting.planned}" if len(setting.runs) < setting.planned else "")
 
 
 def shown(select: str) -> list[str]:
@@ -177,7 +177,7 @@ def shown(select: str) -> list[str]:
     return list(dict.fromkeys([select, *(f"{prefix}{name}@{k}" for name in ("ndcg", "recall", "hit"))]))
 
 
-def groups_of(found: Comparison) -> list[str]:
+def groups_of(comparison: Comparison) -> list[str]:
     """All users, and the groups among them where there is more than one."""
-    present = {gap.group for gap in found.gaps}
+    present = {gap.group for gap in comparison.gaps}
     return [group for group in GROUPS if group in present and (group == "all" or len(present) > 2)]

@@ -22,7 +22,7 @@ class Effect(NamedTuple):
     worse, better: the shares of users (of classes, of pairs of domains) for whom it is; none where this is not known.
     """
 
-    one: Setting
+    setting: Setting
     paired: Paired
     runs: dict[str, float]
     groups: dict[str, Paired]
@@ -34,39 +34,39 @@ class Effect(NamedTuple):
         return verdict(self.paired, 1)
 
 
-def effects(found: Comparison, name: str) -> list[Effect]:
+def effects(comparison: Comparison, name: str) -> list[Effect]:
     """The effect of every chosen method that sees the source against the one called `name`; empty where there is none."""
-    of = _of_pairs if found.members else _effect
-    carriers = [(one, chosen_of(found, name, one)) for one in found.best if one.uses_source]
-    made = [of(found, one, base) for one, base in carriers if base and base is not one]
-    return [one for one in made if one]
+    effect_of = _of_pairs if comparison.members else _effect
+    carriers = [(setting, chosen_of(comparison, name, setting)) for setting in comparison.best if setting.uses_source]
+    made = [effect_of(comparison, setting, base) for setting, base in carriers if base and base is not setting]
+    return [effect for effect in made if effect]
 
 
-def _effect(found: Comparison, one: Setting, base: Setting) -> Effect | None:
-    values = by_runs(one, base, found.metric)
+def _effect(comparison: Comparison, setting: Setting, base: Setting) -> Effect | None:
+    values = by_runs(setting, base, comparison.metric)
     if not values:
         return None
     shared = {run.pair for run in base.runs}
-    names = [f"split {r.result['split_seed']}, seed {r.result['seed']}" for r in one.runs if r.pair in shared]
-    gains = {name: found.sign * value for name, value in zip(names, values, strict=False)}
-    ours, theirs = (found.tests.get(of.method, {}) for of in (one, base))
-    delta = difference(found.metric, ours, theirs)
+    names = [f"split {r.result['split_seed']}, seed {r.result['seed']}" for r in setting.runs if r.pair in shared]
+    gains = {name: comparison.sign * value for name, value in zip(names, values, strict=False)}
+    ours, theirs = (comparison.tests.get(each.method, {}) for each in (setting, base))
+    delta = difference(comparison.metric, ours, theirs)
     if delta is None:
-        return Effect(one, _better(of_summary(significance.summary(values)), found.sign), gains, {}, None, None)
+        return Effect(setting, _better(of_summary(significance.summary(values)), comparison.sign), gains, {}, None, None)
     groups = {}
-    for group in parts(found):
-        if (own := difference(found.metric, ours, theirs, group)) is not None:
-            groups[group] = _better(by_users(own), found.sign)
-    each = found.sign * delta.plain
-    if found.unit == "examples":  # of a single example there is little to say: classes are what is harmed
-        each = np.array([of.difference for of in groups.values()])
-    return Effect(one, _better(by_users(delta), found.sign), gains, groups, *shares(each))
+    for group in parts(comparison):
+        if (own := difference(comparison.metric, ours, theirs, group)) is not None:
+            groups[group] = _better(by_users(own), comparison.sign)
+    each = comparison.sign * delta.plain
+    if comparison.unit == "examples":  # of a single example there is little to say: classes are what is harmed
+        each = np.array([paired.difference for paired in groups.values()])
+    return Effect(setting, _better(by_users(delta), comparison.sign), gains, groups, *shares(each))
 
 
-def _of_pairs(found: Comparison, one: Setting, base: Setting) -> Effect:
-    each = found.sign * np.subtract(by_pair(one.method, found), by_pair(base.method, found))
+def _of_pairs(comparison: Comparison, setting: Setting, base: Setting) -> Effect:
+    each = comparison.sign * np.subtract(by_pair(setting.method, comparison), by_pair(base.method, comparison))
     paired = of_summary(significance.summary(each))
-    return Effect(one, paired, {}, {}, *shares(each))
+    return Effect(setting, paired, {}, {}, *shares(each))
 
 
 def shares(gains: np.ndarray) -> tuple[float | None, float | None]:
@@ -81,13 +81,13 @@ def _better(paired: Paired, sign: int) -> Paired:
     return paired._replace(difference=sign * paired.difference, low=low, high=high)
 
 
-def parts(found: Comparison) -> list[str]:
+def parts(comparison: Comparison) -> list[str]:
     """The groups of users that a comparison has, or its classes."""
-    if found.unit == "users":
-        return [group for group in groups_of(found) if group != "all"]
-    return [f"class {number}" for number in range(len(found.facts["world"].get("classes", [])))]
+    if comparison.unit == "users":
+        return [group for group in groups_of(comparison) if group != "all"]
+    return [f"class {number}" for number in range(len(comparison.facts["world"].get("classes", [])))]
 
 
-def whole(found: Comparison) -> str:
+def whole(comparison: Comparison) -> str:
     """What is counted as harmed or helped."""
-    return PAIRS if found.members else "classes" if found.unit == "examples" else "users"
+    return PAIRS if comparison.members else "classes" if comparison.unit == "examples" else "users"

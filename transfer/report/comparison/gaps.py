@@ -7,19 +7,19 @@ from transfer.report.comparison.runs import Run
 from transfer.results.run_folder import RESULT, write_json
 
 
-def write_gaps(found: Comparison) -> None:
+def write_gaps(comparison: Comparison) -> None:
     """Into every result.json, where it is new: the test metrics minus those of the reference on the same world and seed."""
-    name = reference_name(found)
-    for run in (run for one in found.settings for run in one.runs):
-        gap = gap_of(run, found)
+    name = reference_name(comparison)
+    for run in (run for setting in comparison.settings for run in setting.runs):
+        gap = gap_of(run, comparison)
         if gap and run.result.get("gap") != {name: gap}:
             run.result["gap"] = {name: gap}
             write_json(run.folder / RESULT, run.result, flush=False)
 
 
-def gap_of(run: Run, found: Comparison) -> dict[str, float]:
+def gap_of(run: Run, comparison: Comparison) -> dict[str, float]:
     """Test metrics minus those of the chosen reference on the same world and seed; empty where there is no such run."""
-    base = reference(found)
+    base = reference(comparison)
     other = next((other for other in base.runs if other.pair == run.pair), None) if base else None
     if other is None:
         return {}

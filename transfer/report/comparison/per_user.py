@@ -110,7 +110,7 @@ def difference(
         steps = []
         for pair in pairs:
             (a, weight), (b, _) = (
-                linearised(metric, one[pair].values[column][rows], first.events[rows]) for one in (ours, theirs)
+                linearised(metric, tested[pair].values[column][rows], first.events[rows]) for tested in (ours, theirs)
             )
             steps.append(a - b)
             by_run.append(float(weight @ (a - b)))

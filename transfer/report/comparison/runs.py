@@ -47,8 +47,8 @@ class Run(NamedTuple):
     @property
     def error(self) -> str:
         """The first line of what went wrong; empty for a finished run."""
-        said = {"missing": "left no result: it never began, or was killed", "diverged": "a loss or metric is not finite"}
-        lines = str(self.result.get("error") or said.get(self.status, "")).splitlines()
+        reasons = {"missing": "left no result: it never began, or was killed", "diverged": "a loss or metric is not finite"}
+        lines = str(self.result.get("error") or reasons.get(self.status, "")).splitlines()
         return lines[0] if lines else ""
 
     @property
@@ -111,7 +111,7 @@ def measured(run: Run) -> Flat:
     return own | {f"protocol.{key}": value for key, value in protocol.items()}
 
 
-def setting(run: Run) -> Flat:
+def compared(run: Run) -> Flat:
     """What is compared: every other key, without repeats and without what a search chose."""
     without = {*REPEATS, *run.tuned}
     return {

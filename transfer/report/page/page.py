@@ -49,13 +49,13 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
 def more_markdown(comparisons: list[Comparison]) -> str:
     """What the page says beside the leaderboard: whether the source helps, and what selectors would have chosen."""
     parts = []
-    for found in alone(comparisons):
-        if said := source.sentences(found):
-            effects = source.table(found)
-            parts.append(f"\n### Does the source help? {found.title}\n\n{' '.join(said)}\n")
+    for comparison in alone(comparisons):
+        if answers := source.sentences(comparison):
+            effects = source.table(comparison)
+            parts.append(f"\n### Does the source help? {comparison.title}\n\n{' '.join(answers)}\n")
             parts.append(f"\n{lines(effects)}\n" if effects else "")
-        if chosen := selectors.table(found):
-            parts.append(f"\n### Choosing without target labels: {found.title}\n\n{lines(chosen)}\n")
+        if chosen := selectors.table(comparison):
+            parts.append(f"\n### Choosing without target labels: {comparison.title}\n\n{lines(chosen)}\n")
     return "".join(parts)
 
 
@@ -73,7 +73,7 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         outcome=words.outcome(runs),
         seconds=cost.seconds(runs),
         command=command(folder, runs),
-        sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
+        sections=[section(comparison, drawn=number < DRAWN) for number, comparison in enumerate(comparisons)],
         failures=[
             (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
         ],
@@ -83,54 +83,54 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
     )
 
 
-def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
+def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
     """What the page shows of one comparison."""
     groups: list[tuple[str, list[Any]]] = []
     if drawn:
-        of_groups = " by group of users" if found.unit == "users" else ""
+        of_groups = " by group of users" if comparison.unit == "users" else ""
         groups = [
             (
-                f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
-                [figures.figures_of_test(found), *figures.gains(found), *cost.cost(found)],
+                f"Quality, gain from {figures.helper(comparison)}{of_groups}, and cost",
+                [figures.figures_of_test(comparison), *figures.gains(comparison), *cost.cost(comparison)],
             ),
-            ("Source and target before and after the map", distances.projections(found)),
-            ("Learning curves", [] if found.members else figures.learning_curves(found)),
-            ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
+            ("Source and target before and after the map", distances.projections(comparison)),
+            ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
+            ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
         ]
     return {
-        "found": found,
-        "lead": words.lead(found),
-        "reference": reference_name(found),
-        "board": leaderboard(found),
-        "matrix": matrix(found) if found.members else None,
-        "distances": distances.table(found),
-        "helps": source.sentences(found),
-        "effects": source.table(found),
-        "by_seed": source.by_seed(found),
-        "by_class": source.by_class(found),
-        "whole": source.whole(found),
-        "choices": selectors.table(found),
-        "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
-        "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
-        "groups": users_by_group(found) if found.unit == "users" else {},
-        "splits": len({run.pair[0] for one in found.best for run in one.runs}),
+        "comparison": comparison,
+        "lead": words.lead(comparison),
+        "reference": reference_name(comparison),
+        "board": leaderboard(comparison),
+        "matrix": matrix(comparison) if comparison.members else None,
+        "distances": distances.table(comparison),
+        "helps": source.sentences(comparison),
+        "effects": source.table(comparison),
+        "by_seed": source.by_seed(comparison),
+        "by_class": source.by_class(comparison),
+        "whole": source.whole(comparison),
+        "choices": selectors.table(comparison),
+        "everything": leaderboard(comparison, everything=True) if len(comparison.settings) > len(comparison.best) else None,
+        "pairs": sorted(comparison.pairs, key=lambda pair: pair.paired.p)[:200],
+        "groups": users_by_group(comparison) if comparison.unit == "users" else {},
+        "splits": len({run.pair[0] for setting in comparison.best for run in setting.runs}),
         "figures": [(name, some) for name, some in groups if some],
-        "protocol": list(_protocol(found)),
-        "worlds": [] if found.members else _worlds(found),
-        "columns": COLUMNS[found.unit],
+        "protocol": list(_protocol(comparison)),
+        "worlds": [] if comparison.members else _worlds(comparison),
+        "columns": COLUMNS[comparison.unit],
     }
 
 
-def _protocol(found: Comparison) -> list[tuple[str, str]]:
-    facts = found.facts
+def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
+    facts = comparison.facts
     split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
     rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
     rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
     rows.append(("selection", selection.spoken(facts)))
-    if not all(run.result.get("reproducible", True) for run in found.runs):
+    if not all(run.result.get("reproducible", True) for run in comparison.runs):
         rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
-    seeds = sorted({run.result["seed"] for run in found.runs if run.done})
-    splits = sorted({run.result["split_seed"] for run in found.runs if run.done})
+    seeds = sorted({run.result["seed"] for run in comparison.runs if run.done})
+    splits = sorted({run.result["split_seed"] for run in comparison.runs if run.done})
     return [*rows, ("seeds", _several(seeds)), ("split seeds", _several(splits))]
 
 
@@ -138,14 +138,14 @@ def _several(values: list[int]) -> str:
     return ", ".join(map(str, values[:12])) + (f", … ({len(values)})" if len(values) > 12 else "")
 
 
-def _worlds(found: Comparison) -> list[dict[str, Any]]:
+def _worlds(comparison: Comparison) -> list[dict[str, Any]]:
     """Parts and their counts of every world of this comparison (one for each split), the first few."""
-    worlds = {run.result["fingerprint"]: run.result for run in found.runs if run.done}
+    worlds = {run.result["fingerprint"]: run.result for run in comparison.runs if run.done}
     rows = []
     for facts in list(worlds.values())[:5]:
         world = facts["world"]
         target, sources = world["target"], world["sources"]
-        if found.unit == "examples":
+        if comparison.unit == "examples":
             parts = [(f"{target['name']} (target)", target)]
             parts += [(f"{source['name']} (source)", source) for source in sources]
         else:

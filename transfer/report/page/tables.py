@@ -39,38 +39,51 @@ class Leaderboard(NamedTuple):
     settings: list[Setting]
 
 
-def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
+def leaderboard(comparison: Comparison, everything: bool = False) -> Leaderboard:
     """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
-    metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"][found.part]]
+    metric, names = (
+        comparison.metric,
+        [n for n in shown(comparison.metric) if n in comparison.facts["metrics"][comparison.part]],
+    )
     others = [name for name in names if name != metric]
-    groups = [group for group in groups_of(found) if group != "all"]
-    heads = ["method", "source", f"{found.part_name} {metric}", "95 % interval"]
-    heads += ["setting"] if everything else [f"gap to {reference_name(found)}", "95 % interval of gap", "verdict", *groups]
+    groups = [group for group in groups_of(comparison) if group != "all"]
+    heads = ["method", "source", f"{comparison.part_name} {metric}", "95 % interval"]
+    heads += (
+        ["setting"] if everything else [f"gap to {reference_name(comparison)}", "95 % interval of gap", "verdict", *groups]
+    )
     heads += ["runs", f"validation {metric}", *others, "s per run"]
-    ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary(found.part, metric).mean)
-    settings = ranked if everything else found.best
-    return Leaderboard(heads, [_row(one, found, others, groups, everything) for one in settings], settings)
+    ranked = sorted(
+        comparison.settings, key=lambda setting: -comparison.sign * setting.summary(comparison.part, metric).mean
+    )
+    settings = ranked if everything else comparison.best
+    return Leaderboard(heads, [_row(setting, comparison, others, groups, everything) for setting in settings], settings)
 
 
-def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
-    valid, test = (one.summary(part, found.metric) for part in ("valid", found.part))
-    gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
-    name, sees = Cell(one.method), Cell("yes" if one.uses_source else "no")
+def _row(setting: Setting, comparison: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
+    valid, test = (setting.summary(part, comparison.metric) for part in ("valid", comparison.part))
+    gap, seconds = comparison.gap(setting.method), setting.mean(run.seconds for run in setting.runs)
+    name, sees = Cell(setting.method), Cell("yes" if setting.uses_source else "no")
     row = [name, sees, Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
     if everything:
-        more = ", ".join(f"{key}={value}" for key, value in one.label.items() if key != "method") or "as configured"
-        row.append(Cell(more + (" ★" if one.best else "")))
+        more = ", ".join(f"{key}={value}" for key, value in setting.label.items() if key != "method") or "as configured"
+        row.append(Cell(more + (" ★" if setting.best else "")))
     elif gap:
         low, high = gap.paired.low, gap.paired.high
         row += [Cell(number(gap.paired.difference, "+"), gap.paired.difference), Cell(between(low, high, "+"), low)]
-        row += [Cell(gap.verdict), *(Cell(of.verdict if (of := found.gap(one.method, group)) else "–") for group in groups)]
+        row += [
+            Cell(gap.verdict),
+            *(Cell(own.verdict if (own := comparison.gap(setting.method, group)) else "–") for group in groups),
+        ]
     else:
-        row += [Cell("reference" if one is reference(found, one) else "–"), *[Cell("–")] * (2 + len(groups))]
+        row += [Cell("reference" if setting is reference(comparison, setting) else "–"), *[Cell("–")] * (2 + len(groups))]
     return [
         *row,
-        Cell(count(one), float(len(one.runs))),
+        Cell(count(setting), float(len(setting.runs))),
         Cell(number(valid.mean), valid.mean),
-        *(Cell(number(of.mean), of.mean) for of in (one.summary(found.part, name) for name in others)),
+        *(
+            Cell(number(summary.mean), summary.mean)
+            for summary in (setting.summary(comparison.part, name) for name in others)
+        ),
         Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
     ]
 
@@ -82,10 +95,10 @@ def spread(mean: float, std: float) -> str:
 def markdown(comparisons: list[Comparison]) -> str:
     """One table for every comparison; of a mean over pairs of domains another with a column for each pair."""
     parts = []
-    for found in alone(comparisons):
-        parts.append(f"### {found.title}\n\n{lines(leaderboard(found))}\n")
-        if found.members:
-            parts.append(f"{found.part_name} {found.metric} by pair:\n\n{lines(matrix(found))}\n")
+    for comparison in alone(comparisons):
+        parts.append(f"### {comparison.title}\n\n{lines(leaderboard(comparison))}\n")
+        if comparison.members:
+            parts.append(f"{comparison.part_name} {comparison.metric} by pair:\n\n{lines(matrix(comparison))}\n")
     return "\n".join(parts) + f"\n{NOTE}\n"
 
 
@@ -96,14 +109,14 @@ def lines(board: Leaderboard) -> str:
     return "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in rows)
 
 
-def matrix(found: Comparison) -> Leaderboard:
+def matrix(comparison: Comparison) -> Leaderboard:
     """Methods by pairs of domains, the best mean first."""
     rows = []
-    for one in found.best:
-        values = by_pair(one.method, found)
-        mean = one.summary(found.part, found.metric).mean
-        rows.append([Cell(one.method), *(Cell(number(value), value) for value in [*values, mean])])
-    return Leaderboard(["method", *(pair_name(member) for member in found.members), "mean"], rows, found.best)
+    for setting in comparison.best:
+        values = by_pair(setting.method, comparison)
+        mean = setting.summary(comparison.part, comparison.metric).mean
+        rows.append([Cell(setting.method), *(Cell(number(value), value) for value in [*values, mean])])
+    return Leaderboard(["method", *(pair_name(member) for member in comparison.members), "mean"], rows, comparison.best)
 
 
 NOTE = (
@@ -117,12 +130,12 @@ NOTE = (
 def latex(comparisons: list[Comparison]) -> str:
     """A booktabs table for every comparison, to be read with \\input."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for found in alone(comparisons):
-        board = leaderboard(found)
+    for comparison in alone(comparisons):
+        board = leaderboard(comparison)
         lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
         lines += [" & ".join(tex(cell.text) for cell in row) + r" \\" for row in board.rows]
         body = "\n".join(lines)
-        caption = tex(f"{found.title}. {NOTE}")
+        caption = tex(f"{comparison.title}. {NOTE}")
         columns = "l" + "r" * (len(board.heads) - 1)
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n"
@@ -133,4 +146,4 @@ def latex(comparisons: list[Comparison]) -> str:
 
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return re.sub(r".", lambda found: SPECIAL.get(found[0]) or SIGNS.get(found[0]) or found[0], text)
+    return re.sub(r".", lambda match: SPECIAL.get(match[0]) or SIGNS.get(match[0]) or match[0], text)
