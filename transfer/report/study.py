@@ -6,11 +6,12 @@ errors, and a floor for what another machine's arithmetic changes.
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,12 @@ from transfer.config.domains import Frozen
 from transfer.config.schema import describe
 from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
-from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.compare import UNSAID, full_key
+from transfer.report.comparison.comparison import Comparison, Setting
+from transfer.report.comparison.reference import preferred
 from transfer.report.comparison.runs import Run, read_runs
-from transfer.report.page.tables import markdown
+from transfer.report.comparison.titles import EXAMPLE_SPLITS
+from transfer.report.page.tables import markdown, plain
 from transfer.storage.trees import write
 
 EXPECTED, COMPARISON = "expected.csv", "comparison.md"
@@ -137,17 +141,38 @@ def figures(comparisons: list[Comparison]) -> pl.DataFrame:
 
 def against(expected: pl.DataFrame, got: pl.DataFrame, floor: float) -> list[Line]:
     """A line for every expected figure."""
-    keys = ("comparison", "method", "metric")
-    figures_now = {tuple(row[key] for key in keys): row for row in got.iter_rows(named=True)}
+    figures_now = {_key(row): row for row in got.iter_rows(named=True)}
     lines = []
     for row in expected.iter_rows(named=True):
-        key = tuple(row[key] for key in keys)
+        key = _key(row)
         other, tolerance = figures_now.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
         agrees = other is not None and other["runs"] >= row["runs"] and abs(other["mean"] - row["mean"]) <= tolerance
         shown = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
         wanted = f"{row['mean']:.4f} ({row['runs']} runs)"
-        lines.append(Line(f"{key[0]}: {key[1]}, {key[2]}", wanted, shown, f"{tolerance:.4f}", agrees))
+        lines.append(
+            Line(f"{row['comparison']}: {row['method']}, {row['metric']}", wanted, shown, f"{tolerance:.4f}", agrees)
+        )
     return lines
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What a figure is a figure of; expected files may call every split of labelled examples by the kind's name."""
+    title = re.sub(rf"split ({'|'.join(EXAMPLE_SPLITS)})\b", "split examples", row["comparison"])
+    return title, row["method"], row["metric"]
+
+
+def named(name: str, comparison: Comparison) -> Setting | None:
+    """The chosen setting that `METHOD KEY=VALUE ...` names, whatever else varies in a sweep; of several the one that
+    validation prefers. Who names no guard means none."""
+    method, *parts = name.split(" ")
+    wanted = dict(UNSAID) | {full_key(key): value for key, _, value in (part.partition("=") for part in parts)}
+    rows = [
+        setting
+        for setting in comparison.best
+        if setting.values.get("method.name") == method
+        and all(str(setting.values.get(key, UNSAID.get(key))) == value for key, value in wanted.items())
+    ]
+    return preferred(rows) if rows else None
 
 
 def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
@@ -159,11 +184,11 @@ def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
             f for f in alone(comparisons) if f.facts["task"] == order.task and {*order.where} <= {*f.title.split(", ")}
         ]
         for comparison in of_task:
-            means = {setting.method: setting.summary("test", comparison.metric).mean for setting in comparison.best}
-            a, b = means.get(order.better), means.get(order.worse)
+            pair = (named(order.better, comparison), named(order.worse, comparison))
+            a, b = (setting and setting.summary("test", comparison.metric).mean for setting in pair)
             agrees = a is not None and b is not None and comparison.sign * (a - b) > 0
-            pair = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
-            lines.append(Line(f"{comparison.title}: {comparison.metric}", claim, pair, "", agrees))
+            figures = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
+            lines.append(Line(f"{comparison.title}: {comparison.metric}", claim, figures, "", agrees))
         if not of_task:
             lines.append(Line(f"task {order.task}", claim, "missing", "", False))
     return lines
@@ -176,7 +201,8 @@ def comparison_text(title: str, lines: list[Line], comparisons: list[Comparison]
     verdict = f"All {len(lines)} checks agree." if not outside else f"{len(outside)} of {len(lines)} checks do not agree."
     parts = [f"# {title}: run again\n", verdict + (f" {len(lost)} of {len(runs)} runs did not finish." if lost else "")]
     heads = ["what", "expected", "found", "tolerance", "agrees"]
-    rows = [heads, ["---"] * len(heads), *([*line[:4], "yes" if line.agrees else "**no**"] for line in lines)]
+    rows = [heads, ["---"] * len(heads)]
+    rows += [[*map(plain, line[:4]), "yes" if line.agrees else "**no**"] for line in lines]
     parts.append("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
     rule = "A figure agrees within 2 std / √n of the expected runs plus a floor."
     return "\n".join([*parts, rule + "\n", markdown(comparisons)])

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from transfer.evaluate import significance
-from transfer.report.comparison.compare import compare, of_summary, verdict
-from transfer.report.comparison.comparison import Comparison, Gap, Setting, reference
-from transfer.report.comparison.runs import Run, measured, spelled
+from transfer.report.comparison.compare import compare
+from transfer.report.comparison.comparison import Comparison, Setting
+from transfer.report.comparison.runs import Run, measured
+from transfer.report.comparison.titles import spelled
+from transfer.report.comparison.verdicts import PAIRS, fill
 
-PAIR, PAIRS = ("domain.source", "domain.target"), "pairs of domains"
+PAIR = ("domain.source", "domain.target")
 Repeat = tuple[int, int]  # the run's seed and its split's
 
 
@@ -46,11 +47,6 @@ def pair_name(comparison: Comparison) -> str:
     return " → ".join(spelled(_words(comparison)[key]) for key in PAIR)
 
 
-def by_pair(setting: str, comparison: Comparison) -> list[float]:
-    """The mean test figure of a method in every pair of a mean."""
-    return [_chosen(member)[setting].summary(comparison.part, comparison.metric).mean for member in comparison.members]
-
-
 def _words(comparison: Comparison) -> dict[str, Any]:
     return measured(next(run for run in comparison.runs if run.done))
 
@@ -70,12 +66,15 @@ def _average(members: list[Comparison]) -> Comparison:
     for name in chosen[0]:
         if all(name in by_name for by_name in chosen) and (runs := _mean_runs([by_name[name] for by_name in chosen])):
             planned = max(by_name[name].planned for by_name in chosen)
-            settings.append(Setting(name, {"method": name.partition(" ")[0]}, {}, runs, planned, best=True))
+            values = {
+                key: value for key, value in chosen[0][name].values.items() if not key.startswith("hp.")
+            }  # of all pairs
+            settings.append(Setting(name, {"method": name.partition(" ")[0]}, values, runs, planned, best=True))
     everything = [run for setting in settings for run in setting.runs]
     comparison = Comparison(
         f"{title}, mean over {len(members)} {PAIRS}", first.metric, first.sign, settings, everything, members=members
     )
-    comparison.gaps.extend(_gaps(comparison))
+    fill(comparison)
     return comparison
 
 
@@ -100,7 +99,7 @@ def _mean_runs(by_pair_settings: list[Setting]) -> list[Run]:
                 "seconds": {"train": seconds},
                 "replicas": 1,
             }
-            made.append(Run(Path(), {}, mine.config, facts))
+            made.append(Run(Path(), {}, mine.config, facts, []))
     return made
 
 
@@ -113,18 +112,3 @@ def _means_by(runs: list[Run], key: str) -> dict[str, dict[str, float]]:
 def _means(tables: list[dict[str, float]]) -> dict[str, float]:
     names = [name for name in tables[0] if all(table.get(name) is not None for table in tables)]
     return {name: float(np.mean([table[name] for table in tables])) for name in names}
-
-
-def _gaps(comparison: Comparison) -> list[Gap]:
-    """The difference to the reference, its interval over the pairs: what another pair of such domains would show."""
-    base = reference(comparison)
-    rows = []
-    for setting in comparison.best:
-        if base is not None and setting is not base:
-            values = np.subtract(by_pair(setting.method, comparison), by_pair(base.method, comparison))
-            rows.append((setting.method, of_summary(significance.summary(values)), len(values)))
-    corrected = significance.holm([paired.p for _, paired, _ in rows])
-    return [
-        Gap(method, "all", paired, verdict(paired, comparison.sign), p, PAIRS, size)
-        for (method, paired, size), p in zip(rows, corrected, strict=True)
-    ]

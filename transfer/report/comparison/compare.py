@@ -8,13 +8,14 @@ from itertools import combinations
 import numpy as np
 
 from transfer.evaluate import significance
-from transfer.evaluate.significance import Paired, Summary
-from transfer.report.comparison.comparison import Comparison, Gap, Pair, Setting, reference
-from transfer.report.comparison.per_user import GROUPS, Difference, Tested, difference, in_group, read_tested
-from transfer.report.comparison.runs import MEASURE, REPEATS, TUNED, Flat, Run, compared, measured, spelled, varying
+from transfer.report.comparison.comparison import Comparison, Pair, Setting
+from transfer.report.comparison.files import clean
+from transfer.report.comparison.per_user import GROUPS, Sample, Tests, difference, in_group, read_tested
+from transfer.report.comparison.runs import MEASURE, REPEATS, TUNED, Flat, Run, compared, measured, varying
+from transfer.report.comparison.titles import shared_name, title_of
+from transfer.report.comparison.verdicts import fill
 
-UNSAID = (("method.guard", "none"),)  # what no name of a setting says
-Tests = dict[tuple[str, int], Tested]
+UNSAID = {"method.guard": "none"}  # what no name of a setting says
 
 
 def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
@@ -34,26 +35,17 @@ def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
         mixed.extend([*own, *lost] if number == 0 else own for number, own in enumerate(protocols.values()))
     named: dict[tuple[str, ...], list[Flat]] = {}
     for rows in mixed:
-        named.setdefault(_name(measured(rows[0])), []).append(measured(rows[0]))
-    return [_compare(rows, varying(named[_name(measured(rows[0]))]), pairs) for rows in mixed]
-
-
-def _name(words: Flat) -> tuple[str, ...]:
-    """What every title says; only where two are equal in it does a title say more."""
-    return str(words["domain.name"]), str(words["task.name"]), str(words["split.name"])
+        named.setdefault(shared_name(rows[0]), []).append(measured(rows[0]))
+    return [_compare(rows, varying(named[shared_name(rows[0])]), pairs) for rows in mixed]
 
 
 def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
-    facts = next(run.result for run in runs if run.done)
-    metric, sign = facts["select"]["metric"], facts["select"]["sign"]
-    words = measured(next(run for run in runs if run.done))
-    title = f"{facts['domain']}, {facts['task']}, split {words.get('split.name')}"
-    title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
-    settings = _settings(runs)
-    comparison = Comparison(title, metric, sign, settings, runs)
+    first = next(run for run in runs if run.done)
+    metric, sign = first.result["select"]["metric"], first.result["select"]["sign"]
+    comparison = Comparison(title_of(first, differing), metric, sign, _settings(runs), runs)
     for each in comparison.best:
         comparison.tests[each.method] = {run.pair: tested for run in each.runs if (tested := read_tested(run))}
-    comparison.gaps.extend(_gaps(comparison, comparison.tests))
+    fill(comparison)
     if pairs:
         comparison.pairs.extend(_pairs(comparison, comparison.tests))
     return comparison
@@ -70,19 +62,22 @@ def _settings(runs: list[Run]) -> list[Setting]:
     made = []
     for rows in kept:
         values, given = compared(rows[0]), rows[0].overrides
-        name = str(values.get("method.name"))
-        named = {
-            key: values[key] for key in categories if (key, values.get(key)) not in UNSAID and values.get(key) is not None
-        }
-        variant = [f"{_short(key)}={value}" for key, value in named.items()]
+        name = clean(str(values.get("method.name")))
+        named = {key: values[key] for key in categories if values.get(key) not in (None, UNSAID.get(key))}
+        variant = [clean(f"{_short(key)}={value}") for key, value in named.items()]
         shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
-        label = {"method": name} | {key: given[key] for key in shown}
+        label = {"method": name} | {clean(key): clean(given[key]) for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
     return [_marked(setting, made) for setting in made]
 
 
 def _short(key: str) -> str:
     return "model" if key == "model.name" else key.partition(".")[2]
+
+
+def full_key(short: str) -> str:
+    """The key of a configuration that a name of a setting shortens."""
+    return "model.name" if short == "model" else short if "." in short else f"method.{short}"
 
 
 def _measures(key: str) -> bool:
@@ -113,54 +108,10 @@ def _marked(setting: Setting, settings: list[Setting]) -> Setting:
     return Setting(setting.method, setting.label, setting.values, setting.runs, setting.planned, best=chosen is setting)
 
 
-def verdict(paired: Paired, sign: int) -> str:
-    """helps or hurts where the 95 % interval leaves zero out, no difference where it does not."""
-    if not np.isfinite(paired.low):
-        return "not known"
-    low, high = sorted((sign * paired.low, sign * paired.high))
-    return "helps" if low > 0 else "hurts" if high < 0 else "no difference"
-
-
-def _gaps(comparison: Comparison, tests: dict[str, Tests]) -> list[Gap]:
-    gaps: list[Gap] = []
-    for group in GROUPS if reference(comparison) else ():
-        rows = []
-        for setting in comparison.best:
-            base = reference(comparison, setting)
-            if base is None or setting is base:
-                continue
-            delta = difference(comparison.metric, tests[setting.method], tests[base.method], group)
-            if delta:
-                rows.append((setting.method, by_users(delta), comparison.unit, len(delta.linear)))
-            elif group == "all" and (values := by_runs(setting, base, comparison.metric)):
-                rows.append((setting.method, of_summary(significance.summary(values)), "runs", len(values)))
-        corrected = significance.holm([paired.p for _, paired, _, _ in rows])
-        for (method, paired, basis, size), p in zip(rows, corrected, strict=True):
-            gaps.append(Gap(method, group, paired, verdict(paired, comparison.sign), p, basis, size))
-    return gaps
-
-
-def by_users(delta: Difference) -> Paired:
-    return significance.paired(delta.linear, delta.units, delta.by_run)
-
-
-def by_runs(ours: Setting, theirs: Setting, metric: str) -> list[float]:
-    """Differences of a test metric over the worlds and seeds that both settings have."""
-    other = {run.pair: run.metric("test", metric) for run in theirs.runs}
-    values = ((run.metric("test", metric), other.get(run.pair)) for run in ours.runs)
-    return [a - b for a, b in values if a is not None and b is not None]
-
-
-def of_summary(summary: Summary) -> Paired:
-    if summary.n < 2:
-        return Paired(summary.mean, *(np.nan,) * 5)
-    return significance.interval(summary.mean, summary.std**2 / summary.n, summary.n - 1.0)
-
-
 def _pairs(comparison: Comparison, tests: dict[str, Tests]) -> list[Pair]:
     """All pairs of chosen settings that can be compared by user."""
     rows: list[Pair] = []
-    columns: dict[bytes, tuple[Difference, list[np.ndarray], list[int]]] = {}
+    columns: dict[bytes, tuple[Sample, list[np.ndarray], list[int]]] = {}
     for setting, other in combinations(comparison.best, 2):
         delta = difference(comparison.metric, tests[setting.method], tests[other.method])
         if delta is None:
@@ -180,14 +131,14 @@ def _pairs(comparison: Comparison, tests: dict[str, Tests]) -> list[Pair]:
     return [row._replace(holm=p, wilcoxon=w, bootstrap=b) for row, p, w, b in corrected]
 
 
-def _pair(sign: int, setting: Setting, other: Setting, delta: Difference) -> Pair:
+def _pair(sign: int, setting: Setting, other: Setting, delta: Sample) -> Pair:
     """A pair before its p values are corrected; its bootstrap is drawn for all pairs at once."""
     p, effect = significance.wilcoxon(delta.plain)
     unknown = float("nan")
     return Pair(
         setting.method,
         other.method,
-        by_users(delta),
+        significance.paired(delta.linear, delta.units, delta.by_run),
         holm=unknown,
         wilcoxon=p,
         bootstrap=unknown,

@@ -14,8 +14,8 @@ from transfer.evaluate.significance import Paired, Summary
 from transfer.report.comparison.per_user import GROUPS, Tested
 from transfer.report.comparison.runs import Flat, Run
 
-# What others are measured against: no transfer, or where no target label is known no adaptation.
-REFERENCE, UNADAPTED = "target_only", "source_only"
+RATES = ("accuracy", "f1", "auc", "error", "coverage", "ndcg", "recall", "hit", "mrr", "map", "precision")  # in [0, 1]
+ERRORS = ("rmse", "mae", "mse", "loss")  # 0 or more
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,18 @@ class Setting:
     @property
     def uses_source(self) -> bool:
         """Whether the method sees a source domain."""
-        return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
+        return bool(self.runs[0].result.get("uses_source", True))
 
     def summary(self, part: str, metric: str) -> Summary:
-        """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
+        """Mean and standard deviation over runs, and the interval over splits: seeds on one split are no new splits."""
         known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
-        return significance.summary([value for value, _ in known], [split for _, split in known])
+        summary = significance.summary([value for value, _ in known], [split for _, split in known])
+        low, high = span(metric)
+        return (
+            summary._replace(low=max(summary.low, low), high=min(summary.high, high))
+            if summary.low == summary.low
+            else summary
+        )
 
     @property
     def score(self) -> float:
@@ -62,9 +68,9 @@ class Setting:
 
 
 class Gap(NamedTuple):
-    """A method against the reference on one group of users: the difference of the test metric, its interval, the verdict
-    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users, examples, runs or pairs of
-    domains) and its size."""
+    """A method against another on one group of users: the difference of the test metric, its interval, the verdict, Holm's
+    p over the methods that see the source, what the interval is over (users, examples, splits or pairs of domains) and how
+    many, and `repeats`, the splits (or pairs) among which it knows of differences."""
 
     method: str
     group: str
@@ -73,6 +79,7 @@ class Gap(NamedTuple):
     holm: float
     basis: str
     size: int
+    repeats: int
 
 
 class Pair(NamedTuple):
@@ -103,10 +110,12 @@ class Comparison:
     sign: int
     settings: list[Setting]
     runs: list[Run]
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)  # to the reference
+    target_gaps: list[Gap] = field(default_factory=list)  # to target_only, the same model without the source
     pairs: list[Pair] = field(default_factory=list)
     members: list[Comparison] = field(default_factory=list)
     tests: dict[str, dict[tuple[str, int], Tested]] = field(default_factory=dict)  # by chosen setting, world and seed
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # of the chosen settings' test figures
 
     @property
     def part(self) -> str:
@@ -136,31 +145,31 @@ class Comparison:
     def gap(self, method: str, group: str = "all") -> Gap | None:
         return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
 
+    def target_gap(self, method: str) -> Gap | None:
+        return next((gap for gap in self.target_gaps if gap.method == method), None)
 
-def reference(comparison: Comparison, peer: Setting | None = None) -> Setting | None:
-    """The chosen setting of target_only, or else of source_only.
+    def summary(self, setting: Setting) -> Summary:
+        """A setting's figure: mean and standard deviation over runs; of a chosen one the interval knows of users, too."""
+        summary = setting.summary(self.part, self.metric)
+        low, high = self.intervals.get(setting.method, (summary.low, summary.high)) if setting.best else summary[3:]
+        return summary._replace(low=low, high=high)
 
-    peer: the setting that is measured against it; variants with the same model come first.
-    """
-    return chosen_of(comparison, REFERENCE, peer) or chosen_of(comparison, UNADAPTED, peer)
-
-
-def chosen_of(comparison: Comparison, method: str, peer: Setting | None = None) -> Setting | None:
-    """The chosen setting of a method; of several variants those with the peer's model, then the one selection prefers."""
-    rows = [setting for setting in comparison.best if setting.method.partition(" ")[0] == method]
-    if not rows:
-        return None
-    rows = [setting for setting in rows if setting.values.get("method.guard") in (None, "none")] or rows
-    model = peer and peer.values.get("model.name")
-    rows = [setting for setting in rows if setting.values.get("model.name") == model] or rows
-    scores = [setting.score for setting in rows]
-    return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
+    @property
+    def repeats(self) -> int:
+        """How many splits there are (of a mean over pairs of domains: how many pairs)."""
+        return len(self.members) or len({run.pair[0] for setting in self.best for run in setting.runs})
 
 
-def reference_name(comparison: Comparison) -> str:
-    """What the gaps of a comparison are gaps to."""
-    base = reference(comparison)
-    return base.method.partition(" ")[0] if base else REFERENCE
+def span(metric: str) -> tuple[float, float]:
+    """The range of a metric's values."""
+    name = metric.partition("@")[0].rpartition("_")[2]
+    return (0.0, 1.0) if name in RATES else (0.0, np.inf) if name in ERRORS else (-np.inf, np.inf)
+
+
+def by_pair(method: str, comparison: Comparison) -> list[float]:
+    """The mean test figure of a method in every pair of a mean over pairs of domains."""
+    chosen = [next(setting for setting in member.best if setting.method == method) for member in comparison.members]
+    return [setting.summary(comparison.part, comparison.metric).mean for setting in chosen]
 
 
 def count(setting: Setting) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 
 from transfer.evaluate import significance
 from transfer.evaluate.significance import Paired
-from transfer.report.comparison.average import PAIRS, by_pair
-from transfer.report.comparison.compare import by_runs, by_users, of_summary, verdict
-from transfer.report.comparison.comparison import Comparison, Setting, chosen_of, groups_of
+from transfer.report.comparison.comparison import Comparison, Setting, by_pair, groups_of
 from transfer.report.comparison.per_user import difference
+from transfer.report.comparison.reference import Base
+from transfer.report.comparison.verdicts import PAIRS, Measured, by_runs, margin_of, measure, verdict
 
 LITTLE = 1e-3  # a change by less is none: among many tied items the expected figure of a list is a little above zero
 
@@ -19,54 +19,60 @@ LITTLE = 1e-3  # a change by less is none: among many tied items the expected fi
 class Effect(NamedTuple):
     """What a method gains over another, positive where it is better: overall, by run, and by group or class.
 
-    worse, better: the shares of users (of classes, of pairs of domains) for whom it is; none where this is not known.
+    holm: p corrected over the methods that see the source; worse, better: the shares of users (of classes, of pairs of
+    domains) for whom it is; none where this is not known.
     """
 
     setting: Setting
-    paired: Paired
+    measured: Measured
     runs: dict[str, float]
     groups: dict[str, Paired]
     worse: float | None
     better: float | None
+    holm: float = float("nan")
+    verdict: str = ""
 
     @property
-    def verdict(self) -> str:
-        return verdict(self.paired, 1)
+    def paired(self) -> Paired:
+        return self.measured.paired
 
 
-def effects(comparison: Comparison, name: str) -> list[Effect]:
-    """The effect of every chosen method that sees the source against the one called `name`; empty where there is none."""
-    effect_of = _of_pairs if comparison.members else _effect
-    carriers = [(setting, chosen_of(comparison, name, setting)) for setting in comparison.best if setting.uses_source]
-    made = [effect_of(comparison, setting, base) for setting, base in carriers if base and base is not setting]
-    return [effect for effect in made if effect]
+def effects(comparison: Comparison, base_of: Base) -> list[Effect]:
+    """The effect of every chosen method that sees the source against its base; empty where there is none."""
+    carriers = [(setting, base_of(setting)) for setting in comparison.best if setting.uses_source]
+    rows = [(base, _effect(comparison, setting, base)) for setting, base in carriers if base and base is not setting]
+    made = [(base, effect) for base, effect in rows if effect]
+    known = [effect.paired.p if effect.measured.repeats >= significance.LEAST else float("nan") for _, effect in made]
+    corrected = significance.holm(known)
+    return [
+        effect._replace(holm=p, verdict=verdict(effect.measured, p, 1, margin_of(comparison, base)))
+        for (base, effect), p in zip(made, corrected, strict=True)
+    ]
 
 
 def _effect(comparison: Comparison, setting: Setting, base: Setting) -> Effect | None:
-    values = by_runs(setting, base, comparison.metric)
-    if not values:
+    measured = measure(comparison, setting, base)
+    if measured is None:
         return None
-    shared = {run.pair for run in base.runs}
-    names = [f"split {r.result['split_seed']}, seed {r.result['seed']}" for r in setting.runs if r.pair in shared]
-    gains = {name: comparison.sign * value for name, value in zip(names, values, strict=False)}
+    measured = measured._replace(paired=_better(measured.paired, comparison.sign))
+    if comparison.members:
+        each = comparison.sign * np.subtract(by_pair(setting.method, comparison), by_pair(base.method, comparison))
+        return Effect(setting, measured, {}, {}, *shares(each))
+    values = by_runs(setting, base, comparison)
+    names = {run.pair: f"split {run.result['split_seed']}, seed {run.result['seed']}" for run in setting.runs}
+    gains = {names[pair]: comparison.sign * value for pair, value in values.items()}
     ours, theirs = (comparison.tests.get(each.method, {}) for each in (setting, base))
     delta = difference(comparison.metric, ours, theirs)
     if delta is None:
-        return Effect(setting, _better(of_summary(significance.summary(values)), comparison.sign), gains, {}, None, None)
+        return Effect(setting, measured, gains, {}, None, None)
     groups = {}
     for group in parts(comparison):
-        if (own := difference(comparison.metric, ours, theirs, group)) is not None:
-            groups[group] = _better(by_users(own), comparison.sign)
+        if (own := measure(comparison, setting, base, group)) is not None:
+            groups[group] = _better(own.paired, comparison.sign)
     each = comparison.sign * delta.plain
     if comparison.unit == "examples":  # of a single example there is little to say: classes are what is harmed
         each = np.array([paired.difference for paired in groups.values()])
-    return Effect(setting, _better(by_users(delta), comparison.sign), gains, groups, *shares(each))
-
-
-def _of_pairs(comparison: Comparison, setting: Setting, base: Setting) -> Effect:
-    each = comparison.sign * np.subtract(by_pair(setting.method, comparison), by_pair(base.method, comparison))
-    paired = of_summary(significance.summary(each))
-    return Effect(setting, paired, {}, {}, *shares(each))
+    return Effect(setting, measured, gains, groups, *shares(each))
 
 
 def shares(gains: np.ndarray) -> tuple[float | None, float | None]:

@@ -52,7 +52,7 @@ def _strategies(comparison: Comparison) -> bool:
 def _against(comparison: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
     palette = shade(comparison)
     canvas, (axis,) = panel()
-    points = [(setting.method, value, setting.summary(comparison.part, comparison.metric).mean) for setting, value in rows]
+    points = [(setting.method, value, comparison.summary(setting).mean) for setting, value in rows]
     wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
     for name, x, y in points:
         axis.plot(x, y, "o", color=palette[name], ms=7)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from transfer.errors import TransferError
 from transfer.report.comparison.comparison import Comparison, Setting
+from transfer.report.comparison.files import read_parquet
 from transfer.report.page.svg import SERIES, Figure, finish, panel
 from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
@@ -14,11 +16,15 @@ from transfer.results.run_folder import PROJECTION
 PANELS = 12
 NAMES = {"mmd": "MMD²", "coral": "CORAL distance", "proxy_a": "proxy A-distance"}
 TIMES = ("before", "after")
+COLUMNS = ("same_axes", "domain", *(f"{time}_{axis}" for time in TIMES for axis in "xy"))
 
 
 def distances(setting: Setting) -> dict[str, dict[str, float]]:
     """Mean over the runs of a setting: {before, after: {name: value}}; empty where they have none."""
-    tables = [run.result["distance"] for run in setting.runs if set(TIMES) <= set(run.result.get("distance", {}))]
+    tables = [run.result.get("distance", {}) for run in setting.runs]
+    tables = [
+        table for table in tables if all(table.get(time, {}).get(name) is not None for time in TIMES for name in NAMES)
+    ]
     return {
         time: {name: float(np.mean([table[time][name] for table in tables])) for name in NAMES} for time in TIMES if tables
     }
@@ -43,14 +49,17 @@ def projections(comparison: Comparison) -> list[Figure]:
     """Both domains in two dimensions before and after the map of every method, from one of its runs."""
     made: list[Figure] = []
     for setting in comparison.best:
-        path = next((path for run in setting.runs if (path := run.folder / PROJECTION).exists()), None)
-        if path is not None and len(made) < PANELS:
-            made.append(_projection(setting, pl.read_parquet(path)))
+        run = next((run for run in setting.runs if (run.folder / PROJECTION).exists()), None)
+        if run is not None and len(made) < PANELS:
+            try:
+                made.append(_projection(setting, read_parquet(run.folder / PROJECTION, COLUMNS)))
+            except TransferError as error:
+                run.note(str(error))
     return made
 
 
 def _projection(setting: Setting, points: pl.DataFrame) -> Figure:
-    same = bool(points["same_axes"][0])
+    same = bool(points["same_axes"].all())
     canvas, axes = panel(height=2.6, columns=2, share=same)
     for axis, time in zip(axes, TIMES, strict=True):
         for domain, name, marker, colour in ((1, "source", "o", SERIES[0]), (0, "target", "^", SERIES[1])):

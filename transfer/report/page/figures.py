@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from transfer.report.comparison.comparison import REFERENCE, Comparison, Setting, groups_of, reference, reference_name
-from transfer.report.comparison.runs import varying
+from transfer.report.comparison.comparison import Comparison, Setting, groups_of
+from transfer.report.comparison.reference import preferred, reference, reference_name, without_adaptation
+from transfer.report.comparison.runs import run_curves, varying
+from transfer.report.comparison.verdicts import HELPS, HURTS
 from transfer.report.page.svg import INK, MUTED, PAGE, Figure, colours, finish, panel
 
 # A page of a thousand runs stays light: at most so many panels of a kind, and so many thin lines in each.
@@ -27,8 +28,8 @@ def shade(comparison: Comparison) -> dict[str, str]:
 
 
 def helper(comparison: Comparison) -> str:
-    """What a gap is the gain of: the source against target_only, adaptation against source_only."""
-    return "the source" if reference_name(comparison) == REFERENCE else "adaptation"
+    """What a gap is the gain of: the source, or adaptation where nothing can do without the source."""
+    return "adaptation" if without_adaptation(comparison) else "the source"
 
 
 def better(comparison: Comparison) -> str:
@@ -40,7 +41,7 @@ def figures_of_test(comparison: Comparison) -> Figure:
     rows, palette = comparison.best[:30], shade(comparison)
     canvas, (axis,) = panel(height=0.9 + 0.27 * len(rows))
     for place, setting in enumerate(rows):
-        summary = setting.summary(comparison.part, comparison.metric)
+        summary = comparison.summary(setting)
         colour = palette[setting.method]
         if np.isfinite(summary.low):
             axis.plot([summary.low, summary.high], [place, place], color=colour, alpha=0.55, lw=2.4)
@@ -48,10 +49,9 @@ def figures_of_test(comparison: Comparison) -> Figure:
     _rows(axis, [setting.method for setting in rows])
     axis.set_title(f"{comparison.part_name} figures", loc="left", fontsize=10)
     axis.set_xlabel(f"{comparison.part_name} {comparison.metric} ({better(comparison)})", loc="right")
-    description = ", ".join(
-        f"{setting.method} {setting.summary(comparison.part, comparison.metric).mean:.4f}" for setting in rows
-    )
-    caption = "Mean over runs; the bar is its 95 % interval over splits (with one split: over seeds). No bar: a single run."
+    description = ", ".join(f"{setting.method} {comparison.summary(setting).mean:.4f}" for setting in rows)
+    caption = f"Mean over runs; the bar is its 95 % interval over {comparison.unit} within splits (over splits where there "
+    caption += f"are no values by {comparison.unit[:-1]}). No bar: fewer than three splits."
     return finish(canvas, f"Test {comparison.metric} by method, best first: {description}", caption)
 
 
@@ -59,7 +59,8 @@ def gains(comparison: Comparison) -> list[Figure]:
     """The gap to the reference by method, one panel for every group of users."""
     made: list[Figure] = []
     palette = shade(comparison)
-    order = [setting.method for setting in comparison.best if comparison.gap(setting.method)][:30]
+    carriers = [setting.method for setting in comparison.best if setting.uses_source]
+    order = [method for method in carriers if comparison.gap(method)][:30]
     for group in groups_of(comparison):
         rows = [gap for method in order if (gap := comparison.gap(method, group))]
         if not rows:
@@ -70,19 +71,17 @@ def gains(comparison: Comparison) -> list[Figure]:
             colour = palette[gap.method]
             if np.isfinite(gap.paired.low):
                 axis.plot([gap.paired.low, gap.paired.high], [place, place], color=colour, alpha=0.55, lw=2.4)
-            sure = gap.verdict in ("helps", "hurts")
-            axis.plot(
-                gap.paired.difference, place, "o", color=colour, ms=6, mfc=colour if sure else PAGE, mec=colour, mew=1.6
-            )
+            face = colour if gap.verdict in (HELPS, HURTS) else PAGE
+            axis.plot(gap.paired.difference, place, "o", color=colour, ms=6, mfc=face, mec=colour, mew=1.6)
         _rows(axis, [gap.method for gap in rows])
         audience = WARMTH.get(group, f"all {comparison.unit}")
         axis.set_title(audience, loc="left", fontsize=10)
         side = ("right" if comparison.sign > 0 else "left") + f" of zero: {helper(comparison)} helps"
-        axis.set_xlabel(
-            f"difference in {comparison.metric} ({side})", loc="right"
-        )  # it is wider than the axis beside long names
+        # at the right: it is wider than the axis beside long names
+        axis.set_xlabel(f"difference in {comparison.metric} ({side})", loc="right")
         description = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
-        caption = f"{audience.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
+        caption = f"{audience.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}; bars: 95 % intervals. "
+        caption += "Filled: helps or hurts after correction."
         made.append(finish(canvas, f"Gain over {reference_name(comparison)}, {audience}: {description}", caption))
     return made
 
@@ -129,13 +128,7 @@ def _curves(setting: Setting, metric: str) -> dict[str, list[dict[int, float]]]:
     """{stage: [{step: value} of every run]}"""
     curves: dict[str, list[dict[int, float]]] = {}
     for run in setting.runs[:50]:
-        path = run.folder / "metrics.jsonl"
-        own: dict[str, dict[int, float]] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
-            record = json.loads(line)
-            if record.get(metric) is not None:
-                own.setdefault(record["stage"], {})[record["step"]] = record[metric]
-        for stage, curve in own.items():
+        for stage, curve in run_curves(run, metric).items():
             curves.setdefault(stage, []).append(curve)
     return curves
 
@@ -160,8 +153,7 @@ def hyperparameters(comparison: Comparison) -> list[Figure]:
 
 def _best_of(comparison: Comparison, own: list[Setting]) -> Setting:
     """The chosen setting; of the trials of a search, which are not chosen themselves, the best mean on validation."""
-    scores = [setting.score for setting in own]
-    return next((setting for setting in own if setting.best), own[int(np.nanargmax(scores))])
+    return next((setting for setting in own if setting.best), preferred(own))
 
 
 def _is_number(value: Any) -> bool:

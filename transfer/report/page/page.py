@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from omegaconf import OmegaConf
 
 from transfer.config import selection
 from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
 from transfer.report.comparison.compare import users_by_group
-from transfer.report.comparison.comparison import Comparison, reference_name
-from transfer.report.comparison.runs import Run, read_runs, results_table
+from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.files import clean, read_yaml
+from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
+from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
+from transfer.report.comparison.verdicts import MARGIN
 from transfer.report.page import cost, distances, figures, selectors, source, words
-from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix
+from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
 from transfer.results.run_folder import sweep_name
 from transfer.storage.trees import write
-from transfer.sweep import launch
 
 PAGE, RECORD = "index.html", "multirun.yaml"
 # A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
@@ -39,7 +40,7 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     comparisons = compare_all(runs)
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
-    table.write_csv(folder / "results.csv")
+    spreadsheet(table).write_csv(folder / "results.csv")
     write(folder / "table.md", f"{markdown(comparisons)}{more_markdown(comparisons)}".encode())
     write(folder / "table.tex", latex(comparisons).encode())
     write(folder / PAGE, render(folder, runs, comparisons).encode())
@@ -52,10 +53,10 @@ def more_markdown(comparisons: list[Comparison]) -> str:
     for comparison in alone(comparisons):
         if answers := source.sentences(comparison):
             effects = source.table(comparison)
-            parts.append(f"\n### Does the source help? {comparison.title}\n\n{' '.join(answers)}\n")
+            parts.append(f"\n### Does the source help? {plain(comparison.title)}\n\n{plain(' '.join(answers))}\n")
             parts.append(f"\n{lines(effects)}\n" if effects else "")
         if chosen := selectors.table(comparison):
-            parts.append(f"\n### Choosing without target labels: {comparison.title}\n\n{lines(chosen)}\n")
+            parts.append(f"\n### Choosing without target labels: {plain(comparison.title)}\n\n{lines(chosen)}\n")
     return "".join(parts)
 
 
@@ -65,7 +66,12 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "chance": words.chance}
-    lost = [run for run in runs if not run.done]
+    sections = [section(comparison, drawn=number < DRAWN) for number, comparison in enumerate(comparisons)]
+    faults = [
+        (shown_name(run, folder), run.status, clean(line), clean(" ".join(_words(run))))
+        for run in runs
+        for line in ([run.error] if not run.done else run.problems)
+    ]
     finished = next((run.result for run in runs if run.done), {})
     return environment.get_template("page.html").render(
         title=sweep_name(folder),
@@ -73,11 +79,9 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         outcome=words.outcome(runs),
         seconds=cost.seconds(runs),
         command=command(folder, runs),
-        sections=[section(comparison, drawn=number < DRAWN) for number, comparison in enumerate(comparisons)],
-        failures=[
-            (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
-        ],
-        more_failures=max(0, len(lost) - FAILURES),
+        sections=sections,
+        failures=faults[:FAILURES],
+        more_failures=max(0, len(faults) - FAILURES),
         versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
         devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),
     )
@@ -101,6 +105,8 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
         "comparison": comparison,
         "lead": words.lead(comparison),
         "reference": reference_name(comparison),
+        "reference_words": reference_words(comparison),
+        "beside": TARGET_ONLY in [*bases(comparison)][1:],
         "board": leaderboard(comparison),
         "matrix": matrix(comparison) if comparison.members else None,
         "distances": distances.table(comparison),
@@ -113,7 +119,8 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
         "everything": leaderboard(comparison, everything=True) if len(comparison.settings) > len(comparison.best) else None,
         "pairs": sorted(comparison.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(comparison) if comparison.unit == "users" else {},
-        "splits": len({run.pair[0] for setting in comparison.best for run in setting.runs}),
+        "margin": f"{MARGIN:.0%}",
+        "repeats": comparison.repeats,
         "figures": [(name, some) for name, some in groups if some],
         "protocol": list(_protocol(comparison)),
         "worlds": [] if comparison.members else _worlds(comparison),
@@ -163,12 +170,27 @@ def command(folder: Path, runs: list[Run]) -> str:
     """The command of this sweep, or a line for each of a study: Hydra's record, or else what the jobs were given."""
     places = list(dict.fromkeys(run.folder.parent for run in runs)) or [folder]
     if all((place / RECORD).exists() for place in places):
-        return "\n".join(launch.command(OmegaConf.load(place / RECORD)) for place in places)  # type: ignore[arg-type]
+        try:
+            return "\n".join(_recorded(place / RECORD) for place in places)
+        except TransferError:
+            pass  # somebody else's record: what the jobs were given says the same
     choices: dict[str, dict[str, None]] = {}
     for run in runs:
         for key, value in run.overrides.items():
             choices.setdefault(key, {})[value] = None
-    return shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())])
+    return clean(shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())]), 5000)
+
+
+def _recorded(path: Path) -> str:
+    """The command in Hydra's record of a multirun, as it was written: nothing is resolved. Raises TransferError."""
+    value = read_yaml(path)
+    given = value.get("hydra", {}) if isinstance(value, dict) else {}
+    lists = given.get("overrides", {}) if isinstance(given, dict) else {}
+    words = [lists.get(key, []) for key in ("task", "hydra")] if isinstance(lists, dict) else []
+    if not words or not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in words):
+        raise TransferError(f"{path.name}: no overrides of a multirun")
+    task, own = words
+    return clean(shlex.join(["transfer", "-m", *task, *(word for word in own if not word.startswith("hydra.mode="))]), 5000)
 
 
 def _words(run: Run) -> list[str]:

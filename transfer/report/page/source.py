@@ -1,63 +1,82 @@
-"""Does the source help? Gains over target_only and source_only, by seed, by group of users or class, and whom it harms."""
+"""Does the source help? Gains over the reference, target_only and source_only, by seed or class, and whom it harms."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from transfer.evaluate.significance import Paired
-from transfer.report.comparison.comparison import REFERENCE, UNADAPTED, Comparison, Setting, chosen_of
+from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.effects import Effect, effects, parts, whole
+from transfer.report.comparison.reference import (
+    SOURCE_ONLY,
+    TARGET_ONLY,
+    Base,
+    bases,
+    reference_name,
+    without_adaptation,
+)
+from transfer.report.comparison.verdicts import HELPS, HURTS, MARGIN, NOT_SHOWN, NOT_TESTED, SAME
 from transfer.report.page import distances
 from transfer.report.page.tables import Cell, Leaderboard
-from transfer.report.page.words import between, number
+from transfer.report.page.words import between, number, spoken_repeats
 
 SEEDS = 24  # columns of the table by seed, at most
-MEANING = {
-    REFERENCE: "the same kind of model that has never seen the source",
-    UNADAPTED: "a model of the source as it is",
+_COUNTED = {
+    HELPS: "gain from it",
+    HURTS: "lose by it",
+    SAME: f"differ by less than {MARGIN:.0%} of the reference's figure",
+    NOT_SHOWN: "show no difference and may have one",
+    NOT_TESTED: "cannot be tested",
 }
-_COUNTED = {"helps": "gain from it", "hurts": "lose by it", "no difference": "show no difference"}
 WHO = {"cold": "cold users", "sparse": "sparse users", "warm": "warm users"}
 
 
 def sentences(comparison: Comparison) -> list[str]:
     """The answer for people who do not know the field: what was asked, what came out, for whom, and how sure that is."""
-    name = REFERENCE if chosen_of(comparison, REFERENCE) else UNADAPTED
-    gains = effects(comparison, name)
+    gains = effects(comparison, _base(comparison))
     if not gains:
         return []
-    best = max(gains, key=lambda effect: effect.paired.difference)
-    what = "the source" if name == REFERENCE else "adaptation"
-    sure = {verdict: [effect for effect in gains if effect.verdict == verdict] for verdict in _COUNTED}
+    adapting = without_adaptation(comparison)
+    best = max(gains, key=lambda effect: (effect.verdict == HELPS, effect.paired.difference))
+    what, source = (
+        ("adaptation", "a model of the source as it is") if adapting else ("the source", "the best that has not seen it")
+    )
     answer = {
-        "helps": f"Yes, with {best.setting.method}.",
-        "hurts": f"No: {what} makes it worse.",
-        "no difference": f"Not that these runs could show: {what} makes no difference beyond chance.",
-    }.get(best.verdict, f"There are too few runs to say; {best.setting.method} comes closest.")
+        HELPS: f"Yes, with {best.setting.method}.",
+        HURTS: f"No: {what} makes it worse.",
+        SAME: f"No: {what} changes less than {MARGIN:.0%} of the figure.",
+        NOT_SHOWN: f"Not that these runs could show: what {what} changes is within what chance explains.",
+        NOT_TESTED: f"{spoken_repeats(best.measured)}: not tested; {best.setting.method} comes out highest.",
+    }[best.verdict]
     gain, direction = best.paired.difference, "better" if best.paired.difference > 0 else "worse"
     interval = f" (95 % interval of the gain: {between(best.paired.low, best.paired.high, '+')})"
-    asked = "" if name == REFERENCE else "No label of the target is known, so the question is whether adaptation helps. "
+    asked = "No label of the target is known, so the question is whether adaptation helps. " if adapting else ""
     answers = [
-        f"{asked}{answer} In {comparison.metric} {best.setting.method} is {number(abs(gain))} {direction} than {name}, "
-        + MEANING[name]
-        + (f"{interval}." if np.isfinite(best.paired.low) else ".")
+        f"{asked}{answer} In {comparison.metric} {best.setting.method} is {number(abs(gain))} {direction} than "
+        f"{reference_name(comparison)}, {source}" + (f"{interval}." if np.isfinite(best.paired.low) else ".")
     ]
     if best.worse is not None and best.better is not None:
         same = 1 - best.worse - best.better
         rest = f", for {same:.0%} nothing changes" if same > 0.005 else ""
-        answers.append(
-            f"It is better for {best.better:.0%} of the {whole(comparison)} and worse for {best.worse:.0%}{rest}."
-        )
+        shares = f"{best.better:.0%} of the {whole(comparison)} and worse for {best.worse:.0%}{rest}"
+        answers.append(f"It is better for {shares}.")
     if len(best.runs) > 1:
         ahead = sum(value > 0 for value in best.runs.values())
         answers[-1] += f" {ahead} of {len(best.runs)} runs (seeds × splits) gained."
+    sure = {word: [effect for effect in gains if effect.verdict == word] for word in _COUNTED}
     if len(gains) > 1:
-        counts = [f"{len(rows)} {_COUNTED[verdict]}" for verdict, rows in sure.items() if rows]
-        answers.append(f"Of {len(gains)} methods that see the source, {', '.join(counts) or 'none can be judged'}.")
-    if harmful := sure["hurts"]:
+        counts = ", ".join(f"{len(rows)} {_COUNTED[word]}" for word, rows in sure.items() if rows)
+        answers.append(f"Of {len(gains)} methods that {'adapt' if adapting else 'see the source'}, {counts}.")
+    if harmful := sure[HURTS]:
         names = ", ".join(effect.setting.method for effect in harmful[:4])
-        answers.append(f"Beware of {names}: here the source does harm. method.guard=gate falls back where it does.")
+        remedy = "the source does harm. method.guard=gate falls back where it does."
+        remedy = f"adaptation does harm; {SOURCE_ONLY}, the source's model as it is, does better." if adapting else remedy
+        answers.append(f"Beware of {names}: here {remedy}")
     return [*answers, *_apart(comparison)]
+
+
+def _base(comparison: Comparison) -> Base:
+    return next(iter(bases(comparison).values()))
 
 
 def _apart(comparison: Comparison) -> list[str]:
@@ -69,7 +88,10 @@ def _apart(comparison: Comparison) -> list[str]:
     how = "hard" if proxy < 0.5 else "fairly easy" if proxy < 1.5 else "very easy"
     sentence = f"Source and target are {how} to tell apart (proxy A-distance {proxy:.2f} of 2, MMD² {mmd:.3g})"
     shifts = [
-        run.result["shift"]["labels"] for setting in comparison.best for run in setting.runs if run.result.get("shift")
+        shift
+        for setting in comparison.best
+        for run in setting.runs
+        if (shift := run.result.get("shift", {}).get("labels")) is not None
     ]
     if shifts:
         sentence += f"; the classes' shares differ by an estimated {np.mean(shifts):.0%}"
@@ -77,11 +99,9 @@ def _apart(comparison: Comparison) -> list[str]:
 
 
 def table(comparison: Comparison) -> Leaderboard | None:
-    """Gain over target_only and over source_only of every method that sees the source, and whom it harms."""
-    both = {
-        name: {effect.setting.method: effect for effect in effects(comparison, name)} for name in (REFERENCE, UNADAPTED)
-    }
-    both = {name: rows for name, rows in both.items() if rows}
+    """Gain over the reference, target_only and source_only of every method that sees the source, and whom it harms."""
+    measured = {name: effects(comparison, base_of) for name, base_of in bases(comparison).items()}
+    both = {name: {effect.setting.method: effect for effect in rows} for name, rows in measured.items() if rows}
     order = [setting for setting in comparison.best if any(setting.method in rows for rows in both.values())]
     if not order:
         return None
@@ -107,8 +127,8 @@ def table(comparison: Comparison) -> Leaderboard | None:
 
 def by_seed(comparison: Comparison) -> Leaderboard | None:
     """The gain of every method on every split and seed."""
-    name = REFERENCE if chosen_of(comparison, REFERENCE) else UNADAPTED
-    rows = [effect for effect in effects(comparison, name) if len(effect.runs) > 1]
+    name = reference_name(comparison)
+    rows = [effect for effect in effects(comparison, _base(comparison)) if len(effect.runs) > 1]
     if not rows:
         return None
     runs = list(dict.fromkeys(run for effect in rows for run in effect.runs))[:SEEDS]
@@ -118,8 +138,10 @@ def by_seed(comparison: Comparison) -> Leaderboard | None:
 
 def by_class(comparison: Comparison) -> Leaderboard | None:
     """The gain of every method in every class, with its interval; None for users."""
-    name = REFERENCE if chosen_of(comparison, REFERENCE) else UNADAPTED
-    rows = [effect for effect in effects(comparison, name) if effect.groups] if comparison.unit == "examples" else []
+    if comparison.unit != "examples":
+        return None
+    name = reference_name(comparison)
+    rows = [effect for effect in effects(comparison, _base(comparison)) if effect.groups]
     if not rows:
         return None
     classes = comparison.facts["world"]["classes"]
@@ -161,5 +183,5 @@ def _ahead(effect: Effect | None) -> Cell:
 
 
 def _guard(setting: Setting) -> Cell:
-    shares = [1 - run.result["guard"]["weights"][REFERENCE] for run in setting.runs if run.result.get("guard")]
+    shares = [1 - run.result["guard"]["weights"].get(TARGET_ONLY, 0) for run in setting.runs if run.result.get("guard")]
     return _share(float(np.mean(shares)) if shares else None)

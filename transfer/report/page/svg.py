@@ -20,6 +20,7 @@ NAMES = {INK: "currentColor", LINE: "var(--line)", MUTED: "var(--muted)", PAGE: 
 NAMES |= {code: f"var(--c{number})" for number, code in enumerate(SERIES)}
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": LINE,

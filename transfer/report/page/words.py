@@ -6,8 +6,20 @@ import numpy as np
 
 from transfer.config import selection
 from transfer.evaluate.significance import Paired
-from transfer.report.comparison.comparison import REFERENCE, Comparison, Gap, Pair, reference, reference_name
+from transfer.report.comparison.comparison import Comparison, Gap, Pair
+from transfer.report.comparison.reference import TARGET_ONLY, reference, reference_words, without_adaptation
 from transfer.report.comparison.runs import Run
+from transfer.report.comparison.verdicts import (
+    HELPS,
+    HURTS,
+    MARGIN,
+    NO_SOURCE,
+    NOT_SHOWN,
+    NOT_TESTED,
+    PAIRS,
+    SAME,
+    Measured,
+)
 
 MEANING = {
     "ndcg": "how high the hidden items stand in each user's list of {k} (1 is perfect)",
@@ -98,51 +110,45 @@ def _second(comparison: Comparison, first: str, second: str) -> str:
 def _source(comparison: Comparison) -> str:
     base = reference(comparison)
     if base is None:
-        return f"Whether the source helps cannot be said: the sweep has no {REFERENCE}, the same model without the source."
-    name = reference_name(comparison)
-    carriers = {setting.method for setting in comparison.best if setting.uses_source and setting is not base}
-    gaps = [gap for gap in comparison.gaps if gap.group == "all" and gap.method in carriers]
-    what, own = ("The source", "uses it") if name == REFERENCE else ("Adaptation", "adapts")
+        return f"Whether the source helps cannot be said: the sweep has no method without it, such as {TARGET_ONLY}."
+    adapting = without_adaptation(comparison)
+    what, own = ("Adaptation", "adapts") if adapting else ("The source", "uses it")
+    who = "that adapt" if adapting else "that use the source"
+    gaps = [gap for gap in comparison.gaps if gap.group == "all" and gap.verdict != NO_SOURCE]
     if not gaps:
-        return f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {name}."
-    by = {name: [gap for gap in gaps if gap.verdict == name] for name in ("helps", "no difference", "hurts", "not known")}
-    counts = [f"{len(rows)} {word}" for name, word in _COUNTED.items() if (rows := by[name])]
+        return (
+            f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {base.method}."
+        )
+    against = f"The reference is {reference_words(comparison)}."
     best = max(gaps, key=lambda gap: comparison.sign * gap.paired.difference)
-    if best.verdict == "helps":
-        tested = "" if best.holm < 0.05 else " (not certain once corrected for the number of methods)"
-        opening = f"{what} helps: {best.method} is {_gain(best.paired, comparison)} better than {name}{tested}"
-    elif len(by["hurts"]) == len(gaps):
-        opening = f"{what} hurts: every method that {own} is worse than {name}, which does not"
+    words = {word: sum(gap.verdict == word for gap in gaps) for word in _COUNTED}
+    if best.verdict == NOT_TESTED:
+        far = f"{best.method} is {_gain(best.paired, comparison)} better than it"
+        return f"{against} {spoken_repeats(best)}: not tested. {what} brings most with {best.method}: {far}."
+    if words[HELPS]:
+        best = max((gap for gap in gaps if gap.verdict == HELPS), key=lambda gap: comparison.sign * gap.paired.difference)
+        opening = f"{what} helps: {best.method} is {_gain(best.paired, comparison)} better than {base.method}"
+    elif words[HURTS] == len(gaps):
+        opening = f"{what} hurts: every method that {own} is worse than {base.method}"
     else:
-        opening = f"{what} does not show its use: no method that {own} is better than {name} beyond chance"
-    carriers_said = "that use the source" if name == REFERENCE else "that adapt"
-    return f"{opening}. Of {len(gaps)} {carriers_said}, {', '.join(counts)} ({_behind(best)}).{_without(comparison)}"
+        opening = f"{what} does not show its use: no method that {own} is better than {base.method} beyond chance"
+    counts = ", ".join(f"{count} {_COUNTED[word]}" for word, count in words.items() if count)
+    return f"{against} {opening}. Of {len(gaps)} {who}, {counts} ({_behind(best)}; p corrected for {len(gaps)} methods)."
 
 
-def _without(comparison: Comparison) -> str:
-    """How the best method with the source compares with the best without, where that is not the reference."""
-    first, other = (
-        next((setting for setting in comparison.best if setting.uses_source == uses), None) for uses in (True, False)
-    )
-    if first is None or other is None or other is reference(comparison):
-        return ""
-    pair = pair_of(comparison, first.method, other.method)
-    if pair is None or not np.isfinite(pair[0].holm):
-        return ""
-    gain = pair[1] * comparison.sign * pair[0].paired.difference
-    sure = pair[0].holm < 0.05
-    outcome = "beats it" if gain > 0 else "is worse"
-    return (
-        f" Without the source the best is {other.method}: {first.method} "
-        f"{outcome if sure else 'differs from it by no more than chance'} ({number(gain, '+')})."
-    )
+def spoken_repeats(gap: Gap | Measured) -> str:
+    """`One split`, `two pairs of domains`: what there are too few of for a verdict."""
+    unit = "pair of domains" if gap.basis == PAIRS else "split"
+    count = {1: f"One {unit}", 2: f"Two {unit.replace('pair', 'pairs') if gap.basis == PAIRS else 'splits'}"}
+    return count.get(gap.repeats, f"No interval over {gap.repeats} splits")
 
 
 _COUNTED = {
-    "helps": "do better than it",
-    "no difference": "show no difference",
-    "hurts": "do worse",
-    "not known": "cannot be judged",
+    HELPS: "do better than it",
+    SAME: f"differ by less than {MARGIN:.0%} of its figure",
+    NOT_SHOWN: "show no difference and may have one",
+    HURTS: "do worse",
+    NOT_TESTED: "cannot be tested",
 }
 
 
