@@ -128,7 +128,9 @@ def test_planted_gains_get_their_verdicts(found: Comparison) -> None:
                 assert gap is None
                 continue
             assert gap is not None
-            assert gap.verdict == {0.08: "helps", 0.0: "no difference", -0.08: "no source"}[gain], (method, group, gap)
+            same = "no difference" if group == "all" else "not shown"  # few users cannot show that they gain little
+            words = {0.08: ["helps"], 0.0: ["no difference", same], -0.08: ["no source"]}
+            assert gap.verdict in words[gain], (method, group, gap)
             assert gap.paired.low < gap.paired.difference < gap.paired.high
             assert gap.paired.difference == pytest.approx(gain, abs=0.015)
             assert (gap.basis, gap.size) == ("users", 3 * members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,13 +132,13 @@ class Comparison:
         """What has a row in the tables of test values."""
         return "examples" if self.facts["task"] == "classification" else "users"
 
-    @property
+    @cached_property
     def best(self) -> list[Setting]:
         """The chosen setting of every method, the best mean first."""
         chosen = [setting for setting in self.settings if setting.best]
         return sorted(chosen, key=lambda setting: -self.sign * setting.summary(self.part, self.metric).mean)
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """result.json of one finished run: what all of them share."""
         return next(run.result for run in self.runs if run.done and self.part in run.result["metrics"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +20,8 @@ from transfer.errors import TransferError
 from transfer.results.run_folder import Loader
 
 BYTES, NODES, ROWS = 2**25, 100_000, 50_000_000
+# Control characters and marks that turn the direction of text: in no file of a report.
+CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Numbers = dict[str, float | None]
 
@@ -73,6 +76,10 @@ class Result(Lenient):
     device: str | None = None
 
 
+class Protocol(Lenient):
+    split: dict[str, Any]
+
+
 class Finished(Result):
     """result.json of a run that is done."""
 
@@ -82,7 +89,7 @@ class Finished(Result):
     split_seed: Count
     fingerprint: str
     select: Select
-    protocol: dict[str, Any]
+    protocol: Protocol
     world: World
 
 
@@ -130,15 +137,16 @@ def read_yaml(path: Path) -> Any:
         item, left = waiting.pop(), left - 1
         if left < 0:
             raise TransferError(f"{path.name}: more than {NODES:,} values, counted through its aliases")
-        if isinstance(item, dict):
+        if isinstance(item, str):
+            if not item.isascii() and item.encode(errors="ignore").decode() != item:
+                raise TransferError(f"{path.name}: text that is no Unicode")
+        elif isinstance(item, dict):
             if not all(isinstance(key, str) for key in item):
                 raise TransferError(f"{path.name}: a key that is no text")
             waiting += [*item, *item.values()]
-        elif isinstance(item, list | tuple | set):
+        elif isinstance(item, (list, tuple, set)):
             waiting += item
-        elif isinstance(item, str) and not item.isascii() and item.encode(errors="ignore").decode() != item:
-            raise TransferError(f"{path.name}: text that is no Unicode")
-        elif isinstance(item, int | float) and not abs(item) < 1e300:
+        elif isinstance(item, (int, float)) and not abs(item) < 1e300:
             raise TransferError(f"{path.name}: a number that is not finite")
     return value
 

@@ -51,7 +51,7 @@ def figures_of_test(comparison: Comparison) -> Figure:
     axis.set_xlabel(f"{comparison.part_name} {comparison.metric} ({better(comparison)})", loc="right")
     description = ", ".join(f"{setting.method} {comparison.summary(setting).mean:.4f}" for setting in rows)
     caption = f"Mean over runs; the bar is its 95 % interval over {comparison.unit} within splits (over splits where there "
-    caption += f"are no values by {comparison.unit[:-1]}). No bar: fewer than three splits."
+    caption += f"are no values by {comparison.unit[:-1]}). No bar: neither these nor three splits."
     return finish(canvas, f"Test {comparison.metric} by method, best first: {description}", caption)
 
 

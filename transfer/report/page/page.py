@@ -13,7 +13,7 @@ from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
 from transfer.report.comparison.compare import users_by_group
 from transfer.report.comparison.comparison import Comparison
-from transfer.report.comparison.files import clean, read_yaml
+from transfer.report.comparison.files import CONTROLS, clean, read_yaml
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
@@ -41,9 +41,13 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
     spreadsheet(table).write_csv(folder / "results.csv")
-    write(folder / "table.md", f"{markdown(comparisons)}{more_markdown(comparisons)}".encode())
-    write(folder / "table.tex", latex(comparisons).encode())
-    write(folder / PAGE, render(folder, runs, comparisons).encode())
+    texts = {
+        "table.md": f"{markdown(comparisons)}{more_markdown(comparisons)}",
+        "table.tex": latex(comparisons),
+        PAGE: render(folder, runs, comparisons),
+    }
+    for name, text in texts.items():
+        write(folder / name, CONTROLS.sub(" ", text).encode(errors="replace"))
     return folder / PAGE
 
 
@@ -60,13 +64,13 @@ def more_markdown(comparisons: list[Comparison]) -> str:
     return "".join(parts)
 
 
-def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
-    """The page: one file that needs no other and no network."""
+def render(folder: Path, runs: list[Run], comparisons: list[Comparison], most: int = DRAWN) -> str:
+    """The page: one file that needs no other and no network, with the figures of the first comparisons."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "chance": words.chance}
-    sections = [section(comparison, drawn=number < DRAWN) for number, comparison in enumerate(comparisons)]
+    sections = [section(comparison, drawn=number < most) for number, comparison in enumerate(comparisons)]
     faults = [
         (shown_name(run, folder), run.status, clean(line), clean(" ".join(_words(run))))
         for run in runs
@@ -131,8 +135,8 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
 def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
     facts = comparison.facts
     split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
-    rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
-    rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
+    rows = [("split", clean(", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)), 1000))]
+    rows += [(clean(key), clean(str(value), 1000)) for key, value in facts["protocol"].items() if key != "split"]
     rows.append(("selection", selection.spoken(facts)))
     if not all(run.result.get("reproducible", True) for run in comparison.runs):
         rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
@@ -157,13 +161,22 @@ def _worlds(comparison: Comparison) -> list[dict[str, Any]]:
             parts += [(f"{source['name']} (source)", source) for source in sources]
         else:
             parts = [(f"{target['name']}, {part}", target.get(part)) for part in ("train", "valid", "test")]
-            parts += [(f"{source['name']} (source)", source["train"]) for source in sources]
-        name = f"split seed {facts['split_seed']}"
+            parts += [(f"{source['name']} (source)", source.get("train")) for source in sources]
         shared = world.get("users_trained_in_both")
         rows.append(
-            {"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]}
+            {
+                "name": f"split seed {facts['split_seed']}",
+                "shared": shared if isinstance(shared, int) else None,
+                "fingerprint": clean(facts["fingerprint"]),
+                "parts": [(clean(name), _counts(part)) for name, part in parts if part],
+            }
         )
     return rows
+
+
+def _counts(part: Any) -> dict[str, int]:
+    """What is counted of a part of a world, as far as it is a number."""
+    return {key: value for key, value in part.items() if isinstance(value, int)} if isinstance(part, dict) else {}
 
 
 def command(folder: Path, runs: list[Run]) -> str:
