@@ -98,7 +98,7 @@ def read_runs(folder: Path) -> list[Run]:
             continue
         if run.done and (known := run.result.get("id")) is not None:
             first = seen.setdefault((str(known), run.result["fingerprint"]), place.name)
-            if first != place.name:
+            if first != place.name and not place.name.isdigit():  # a search may try the same numbers twice
                 run = _lost(place, "copy", f"the same run as {first}, left out")
         runs.append(run)
     return runs
