@@ -90,6 +90,7 @@ def test_one_or_two_splits_test_nothing(splits: tuple[int, ...], words: str, tmp
     assert np.isnan(gap.holm)
     assert gap.paired.low < 0.2 < gap.paired.high, "its interval is that for these splits"
     assert f"{words}: not tested" in " ".join(lead(found))
+    assert "is real" not in " ".join(lead(found))
     assert source.sentences(found)[0].startswith(f"{words}: not tested")
 
 

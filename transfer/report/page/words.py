@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transfer.config import selection
-from transfer.evaluate.significance import Paired
+from transfer.evaluate.significance import LEAST, Paired
 from transfer.report.comparison.comparison import Comparison, Gap, Pair
 from transfer.report.comparison.reference import TARGET_ONLY, reference, reference_words, without_adaptation
 from transfer.report.comparison.runs import Run
@@ -95,6 +95,8 @@ def _second(comparison: Comparison, first: str, second: str) -> str:
         return f"Next is {second}; there are no values by {comparison.unit.removesuffix('s')} to test the difference with."
     tested, way = pair
     margin = abs(tested.paired.difference)
+    if comparison.repeats < LEAST:
+        return f"Next is {second}, {number(margin)} behind; fewer than three splits cannot tell whether that is chance."
     over = f"{tested.users:,} {comparison.unit}" + ("" if tested.runs.n < 2 else f" and {tested.runs.n} runs of each")
     if not np.isfinite(tested.holm):
         return (
