@@ -159,7 +159,7 @@ def run_curves(run: Run, metric: str) -> dict[str, dict[int, float]]:
             step = record.get("step")
             if not all(isinstance(x, int | float) and abs(x) < 1e15 for x in (value, step)):
                 raise TransferError(f"{path.name}: a step or metric that is no number")
-            curves.setdefault(clean(str(record.get("stage"))), {})[int(step)] = float(value)  # type: ignore[arg-type]
+            curves.setdefault(clean(str(record.get("stage"))), {})[int(step)] = float(value)
     except TransferError as error:
         run.note(str(error))
         return {}

@@ -38,12 +38,11 @@ class Measured(NamedTuple):
 def measure(comparison: Comparison, setting: Setting, base: Setting, group: str = "all") -> Measured | None:
     """The difference of the test metric, over pairs of domains, users within splits, or else splits; None where unknown."""
     low, high = span(comparison.metric)
+    ours, theirs = (comparison.tests.get(each.method, {}) for each in (setting, base))
     if comparison.members:
         values = np.subtract(by_pair(setting.method, comparison), by_pair(base.method, comparison))
         measured = Measured(of_means(values), PAIRS, len(values), len(values))
-    elif delta := difference(
-        comparison.metric, *(comparison.tests.get(each.method, {}) for each in (setting, base)), group
-    ):
+    elif delta := difference(comparison.metric, ours, theirs, group):
         paired = significance.paired(delta.linear, delta.units, delta.by_run)
         measured = Measured(paired, comparison.unit, len(delta.linear), len(np.unique(delta.units.split)))
     elif group == "all" and (by_world := split_means(setting, base, comparison)):
