@@ -41,7 +41,7 @@ def print_sweep(folder: Path) -> list[Run]:
 
 def wide_console() -> Console:
     terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=160)
+    return terminal if terminal.is_terminal else Console(width=180)
 
 
 def sweep_table(comparison: Comparison) -> Table:
@@ -55,7 +55,8 @@ def sweep_table(comparison: Comparison) -> Table:
     title += f"reference: {reference_words(comparison)}"
     table = Table(title=Text(title))
     for key in keys:
-        table.add_column(Text(key))
+        longest = max(len(str(setting.label.get(key, ""))) for setting in comparison.settings)
+        table.add_column(Text(key), min_width=min(longest, 24))  # figures give way before names do
     beside = [name for name in named if name == TARGET_ONLY][: len(named) - 1]
     beside = beside if next(iter(named)) != TARGET_ONLY else []
     heads = (
@@ -66,7 +67,7 @@ def sweep_table(comparison: Comparison) -> Table:
         "95 % interval",
         "p",
         "verdict",
-        *(f"gap to {b}" for b in beside),
+        *(f"gap to\n{name}" for name in beside),
     )
     for column in heads:
         table.add_column(Text(column), justify="right", no_wrap=True)
@@ -75,6 +76,7 @@ def sweep_table(comparison: Comparison) -> Table:
         values = [[run.metric(comparison.part, name) for run in setting.runs] for name in names]
         cells = [spread(value for value in row if value is not None) for row in values]
         gap, *others = (_gap(setting, named[name], select) for name in [next(iter(named)), *beside])
+        others = [other.partition(" ")[0] for other in others]  # the mean alone
         label = [setting.label.get(key) or str(setting.values.get(key, "-")) for key in keys]
         label[0] += " *" if setting.best and not alone else ""
         sees = "yes" if setting.uses_source else "no"
