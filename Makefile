@@ -6,7 +6,7 @@ READY := .venv/ready
 PARITY := .venv/parity
 
 # What `make demo` compares, on the embedded default world (nothing to download).
-DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map seed=0,1,2
+DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map split.seed=0,1,2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test parity lint types clean

@@ -123,7 +123,7 @@ def test_false_positives_are_near_five_per_cent(splits: int, between: float) -> 
         d = random.normal(0, 1, splits * users) + drift[of.split]
         wrong += significance.paired(d, of).p < 0.05
         fooled += stats.ttest_1samp(d, 0).pvalue < 0.05
-    assert 0.015 < wrong / draws < 0.085
+    assert 0.003 < wrong / draws < 0.065
     assert (fooled / draws > 0.1) == (between > 0)
 
 
@@ -144,4 +144,5 @@ def test_seeds_on_one_split_do_not_pass_for_splits() -> None:
     clustered, alone = significance.summary(values, splits), significance.summary([0.1, 0.2, 0.4])
     assert (clustered.n, clustered.mean) == (9, pytest.approx(alone.mean))
     assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
-    assert significance.summary(values, ["a"] * 9) == significance.summary(values)
+    assert math.isnan(significance.summary(values, ["a"] * 9).low), "nine seeds of one split speak of no other split"
+    assert math.isnan(significance.summary([0.1, 0.2]).low), "two numbers have no interval"

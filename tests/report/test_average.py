@@ -13,9 +13,10 @@ from sweeps import USERS, write_run
 
 from hydra_plugins.transfer_sweeper import TransferSweeper
 from transfer.evaluate.projection import project
-from transfer.report.comparison.average import alone, averages, by_pair, pair_name
+from transfer.report.comparison.average import alone, averages, pair_name
 from transfer.report.comparison.compare import compare
-from transfer.report.comparison.comparison import Comparison, reference
+from transfer.report.comparison.comparison import Comparison, by_pair
+from transfer.report.comparison.reference import reference
 from transfer.report.comparison.runs import Run, read_runs
 from transfer.report.page.page import write_report
 from transfer.report.page.tables import markdown
@@ -81,7 +82,7 @@ def test_its_gaps_have_intervals_over_pairs(found: Comparison) -> None:
         assert gap.paired.difference == pytest.approx(np.mean(GAINS[method]), abs=1e-5)
         assert (gap.paired.low, gap.paired.high) == pytest.approx((interval.low, interval.high), abs=1e-4)
         assert gap.paired.p == pytest.approx(peer.pvalue, abs=1e-4)
-        assert gap.verdict == "no difference", "three pairs are few"
+        assert gap.verdict == "not shown", "three pairs are few"
 
 
 def test_tables_and_studies_speak_of_the_mean(found: Comparison) -> None:
@@ -105,7 +106,7 @@ def test_the_page_shows_pairs_distances_and_both_domains(folder: Path) -> None:
     assert "Test accuracy by pair of domains" in page
     assert "Distances between the domains, before and after the map" in page
     assert page.count("Source and target before and after coral: MMD² 0.5000 → 0.5000") >= 3
-    assert "Gap: difference to source_only, the same without adaptation" in page
+    assert "Reference: source_only, the source&#39;s own model, not adapted" in page
     assert "means over pairs of domains, which say so" in page
 
 

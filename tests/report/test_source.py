@@ -11,6 +11,7 @@ from sweeps import USERS, write_run, write_sweep
 from transfer.report.comparison import effects, selectors
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.reference import bases
 from transfer.report.comparison.runs import read_runs
 from transfer.report.page import source
 from transfer.report.page.page import write_report
@@ -30,10 +31,10 @@ def test_planted_gains_are_told_in_plain_words(readers: Path) -> None:
     found = comparison(readers)
     said = " ".join(source.sentences(found))
     assert said.startswith("Yes, with emcdr.")
-    assert "never seen the source" in said
+    assert "the best that has not seen it" in said
     assert "6 of 6 runs" in said
     assert "Beware of user_knn" in said
-    gains = {of.one.method: of for of in effects.effects(found, "target_only")}
+    gains = {of.setting.method: of for of in effects.effects(found, bases(found)["target_only"])}
     assert gains["emcdr"].paired.difference == pytest.approx(0.08, abs=0.01)
     assert gains["emcdr"].paired.low < 0.08 < gains["emcdr"].paired.high
     assert (gains["emcdr"].verdict, gains["user_knn"].verdict) == ("helps", "hurts")
@@ -47,7 +48,7 @@ def test_the_share_of_users_harmed_is_counted_by_hand(readers: Path) -> None:
     for pair in ours:
         steps.setdefault(pair[0], []).append(ours[pair].values["ndcg@10"] - theirs[pair].values["ndcg@10"])
     each = np.concatenate([np.mean(of, axis=0) for of in steps.values()])
-    harmed = next(of for of in effects.effects(found, "target_only") if of.one.method == "user_knn")
+    harmed = next(of for of in effects.effects(found, bases(found)["target_only"]) if of.setting.method == "user_knn")
     assert harmed.worse == pytest.approx((each < -1e-3).mean())
     assert harmed.better == pytest.approx((each > 1e-3).mean())
     assert len(each) == 3 * USERS
@@ -61,14 +62,15 @@ def test_the_share_of_users_harmed_is_counted_by_hand(readers: Path) -> None:
 def test_errors_count_the_other_way_round(tmp_path: Path) -> None:
     for number, (method, value) in enumerate([("target_only", 1.0), ("emcdr", 0.5)]):
         write_run(tmp_path / str(number), f"method={method}", values=[value] * USERS, task="rating")
-    (effect,) = effects.effects(comparison(tmp_path), "target_only")
+    found = comparison(tmp_path)
+    (effect,) = effects.effects(found, bases(found)["target_only"])
     assert effect.paired.difference > 0
     assert (effect.worse, effect.better) == (0.0, 1.0)
 
 
 def test_nothing_is_claimed_where_nothing_differs(tmp_path: Path) -> None:
     said = source.sentences(comparison(write_sweep(tmp_path, {"target_only": 0.0, "emcdr": 0.0})))
-    assert said[0].startswith("Not that these runs could show")
+    assert said[0].startswith("No: the source changes less than 5% of the figure.")
     assert source.sentences(comparison(write_sweep(tmp_path / "alone", {"emcdr": 0.0, "cmf": 0.1}))) == []
 
 
@@ -80,8 +82,8 @@ def test_a_guard_is_named_where_there_is_one_and_nothing_is_measured_against_it(
         write_run(tmp_path / str(number), *words, values=values, task="classification")
     found = comparison(tmp_path)
     assert {one.method for one in found.best} == {"target_only", "source_only", "source_only guard=gate"}
-    (effect,) = effects.effects(found, "source_only")
-    assert effect.one.method == "source_only guard=gate"
+    (effect,) = effects.effects(found, bases(found)["source_only"])
+    assert effect.setting.method == "source_only guard=gate"
     assert effect.paired.difference == pytest.approx(0.2)
 
 

@@ -17,6 +17,7 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 LEVEL = 0.95
+LEAST = 3  # independent values (splits, pairs of domains) without which no interval and no verdict is given
 
 
 class Summary(NamedTuple):
@@ -55,8 +56,8 @@ class Units(NamedTuple):
 def summary(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Summary:
     """Mean, standard deviation and the 95 % interval mean ± t(n - 1) · s / √n of independent values [n].
 
-    clusters [n]: values of one cluster (the seeds on one split) are not independent: where there are several clusters, the
-    interval is that of their means, with their number as n.
+    clusters [n]: values of one cluster (the seeds on one split) are not independent: the interval is that of the clusters'
+    means, with their number as n. Fewer than three independent values have no interval.
     """
     x = np.asarray(values, np.float64)
     if not len(x):
@@ -68,7 +69,9 @@ def summary(values: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Su
     rows: dict[Hashable, list[float]] = {}
     for value, cluster in zip(x, clusters or (), strict=clusters is not None):
         rows.setdefault(cluster, []).append(float(value))
-    units = np.array([np.mean(row) for row in rows.values()]) if len(rows) > 1 else x
+    units = np.array([np.mean(row) for row in rows.values()]) if rows else x
+    if len(units) < LEAST:
+        return Summary(len(x), mean, std, np.nan, np.nan)
     half = float(stats.t.ppf(0.5 + LEVEL / 2, len(units) - 1)) * float(units.std(ddof=1)) / np.sqrt(len(units))
     return Summary(len(x), mean, std, mean - half, mean + half)
 
@@ -78,12 +81,22 @@ def paired(difference: Array, units: Units, by_seed: Array | None = None) -> Pai
 
     With e = w (d - d̄), the variance is that of clusters of users, V_u = G/(G-1) Σ_g (Σ_{i∈g} e_i)², plus what splits add
     to their users, max(0, V_s - V_0) with V_s = S/(S-1) Σ_s (Σ_{i∈s} e_i)² and V_0 = Σ e_i² (two-way clusters: Cameron,
-    Gelbach & Miller 2011). The degrees of freedom follow Satterthwaite: few splits that differ make a wide interval. With
-    one split its own part cannot be known, the interval holds for that split, and `by_seed`, the mean difference of each
-    of K seeds, adds the variance of seeds, s²/K; with one seed too, nothing speaks for another one. Users without a common
-    index across splits count as strangers. False positives at p < 0.05, simulated (250 users a split, variances of splits
-    and seeds from none to four times that of users): 3–8 % for three or five splits, up to 14 % for two; a t-test over
-    users alone has up to 38 %.
+    Gelbach & Miller 2011). The degrees of freedom follow Satterthwaite with max(V_s, V_0/2) for the part of splits: a few
+    of them can look alike by chance. With one split its own part cannot be known, the interval holds for that split, and
+    `by_seed`, the mean difference of each of K seeds, adds the variance of seeds, s²/K; with one seed too, nothing speaks
+    for another one. Users without a common index across splits count as strangers.
+
+    How often the 95 % interval leaves out the truth (false positives at p < 0.05), simulated with 250 users a split and
+    4,000 draws (tests/evaluate/test_coverage.py; two standard errors are 0.7 %). The range is that over variances of splits
+    and seeds from none to four times that of the mean of one split's users:
+
+        1 split, 3 seeds (for that split)      4.7 to 6.2 %
+        3 splits, 1 seed                       1.1 to 5.3 %
+        3 splits, 3 seeds                      1.0 to 4.6 %
+        5 splits, closed form, same people     4.5 to 6.0 %
+        4 and 12 pairs of domains (`summary`)  5.0 to 5.2 %
+
+    A t-test over users alone has up to 38 %. One split says nothing of another one, whatever its interval.
     """
     e = units.balanced() * (difference - _mean(difference, units))
     people, splits = _cluster(e, units.user), _cluster(e, units.split)
@@ -93,13 +106,14 @@ def paired(difference: Array, units: Units, by_seed: Array | None = None) -> Pai
     of_users = groups / (groups - 1) * float(people @ people)
     extra, part, freedom = 0.0, 0.0, 1.0
     if count > 1:
+        alone = float(e @ e)
         part, freedom = count / (count - 1) * float(splits @ splits), count - 1.0
-        extra = max(0.0, part - float(e @ e))
+        extra, part = max(0.0, part - alone), max(part, alone / 2)
     elif by_seed is not None and len(by_seed) > 1:
         extra = part = float(np.var(by_seed, ddof=1)) / len(by_seed)
         freedom = len(by_seed) - 1.0
     variance = of_users + extra
-    spread = of_users**2 / (groups - 1) + (part**2 / freedom if extra else 0.0)
+    spread = of_users**2 / (groups - 1) + part**2 / freedom
     return interval(_mean(difference, units), variance, variance**2 / spread if spread else groups - 1.0)
 
 
@@ -111,6 +125,11 @@ def interval(difference: float, variance: float, freedom: float) -> Paired:
     half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(difference) / error, freedom))
     return Paired(difference, error, freedom, difference - half, difference + half, p)
+
+
+def bounded(paired: Paired, low: float, high: float) -> Paired:
+    """The interval cut where it leaves the range of what is estimated: that covers no less."""
+    return paired._replace(low=max(paired.low, low), high=min(paired.high, high)) if np.isfinite(paired.low) else paired
 
 
 def wilcoxon(difference: ArrayLike) -> tuple[float, float]:

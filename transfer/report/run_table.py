@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from transfer.experiment import Result
 
@@ -25,25 +26,28 @@ def print_run(result: Result, short: bool = False) -> None:
     valid, test = (result.metrics.get(part, {}) for part in ("valid", "test"))
     if short:
         figures = f"{metric} valid {valid.get(metric, float('nan')):.4f} test {test.get(metric, float('nan')):.4f}"
-        console.print(f"{facts['method']} seed {facts['seed']} split {facts['split_seed']}: {facts['status']}, {figures}")
+        console.print(
+            f"{facts['method']} seed {facts['seed']} split {facts['split_seed']}: {facts['status']}, {figures}",
+            markup=False,
+        )
         return
     console.print(world_table(facts))
     for line in world_notes(facts):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    table = Table(title=f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}")
+    table = Table(title=Text(f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}"))
     for column in ("metric", "validation", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name in test or valid:
-        table.add_row(name, _number(valid.get(name)), _number(test.get(name)))
+        table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
     if mixed := facts.get("guard"):
         shares = ", ".join(f"{name} {share:.0%}" for name, share in mixed["weights"].items())
-        console.print(f"guard {mixed['kind']}: {shares}")
+        console.print(f"guard {mixed['kind']}: {shares}", markup=False)
     console.print("seconds: " + ", ".join(f"{name} {value:.2f}" for name, value in facts["seconds"].items()))
     if not facts["reproducible"]:
         console.print("train.seconds ends a run where this machine has come to: the figures are not reproducible")
     if result.folder:
-        console.print(f"run folder: {result.folder}", soft_wrap=True)
+        console.print(f"run folder: {result.folder}", soft_wrap=True, markup=False)
 
 
 def world_table(facts: dict[str, Any]) -> Table:
@@ -51,15 +55,14 @@ def world_table(facts: dict[str, Any]) -> Table:
     world = facts["world"]
     if "classes" in world:
         return _examples_table(facts)
-    table = Table(
-        title=f"world {facts['domain']}: {world['users']:,} users, {world['users_trained_in_both']:,} trained in both"
-    )
+    both = f"{world['users']:,} users, {world['users_trained_in_both']:,} trained in both"
+    table = Table(title=Text(f"world {facts['domain']}: {both}"))
     for column in ("part", "users", "items", "events"):
         table.add_column(column, justify="left" if column == "part" else "right")
     parts = [(f"{world['target']['name']} {part}", world["target"][part]) for part in ("train", "valid", "test")]
     parts += [(f"{source['name']} (source)", source["train"]) for source in world["sources"]]
     for name, counts in parts:
-        table.add_row(name, *(f"{counts[key]:,}" for key in ("users", "items", "events")))
+        table.add_row(Text(name), *(f"{counts[key]:,}" for key in ("users", "items", "events")))
     return table
 
 
@@ -68,12 +71,12 @@ def world_notes(facts: dict[str, Any]) -> list[str]:
     world = facts["world"]
     if "classes" in world:
         return []
-    notes = [said for domain in (world["target"], *world["sources"]) if (said := _read_as(domain))]
+    notes = [words for domain in (world["target"], *world["sources"]) if (words := _read_as(domain))]
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
     notes += [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
     for domain, counts in world.get("cleaning", {}).items():
-        said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
-        notes.append(f"{domain}: " + ", ".join(said))
+        changes = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
+        notes.append(f"{domain}: " + ", ".join(changes))
     for source, counts in world.get("alike", {}).items():
         notes += [f"{source} and {world['target']['name']}: {ALIKE[key].format(n)}" for key, n in counts.items() if n]
     return notes
@@ -90,15 +93,17 @@ def _read_as(domain: dict[str, Any]) -> str:
 def _examples_table(facts: dict[str, Any]) -> Table:
     """Examples of every domain by use, and how far apart source and target are."""
     world = facts["world"]
-    table = Table(title=f"world {facts['domain']}: {len(world['classes'])} classes, inputs of shape {world['inputs']}")
+    table = Table(
+        title=Text(f"world {facts['domain']}: {len(world['classes'])} classes, inputs of shape {world['inputs']}")
+    )
     columns = ("train", "stop", "unlabelled", "test")
     for title in ("domain", "learnt from", "selecting", "seen unlabelled", "test"):
         table.add_column(title, justify="left" if title == "domain" else "right")
     for role, domain in (("target", world["target"]), *(("source", source) for source in world["sources"])):
-        table.add_row(f"{domain['name']} ({role})", *(f"{domain[column]:,}" for column in columns))
-    apart = facts.get("distance", {})
-    said = [f"{space} {name} {value:.3g}" for space, values in apart.items() for name, value in values.items()]
-    table.caption = "distance: " + ", ".join(said) if said else None
+        table.add_row(Text(f"{domain['name']} ({role})"), *(f"{domain[column]:,}" for column in columns))
+    distance = facts.get("distance", {})
+    values = [f"{space} {name} {value:.3g}" for space, measured in distance.items() for name, value in measured.items()]
+    table.caption = Text("distance: " + ", ".join(values)) if values else None
     return table
 
 

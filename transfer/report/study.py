@@ -6,11 +6,12 @@ errors, and a floor for what another machine's arithmetic changes.
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,9 +22,12 @@ from transfer.config.domains import Frozen
 from transfer.config.schema import describe
 from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
-from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.compare import UNSAID, full_key
+from transfer.report.comparison.comparison import Comparison, Setting
+from transfer.report.comparison.reference import preferred
 from transfer.report.comparison.runs import Run, read_runs
-from transfer.report.page.tables import markdown
+from transfer.report.comparison.titles import EXAMPLE_SPLITS
+from transfer.report.page.tables import markdown, plain
 from transfer.storage.trees import write
 
 EXPECTED, COMPARISON = "expected.csv", "comparison.md"
@@ -60,7 +64,7 @@ class Line(NamedTuple):
 
     what: str
     expected: str
-    found: str
+    got: str
     tolerance: str
     agrees: bool
 
@@ -126,57 +130,79 @@ def _claim(sweep: Path, words: list[str]) -> None:
 def figures(comparisons: list[Comparison]) -> pl.DataFrame:
     """The test metric of every method at its chosen setting, with its gap to the reference."""
     rows = []
-    for found in comparisons:
-        for one in found.best:
-            of, gap = one.summary("test", found.metric), found.gap(one.method)
+    for comparison in comparisons:
+        for setting in comparison.best:
+            summary, gap = setting.summary("test", comparison.metric), comparison.gap(setting.method)
             rest = (gap.paired.difference, gap.verdict) if gap else (None, None)
-            std = None if np.isnan(of.std) else of.std
-            rows.append((found.title, one.method, found.metric, of.n, of.mean, std, *rest))
+            std = None if np.isnan(summary.std) else summary.std
+            rows.append((comparison.title, setting.method, comparison.metric, summary.n, summary.mean, std, *rest))
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
 def against(expected: pl.DataFrame, got: pl.DataFrame, floor: float) -> list[Line]:
     """A line for every expected figure."""
-    keys = ("comparison", "method", "metric")
-    found = {tuple(row[key] for key in keys): row for row in got.iter_rows(named=True)}
+    figures_now = {_key(row): row for row in got.iter_rows(named=True)}
     lines = []
     for row in expected.iter_rows(named=True):
-        key = tuple(row[key] for key in keys)
-        other, tolerance = found.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
+        key = _key(row)
+        other, tolerance = figures_now.get(key), 2 * (row["std"] or 0.0) / max(row["runs"], 1) ** 0.5 + floor
         agrees = other is not None and other["runs"] >= row["runs"] and abs(other["mean"] - row["mean"]) <= tolerance
-        said = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
+        shown = "missing" if other is None else f"{other['mean']:.4f} ({other['runs']} runs)"
         wanted = f"{row['mean']:.4f} ({row['runs']} runs)"
-        lines.append(Line(f"{key[0]}: {key[1]}, {key[2]}", wanted, said, f"{tolerance:.4f}", agrees))
+        lines.append(
+            Line(f"{row['comparison']}: {row['method']}, {row['metric']}", wanted, shown, f"{tolerance:.4f}", agrees)
+        )
     return lines
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, str]:
+    """What a figure is a figure of; expected files may call every split of labelled examples by the kind's name."""
+    title = re.sub(rf"split ({'|'.join(EXAMPLE_SPLITS)})\b", "split examples", row["comparison"])
+    return title, row["method"], row["metric"]
+
+
+def named(name: str, comparison: Comparison) -> Setting | None:
+    """The chosen setting that `METHOD KEY=VALUE ...` names, whatever else varies in a sweep; of several the one that
+    validation prefers. Who names no guard means none."""
+    method, *parts = name.split(" ")
+    wanted = dict(UNSAID) | {full_key(key): value for key, _, value in (part.partition("=") for part in parts)}
+    rows = [
+        setting
+        for setting in comparison.best
+        if setting.values.get("method.name") == method
+        and all(str(setting.values.get(key, UNSAID.get(key))) == value for key, value in wanted.items())
+    ]
+    return preferred(rows) if rows else None
 
 
 def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
     """A line for every ordering in every comparison of its task; one that nothing speaks to does not agree."""
     lines = []
     for order in study.order:
-        said = f"{order.better} better than {order.worse}"
+        claim = f"{order.better} better than {order.worse}"
         of_task = [
             f for f in alone(comparisons) if f.facts["task"] == order.task and {*order.where} <= {*f.title.split(", ")}
         ]
-        for found in of_task:
-            means = {one.method: one.summary("test", found.metric).mean for one in found.best}
-            a, b = means.get(order.better), means.get(order.worse)
-            agrees = a is not None and b is not None and found.sign * (a - b) > 0
-            pair = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
-            lines.append(Line(f"{found.title}: {found.metric}", said, pair, "", agrees))
+        for comparison in of_task:
+            pair = (named(order.better, comparison), named(order.worse, comparison))
+            a, b = (setting and setting.summary("test", comparison.metric).mean for setting in pair)
+            agrees = a is not None and b is not None and comparison.sign * (a - b) > 0
+            figures = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
+            lines.append(Line(f"{comparison.title}: {comparison.metric}", claim, figures, "", agrees))
         if not of_task:
-            lines.append(Line(f"task {order.task}", said, "missing", "", False))
+            lines.append(Line(f"task {order.task}", claim, "missing", "", False))
     return lines
 
 
-def comparison(title: str, lines: list[Line], comparisons: list[Comparison], runs: list[Run]) -> str:
+def comparison_text(title: str, lines: list[Line], comparisons: list[Comparison], runs: list[Run]) -> str:
     """comparison.md: the lines, whatever is outside first said in words, and the tables."""
     outside = [line for line in lines if not line.agrees]
     lost = [run for run in runs if not run.done]
     verdict = f"All {len(lines)} checks agree." if not outside else f"{len(outside)} of {len(lines)} checks do not agree."
     parts = [f"# {title}: run again\n", verdict + (f" {len(lost)} of {len(runs)} runs did not finish." if lost else "")]
     heads = ["what", "expected", "found", "tolerance", "agrees"]
-    rows = [heads, ["---"] * len(heads), *([*line[:4], "yes" if line.agrees else "**no**"] for line in lines)]
+    rows = [heads, ["---"] * len(heads)]
+    rows += [[*map(plain, line[:4]), "yes" if line.agrees else "**no**"] for line in lines]
     parts.append("\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
     rule = "A figure agrees within 2 std / √n of the expected runs plus a floor."
     return "\n".join([*parts, rule + "\n", markdown(comparisons)])
@@ -202,6 +228,6 @@ def judge(study: Study, folder: Path, out: Path, runs: list[Run], quick: bool, a
         if not (folder / EXPECTED).exists():
             raise TransferError(f"{folder}: no {EXPECTED} yet; give --accept to take this run's figures for it")
         lines = [*against(pl.read_csv(folder / EXPECTED, schema=SCHEMA), got, study.floor), *lines]
-    text = comparison(study.title, lines, comparisons, runs)
+    text = comparison_text(study.title, lines, comparisons, runs)
     write(out / COMPARISON, text.encode())
     return text, all(line.agrees for line in lines) and not lost

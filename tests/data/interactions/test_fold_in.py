@@ -216,6 +216,6 @@ def test_a_model_with_a_source_is_measured_against_the_same_model_without(tmp_pa
             words = (f"model={'mf' if method == 'ease' else model}", f"method={method}", f"seed={seed}")
             write_run(tmp_path / f"{2 * number + seed}", *words, values=level + noise)
     (found,) = compare(read_runs(tmp_path))
-    gaps = {gap.method: gap.paired.difference for gap in found.gaps if gap.group == "all"}
+    gaps = {gap.method: gap.paired.difference for gap in found.target_gaps}
     expected = {"emcdr model=a": 0.1, "emcdr model=b": 0.1, "ease": -0.1}
     assert {name.replace(" model=mf", ""): round(gap, 2) for name, gap in gaps.items()} == expected

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from transfer.evaluate import significance
-from transfer.report.comparison.compare import compare, of_summary, verdict
-from transfer.report.comparison.comparison import Comparison, Gap, Setting, reference
-from transfer.report.comparison.runs import Run, measured, spelled
+from transfer.report.comparison.compare import compare
+from transfer.report.comparison.comparison import Comparison, Setting
+from transfer.report.comparison.runs import Run, measured
+from transfer.report.comparison.titles import spelled
+from transfer.report.comparison.verdicts import PAIRS, fill
 
-PAIR, PAIRS = ("domain.source", "domain.target"), "pairs of domains"
+PAIR = ("domain.source", "domain.target")
 Repeat = tuple[int, int]  # the run's seed and its split's
 
 
@@ -27,36 +28,31 @@ def averages(comparisons: list[Comparison]) -> list[Comparison]:
     """A mean for comparisons of labelled examples that differ in nothing but the pair of domains, and have a method in
     common."""
     groups: dict[str, list[Comparison]] = {}
-    for found in comparisons:
-        if found.unit == "examples":
-            rest = {key: value for key, value in _words(found).items() if key not in PAIR}
-            groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(found)
+    for comparison in comparisons:
+        if comparison.unit == "examples":
+            rest = {key: value for key, value in _words(comparison).items() if key not in PAIR}
+            groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(comparison)
     made = [_average(members) for members in groups.values() if len(members) > 1]
-    return [found for found in made if found.settings]
+    return [comparison for comparison in made if comparison.settings]
 
 
 def alone(comparisons: list[Comparison]) -> list[Comparison]:
     """Those that are no part of a mean over pairs: what is told where there is no room for every pair."""
-    inside = {id(member) for found in comparisons for member in found.members}
-    return [found for found in comparisons if id(found) not in inside]
+    inside = {id(member) for comparison in comparisons for member in comparison.members}
+    return [comparison for comparison in comparisons if id(comparison) not in inside]
 
 
-def pair_name(found: Comparison) -> str:
+def pair_name(comparison: Comparison) -> str:
     """`amazon → webcam`; several sources are joined by +."""
-    return " → ".join(spelled(_words(found)[key]) for key in PAIR)
+    return " → ".join(spelled(_words(comparison)[key]) for key in PAIR)
 
 
-def by_pair(setting: str, found: Comparison) -> list[float]:
-    """The mean test figure of a method in every pair of a mean."""
-    return [_chosen(member)[setting].summary(found.part, found.metric).mean for member in found.members]
+def _words(comparison: Comparison) -> dict[str, Any]:
+    return measured(next(run for run in comparison.runs if run.done))
 
 
-def _words(found: Comparison) -> dict[str, Any]:
-    return measured(next(run for run in found.runs if run.done))
-
-
-def _chosen(found: Comparison) -> dict[str, Setting]:
-    return {one.method: one for one in found.best}
+def _chosen(comparison: Comparison) -> dict[str, Setting]:
+    return {setting.method: setting for setting in comparison.best}
 
 
 def _average(members: list[Comparison]) -> Comparison:
@@ -68,21 +64,24 @@ def _average(members: list[Comparison]) -> Comparison:
     chosen = [_chosen(member) for member in members]
     settings = []
     for name in chosen[0]:
-        if all(name in of for of in chosen) and (runs := _mean_runs([of[name] for of in chosen])):
-            planned = max(of[name].planned for of in chosen)
-            settings.append(Setting(name, {"method": name.partition(" ")[0]}, {}, runs, planned, best=True))
-    everything = [run for one in settings for run in one.runs]
-    found = Comparison(
+        if all(name in by_name for by_name in chosen) and (runs := _mean_runs([by_name[name] for by_name in chosen])):
+            planned = max(by_name[name].planned for by_name in chosen)
+            values = {
+                key: value for key, value in chosen[0][name].values.items() if not key.startswith("hp.")
+            }  # of all pairs
+            settings.append(Setting(name, {"method": name.partition(" ")[0]}, values, runs, planned, best=True))
+    everything = [run for setting in settings for run in setting.runs]
+    comparison = Comparison(
         f"{title}, mean over {len(members)} {PAIRS}", first.metric, first.sign, settings, everything, members=members
     )
-    found.gaps.extend(_gaps(found))
-    return found
+    fill(comparison)
+    return comparison
 
 
-def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
+def _mean_runs(by_pair_settings: list[Setting]) -> list[Run]:
     """A run for every seed and split that all pairs have: its figures are means over the pairs."""
     tables: list[dict[Repeat, Run]] = [
-        {(run.result["seed"], run.result["split_seed"]): run for run in one.runs} for one in of_pairs
+        {(run.result["seed"], run.result["split_seed"]): run for run in setting.runs} for setting in by_pair_settings
     ]
     made = []
     for seed, split in tables[0]:
@@ -100,7 +99,7 @@ def _mean_runs(of_pairs: list[Setting]) -> list[Run]:
                 "seconds": {"train": seconds},
                 "replicas": 1,
             }
-            made.append(Run(Path(), {}, mine.config, facts))
+            made.append(Run(Path(), {}, mine.config, facts, []))
     return made
 
 
@@ -113,18 +112,3 @@ def _means_by(runs: list[Run], key: str) -> dict[str, dict[str, float]]:
 def _means(tables: list[dict[str, float]]) -> dict[str, float]:
     names = [name for name in tables[0] if all(table.get(name) is not None for table in tables)]
     return {name: float(np.mean([table[name] for table in tables])) for name in names}
-
-
-def _gaps(found: Comparison) -> list[Gap]:
-    """The difference to the reference, its interval over the pairs: what another pair of such domains would show."""
-    base = reference(found)
-    rows = []
-    for one in found.best:
-        if base is not None and one is not base:
-            values = np.subtract(by_pair(one.method, found), by_pair(base.method, found))
-            rows.append((one.method, of_summary(significance.summary(values)), len(values)))
-    corrected = significance.holm([paired.p for _, paired, _ in rows])
-    return [
-        Gap(method, "all", paired, verdict(paired, found.sign), p, PAIRS, size)
-        for (method, paired, size), p in zip(rows, corrected, strict=True)
-    ]

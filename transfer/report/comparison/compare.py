@@ -8,13 +8,14 @@ from itertools import combinations
 import numpy as np
 
 from transfer.evaluate import significance
-from transfer.evaluate.significance import Paired, Summary
-from transfer.report.comparison.comparison import Comparison, Gap, Pair, Setting, reference
-from transfer.report.comparison.per_user import GROUPS, Difference, Tested, difference, in_group, read_tested
-from transfer.report.comparison.runs import MEASURE, REPEATS, TUNED, Flat, Run, measured, setting, spelled, varying
+from transfer.report.comparison.comparison import Comparison, Pair, Setting
+from transfer.report.comparison.files import clean
+from transfer.report.comparison.per_user import GROUPS, Sample, Tests, difference, in_group, read_tested
+from transfer.report.comparison.runs import MEASURE, REPEATS, TUNED, Flat, Run, compared, measured, varying
+from transfer.report.comparison.titles import shared_name, title_of
+from transfer.report.comparison.verdicts import fill
 
-UNSAID = (("method.guard", "none"),)  # what no name of a setting says
-Tests = dict[tuple[str, int], Tested]
+UNSAID = {"method.guard": "none"}  # what no name of a setting says
 
 
 def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
@@ -34,54 +35,49 @@ def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
         mixed.extend([*own, *lost] if number == 0 else own for number, own in enumerate(protocols.values()))
     named: dict[tuple[str, ...], list[Flat]] = {}
     for rows in mixed:
-        named.setdefault(_name(measured(rows[0])), []).append(measured(rows[0]))
-    return [_compare(rows, varying(named[_name(measured(rows[0]))]), pairs) for rows in mixed]
-
-
-def _name(words: Flat) -> tuple[str, ...]:
-    """What every title says; only where two are equal in it does a title say more."""
-    return str(words["domain.name"]), str(words["task.name"]), str(words["split.name"])
+        named.setdefault(shared_name(rows[0]), []).append(measured(rows[0]))
+    return [_compare(rows, varying(named[shared_name(rows[0])]), pairs) for rows in mixed]
 
 
 def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
-    facts = next(run.result for run in runs if run.done)
-    metric, sign = facts["select"]["metric"], facts["select"]["sign"]
-    words = measured(next(run for run in runs if run.done))
-    title = f"{facts['domain']}, {facts['task']}, split {words.get('split.name')}"
-    title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
-    settings = _settings(runs)
-    found = Comparison(title, metric, sign, settings, runs)
-    found.tests.update({one.method: {run.pair: of for run in one.runs if (of := read_tested(run))} for one in found.best})
-    found.gaps.extend(_gaps(found, found.tests))
+    first = next(run for run in runs if run.done)
+    metric, sign = first.result["select"]["metric"], first.result["select"]["sign"]
+    comparison = Comparison(title_of(first, differing), metric, sign, _settings(runs), runs)
+    for each in comparison.best:
+        comparison.tests[each.method] = {run.pair: tested for run in each.runs if (tested := read_tested(run))}
+    fill(comparison)
     if pairs:
-        found.pairs.extend(_pairs(found, found.tests))
-    return found
+        comparison.pairs.extend(_pairs(comparison, comparison.tests))
+    return comparison
 
 
 def _settings(runs: list[Run]) -> list[Setting]:
     """Settings in the order of their first runs, the best of every method by the mean of what is selected by marked."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(setting(run), sort_keys=True, default=str), []).append(run)
+        groups.setdefault(json.dumps(compared(run), sort_keys=True, default=str), []).append(run)
     kept = [rows for rows in groups.values() if any(run.done for run in rows)]
     swept = [key for key in varying(run.overrides for run in runs) if key not in (*REPEATS, TUNED) and not _measures(key)]
-    categories = _categories([setting(rows[0]) for rows in kept])
+    categories = _categories([compared(rows[0]) for rows in kept])
     made = []
     for rows in kept:
-        values, given = setting(rows[0]), rows[0].overrides
-        name = str(values.get("method.name"))
-        said = {
-            key: values[key] for key in categories if (key, values.get(key)) not in UNSAID and values.get(key) is not None
-        }
-        variant = [f"{_short(key)}={value}" for key, value in said.items()]
+        values, given = compared(rows[0]), rows[0].overrides
+        name = clean(str(values.get("method.name")))
+        named = {key: values[key] for key in categories if values.get(key) not in (None, UNSAID.get(key))}
+        variant = [clean(f"{_short(key)}={value}") for key, value in named.items()]
         shown = [key for key in swept if key in given and key not in ("method", *rows[0].tuned)]
-        label = {"method": name} | {key: given[key] for key in shown}
+        label = {"method": name} | {clean(key): clean(given[key]) for key in shown}
         made.append(Setting(" ".join([name, *variant]), label, values, [run for run in rows if run.done], len(rows)))
-    return [_marked(one, made) for one in made]
+    return [_marked(setting, made) for setting in made]
 
 
 def _short(key: str) -> str:
     return "model" if key == "model.name" else key.partition(".")[2]
+
+
+def full_key(short: str) -> str:
+    """The key of a configuration that a name of a setting shortens."""
+    return "model.name" if short == "model" else short if "." in short else f"method.{short}"
 
 
 def _measures(key: str) -> bool:
@@ -90,84 +86,40 @@ def _measures(key: str) -> bool:
 
 def _categories(rows: list[Flat]) -> list[str]:
     """Settings of a method, or its model, that are words and vary: variants to compare, not numbers to tune."""
-    found: dict[str, None] = {}
+    keys: dict[str, None] = {}
     for name in dict.fromkeys(row.get("method.name") for row in rows):
         own = [row for row in rows if row.get("method.name") == name]
         for key in varying(own):
             words = [row.get(key) for row in own]
             if key.startswith(("method.", "model.name")) and all(isinstance(word, str) for word in words):
-                found[key] = None
-    return list(found)
+                keys[key] = None
+    return list(keys)
 
 
-def _marked(one: Setting, settings: list[Setting]) -> Setting:
+def _marked(setting: Setting, settings: list[Setting]) -> Setting:
     """With `best` where `select=` prefers it, among the settings of its method that finished most runs; where a search
     has chosen already, that is it."""
-    rivals = [other for other in settings if other.method == one.method]
+    rivals = [other for other in settings if other.method == setting.method]
     rivals = [other for other in rivals if other.tuned] or rivals
     most = max(len(other.runs) for other in rivals)
     full = [other for other in rivals if len(other.runs) == most]
     scores = [other.score for other in full]
     chosen = full[int(np.nanargmax(scores))] if np.isfinite(scores).any() else full[0]
-    return Setting(one.method, one.label, one.values, one.runs, one.planned, best=chosen is one)
+    return Setting(setting.method, setting.label, setting.values, setting.runs, setting.planned, best=chosen is setting)
 
 
-def verdict(paired: Paired, sign: int) -> str:
-    """helps or hurts where the 95 % interval leaves zero out, no difference where it does not."""
-    if not np.isfinite(paired.low):
-        return "not known"
-    low, high = sorted((sign * paired.low, sign * paired.high))
-    return "helps" if low > 0 else "hurts" if high < 0 else "no difference"
-
-
-def _gaps(found: Comparison, tests: dict[str, Tests]) -> list[Gap]:
-    gaps: list[Gap] = []
-    for group in GROUPS if reference(found) else ():
-        rows = []
-        for one in found.best:
-            base = reference(found, one)
-            if base is None or one is base:
-                continue
-            delta = difference(found.metric, tests[one.method], tests[base.method], group)
-            if delta:
-                rows.append((one.method, by_users(delta), found.unit, len(delta.linear)))
-            elif group == "all" and (values := by_runs(one, base, found.metric)):
-                rows.append((one.method, of_summary(significance.summary(values)), "runs", len(values)))
-        corrected = significance.holm([paired.p for _, paired, _, _ in rows])
-        for (method, paired, basis, size), p in zip(rows, corrected, strict=True):
-            gaps.append(Gap(method, group, paired, verdict(paired, found.sign), p, basis, size))
-    return gaps
-
-
-def by_users(delta: Difference) -> Paired:
-    return significance.paired(delta.linear, delta.units, delta.by_run)
-
-
-def by_runs(ours: Setting, theirs: Setting, metric: str) -> list[float]:
-    """Differences of a test metric over the worlds and seeds that both settings have."""
-    other = {run.pair: run.metric("test", metric) for run in theirs.runs}
-    values = ((run.metric("test", metric), other.get(run.pair)) for run in ours.runs)
-    return [a - b for a, b in values if a is not None and b is not None]
-
-
-def of_summary(of: Summary) -> Paired:
-    if of.n < 2:
-        return Paired(of.mean, *(np.nan,) * 5)
-    return significance.interval(of.mean, of.std**2 / of.n, of.n - 1.0)
-
-
-def _pairs(found: Comparison, tests: dict[str, Tests]) -> list[Pair]:
+def _pairs(comparison: Comparison, tests: dict[str, Tests]) -> list[Pair]:
     """All pairs of chosen settings that can be compared by user."""
     rows: list[Pair] = []
-    columns: dict[bytes, tuple[Difference, list[np.ndarray], list[int]]] = {}
-    for one, other in combinations(found.best, 2):
-        delta = difference(found.metric, tests[one.method], tests[other.method])
+    columns: dict[bytes, tuple[Sample, list[np.ndarray], list[int]]] = {}
+    for setting, other in combinations(comparison.best, 2):
+        delta = difference(comparison.metric, tests[setting.method], tests[other.method])
         if delta is None:
             continue
         key = delta.units.split.tobytes() + delta.units.user.tobytes()
         columns.setdefault(key, (delta, [], []))[1].append(delta.linear)
         columns[key][2].append(len(rows))
-        rows.append(_pair(found.sign, one, other, delta))
+        rows.append(_pair(comparison.sign, setting, other, delta))
     for delta, linear, places in columns.values():  # one draw of users serves all the pairs on them
         draws = significance.bootstrap(np.column_stack(linear), delta.units)
         for place, (p, low, high) in zip(places, draws, strict=True):
@@ -179,14 +131,14 @@ def _pairs(found: Comparison, tests: dict[str, Tests]) -> list[Pair]:
     return [row._replace(holm=p, wilcoxon=w, bootstrap=b) for row, p, w, b in corrected]
 
 
-def _pair(sign: int, one: Setting, other: Setting, delta: Difference) -> Pair:
+def _pair(sign: int, setting: Setting, other: Setting, delta: Sample) -> Pair:
     """A pair before its p values are corrected; its bootstrap is drawn for all pairs at once."""
     p, effect = significance.wilcoxon(delta.plain)
     unknown = float("nan")
     return Pair(
-        one.method,
+        setting.method,
         other.method,
-        by_users(delta),
+        significance.paired(delta.linear, delta.units, delta.by_run),
         holm=unknown,
         wilcoxon=p,
         bootstrap=unknown,
@@ -200,9 +152,9 @@ def _pair(sign: int, one: Setting, other: Setting, delta: Difference) -> Pair:
     )
 
 
-def users_by_group(found: Comparison) -> dict[str, int]:
+def users_by_group(comparison: Comparison) -> dict[str, int]:
     """Test users in each group, mean over the splits of the best setting's runs."""
-    worlds = {run.pair[0]: run for one in found.best[:1] for run in one.runs}
+    worlds = {run.pair[0]: run for setting in comparison.best[:1] for run in setting.runs}
     tests = [test for run in worlds.values() if (test := read_tested(run))]
     counts = {group: [int(in_group(test.history, group).sum()) for test in tests] for group in GROUPS}
     return {group: round(float(np.mean(values))) for group, values in counts.items() if values}

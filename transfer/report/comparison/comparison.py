@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,8 @@ from transfer.evaluate.significance import Paired, Summary
 from transfer.report.comparison.per_user import GROUPS, Tested
 from transfer.report.comparison.runs import Flat, Run
 
-# What others are measured against: no transfer, or where no target label is known no adaptation.
-REFERENCE, UNADAPTED = "target_only", "source_only"
+RATES = ("accuracy", "f1", "auc", "error", "coverage", "ndcg", "recall", "hit", "mrr", "map", "precision")  # in [0, 1]
+ERRORS = ("rmse", "mae", "mse", "loss")  # 0 or more
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,18 @@ class Setting:
     @property
     def uses_source(self) -> bool:
         """Whether the method sees a source domain."""
-        return bool(self.runs[0].result.get("uses_source", True)) and self.method.partition(" ")[0] != REFERENCE
+        return bool(self.runs[0].result.get("uses_source", True))
 
     def summary(self, part: str, metric: str) -> Summary:
-        """Mean and standard deviation over runs, and the interval that knows that seeds on one split are no new splits."""
+        """Mean and standard deviation over runs, and the interval over splits: seeds on one split are no new splits."""
         known = [(value, run.pair[0]) for run in self.runs if (value := run.metric(part, metric)) is not None]
-        return significance.summary([value for value, _ in known], [split for _, split in known])
+        summary = significance.summary([value for value, _ in known], [split for _, split in known])
+        low, high = span(metric)
+        return (
+            summary._replace(low=max(summary.low, low), high=min(summary.high, high))
+            if summary.low == summary.low
+            else summary
+        )
 
     @property
     def score(self) -> float:
@@ -62,9 +69,9 @@ class Setting:
 
 
 class Gap(NamedTuple):
-    """A method against the reference on one group of users: the difference of the test metric, its interval, the verdict
-    (helps, no difference, hurts, not known), Holm's p over the methods, the basis (users, examples, runs or pairs of
-    domains) and its size."""
+    """A method against another on one group of users: the difference of the test metric, its interval, the verdict, Holm's
+    p over the methods that see the source, what the interval is over (users, examples, splits or pairs of domains) and how
+    many, and `repeats`, the splits (or pairs) among which it knows of differences."""
 
     method: str
     group: str
@@ -73,6 +80,7 @@ class Gap(NamedTuple):
     holm: float
     basis: str
     size: int
+    repeats: int
 
 
 class Pair(NamedTuple):
@@ -103,10 +111,12 @@ class Comparison:
     sign: int
     settings: list[Setting]
     runs: list[Run]
-    gaps: list[Gap] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)  # to the reference
+    target_gaps: list[Gap] = field(default_factory=list)  # to target_only, the same model without the source
     pairs: list[Pair] = field(default_factory=list)
     members: list[Comparison] = field(default_factory=list)
     tests: dict[str, dict[tuple[str, int], Tested]] = field(default_factory=dict)  # by chosen setting, world and seed
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)  # of the chosen settings' test figures
 
     @property
     def part(self) -> str:
@@ -122,13 +132,13 @@ class Comparison:
         """What has a row in the tables of test values."""
         return "examples" if self.facts["task"] == "classification" else "users"
 
-    @property
+    @cached_property
     def best(self) -> list[Setting]:
         """The chosen setting of every method, the best mean first."""
-        chosen = [one for one in self.settings if one.best]
-        return sorted(chosen, key=lambda one: -self.sign * one.summary(self.part, self.metric).mean)
+        chosen = [setting for setting in self.settings if setting.best]
+        return sorted(chosen, key=lambda setting: -self.sign * setting.summary(self.part, self.metric).mean)
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """result.json of one finished run: what all of them share."""
         return next(run.result for run in self.runs if run.done and self.part in run.result["metrics"])
@@ -136,36 +146,36 @@ class Comparison:
     def gap(self, method: str, group: str = "all") -> Gap | None:
         return next((gap for gap in self.gaps if gap.method == method and gap.group == group), None)
 
+    def target_gap(self, method: str) -> Gap | None:
+        return next((gap for gap in self.target_gaps if gap.method == method), None)
 
-def reference(found: Comparison, of: Setting | None = None) -> Setting | None:
-    """The chosen setting of target_only, or else of source_only.
+    def summary(self, setting: Setting) -> Summary:
+        """A setting's figure: mean and standard deviation over runs; of a chosen one the interval knows of users, too."""
+        summary = setting.summary(self.part, self.metric)
+        low, high = self.intervals.get(setting.method, (summary.low, summary.high)) if setting.best else summary[3:]
+        return summary._replace(low=low, high=high)
 
-    of: the setting that is measured against it; variants with the same model come first.
-    """
-    return chosen_of(found, REFERENCE, of) or chosen_of(found, UNADAPTED, of)
-
-
-def chosen_of(found: Comparison, method: str, of: Setting | None = None) -> Setting | None:
-    """The chosen setting of a method; of several variants those with the model of `of`, then the one selection prefers."""
-    rows = [one for one in found.best if one.method.partition(" ")[0] == method]
-    if not rows:
-        return None
-    rows = [one for one in rows if one.values.get("method.guard") in (None, "none")] or rows
-    model = of and of.values.get("model.name")
-    rows = [one for one in rows if one.values.get("model.name") == model] or rows
-    scores = [one.score for one in rows]
-    return rows[int(np.nanargmax(scores))] if np.isfinite(scores).any() else rows[0]
+    @property
+    def repeats(self) -> int:
+        """How many splits there are (of a mean over pairs of domains: how many pairs)."""
+        return len(self.members) or len({run.pair[0] for setting in self.best for run in setting.runs})
 
 
-def reference_name(found: Comparison) -> str:
-    """What the gaps of a comparison are gaps to."""
-    base = reference(found)
-    return base.method.partition(" ")[0] if base else REFERENCE
+def span(metric: str) -> tuple[float, float]:
+    """The range of a metric's values."""
+    name = metric.partition("@")[0].rpartition("_")[2]
+    return (0.0, 1.0) if name in RATES else (0.0, np.inf) if name in ERRORS else (-np.inf, np.inf)
 
 
-def count(one: Setting) -> str:
+def by_pair(method: str, comparison: Comparison) -> list[float]:
+    """The mean test figure of a method in every pair of a mean over pairs of domains."""
+    chosen = [next(setting for setting in member.best if setting.method == method) for member in comparison.members]
+    return [setting.summary(comparison.part, comparison.metric).mean for setting in chosen]
+
+
+def count(setting: Setting) -> str:
     """Finished runs, and of how many."""
-    return f"{len(one.runs)}" + (f" of {one.planned}" if len(one.runs) < one.planned else "")
+    return f"{len(setting.runs)}" + (f" of {setting.planned}" if len(setting.runs) < setting.planned else "")
 
 
 def shown(select: str) -> list[str]:
@@ -177,7 +187,7 @@ def shown(select: str) -> list[str]:
     return list(dict.fromkeys([select, *(f"{prefix}{name}@{k}" for name in ("ndcg", "recall", "hit"))]))
 
 
-def groups_of(found: Comparison) -> list[str]:
+def groups_of(comparison: Comparison) -> list[str]:
     """All users, and the groups among them where there is more than one."""
-    present = {gap.group for gap in found.gaps}
+    present = {gap.group for gap in comparison.gaps}
     return [group for group in GROUPS if group in present and (group == "all" or len(present) > 2)]

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from transfer.errors import TransferError
 from transfer.evaluate.significance import Units
+from transfer.report.comparison.files import read_parquet
 from transfer.report.comparison.runs import Run
 from transfer.results.run_folder import PER_USER
 
@@ -30,9 +32,9 @@ class Tested(NamedTuple):
     classes: NDArray[np.int64] | None = None
 
 
-class Difference(NamedTuple):
-    """Two methods on the same users: `linear` [rows] has the difference of the metric as its weighted mean, `plain` [rows]
-    is that of each user's own value; by_seed holds the metric's difference for every seed and split."""
+class Sample(NamedTuple):
+    """Values of users in splits, of one method or of two on the same users: `linear` [rows] has the metric (or its
+    difference) as its weighted mean, `plain` [rows] is each user's own value; by_run holds the metric of every run."""
 
     linear: Array
     plain: Array
@@ -40,16 +42,25 @@ class Difference(NamedTuple):
     by_run: Array
 
 
+Tests = dict[tuple[str, int], Tested]  # by world and seed
+
+
 def read_tested(run: Run) -> Tested | None:
-    """The per-user table of a run; None where it has none."""
+    """The per-user table of a run; None where it has none, or none that can be read (the run says so)."""
     path = run.folder / PER_USER
     if not path.exists():
         return None
-    table = pl.read_parquet(path)
-    if not {"user", "history", "events"} <= set(table.columns):
+    ids = ("user", "history", "events")
+    try:
+        table = read_parquet(path, ids)
+        if len(table) and not (table["events"].min() > 0 and table["history"].min() >= 0):  # type: ignore[operator]
+            raise TransferError(f"{path.name}: fewer events than none")
+        if "mse" in table.columns and (table["mse"] < 0).any():
+            raise TransferError(f"{path.name}: squared errors below 0")
+    except TransferError as error:
+        run.note(str(error))
         return None
-    ids = {"user", "history", "events"}
-    values = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name not in ids | {"class"}}
+    values = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name not in (*ids, "class")}
     classes = table["class"].cast(pl.Int64).to_numpy() if "class" in table.columns else None
     user, history = (table[name].cast(pl.Int64).to_numpy() for name in ("user", "history"))
     return Tested(user, history, table["events"].cast(pl.Float64).to_numpy(), values, classes)
@@ -87,39 +98,45 @@ def linearised(metric: str, value: Array, events: Array) -> tuple[Array, Array]:
     return (root + (value - root**2) / (2 * root) if root else value), weight
 
 
-def difference(
-    metric: str, ours: dict[tuple[str, int], Tested], theirs: dict[tuple[str, int], Tested], group: str = "all"
-) -> Difference | None:
-    """Ours minus theirs over the worlds and seeds that both have; None where nothing can be compared.
+def difference(metric: str, ours: Tests, theirs: Tests, group: str = "all") -> Sample | None:
+    """Ours minus theirs over the worlds and seeds that both have; None where nothing can be compared."""
+    both = [pair for pair in ours if pair in theirs and np.array_equal(ours[pair].user, theirs[pair].user)]
+    return _sample(metric, {pair: ours[pair] for pair in both}, theirs, group)
 
-    A row is a user in a split, averaged over the seeds of that split.
-    """
+
+def level(metric: str, tests: Tests) -> Sample | None:
+    """The values of one method; None where it has none by user."""
+    return _sample(metric, tests, None, "all")
+
+
+def _sample(metric: str, tests: Tests, less: Tests | None, group: str) -> Sample | None:
+    """A row is a user in a split, averaged over the seeds of that split: of `tests`, with `less` taken away."""
     column = column_of(metric)
-    both = [
-        pair
-        for pair in ours
-        if pair in theirs and column in ours[pair].values and np.array_equal(ours[pair].user, theirs[pair].user)
-    ]
+    pairs = [pair for pair in tests if column in tests[pair].values and (less is None or column in less[pair].values)]
     linear, plain, split, user, weights, by_run = [], [], [], [], [], []
-    for number, fingerprint in enumerate(dict.fromkeys(world for world, _ in both)):
-        pairs = [pair for pair in both if pair[0] == fingerprint]
-        first = ours[pairs[0]]
+    for number, world in enumerate(dict.fromkeys(world for world, _ in pairs)):
+        own = [pair for pair in pairs if pair[0] == world]
+        first = tests[own[0]]
+        own = [pair for pair in own if np.array_equal(tests[pair].user, first.user)]
         rows = members(first, group)
         if not rows.any():
             continue
-        steps = []
-        for pair in pairs:
-            (a, weight), (b, _) = (
-                linearised(metric, one[pair].values[column][rows], first.events[rows]) for one in (ours, theirs)
-            )
-            steps.append(a - b)
-            by_run.append(float(weight @ (a - b)))
+        steps, values = [], []
+        for pair in own:
+            value = tests[pair].values[column][rows]
+            step, weight = linearised(metric, value, first.events[rows])
+            if less is not None:
+                other = less[pair].values[column][rows]
+                value, step = value - other, step - linearised(metric, other, first.events[rows])[0]
+            steps.append(step)
+            values.append(value)
+            by_run.append(float(weight @ step))
         linear.append(np.mean(steps, axis=0))
-        plain.append(np.mean([ours[p].values[column][rows] - theirs[p].values[column][rows] for p in pairs], axis=0))
+        plain.append(np.mean(values, axis=0))
         weights.append(weight)
         user.append(first.user[rows])
         split.append(np.full(int(rows.sum()), number))
     if not linear:
         return None
     units = Units(np.concatenate(split), np.concatenate(user), np.concatenate(weights))
-    return Difference(np.concatenate(linear), np.concatenate(plain), units, np.array(by_run))
+    return Sample(np.concatenate(linear), np.concatenate(plain), units, np.array(by_run))

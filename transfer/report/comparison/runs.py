@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-import yaml
 
-from transfer.results.run_folder import RESULT, Loader
+from transfer.errors import TransferError
+from transfer.report.comparison.files import clean, content, parse_json, read_result, read_yaml
+from transfer.results.run_folder import RESULT
 from transfer.sweep.plan import TUNED
 
 Flat = dict[str, Any]  # a nested configuration with dotted keys
@@ -24,12 +26,17 @@ SILENT = ("data_dir", "resume", "test", "track", "train.replicas", "train.progre
 
 class Run(NamedTuple):
     """One job: its folder, the overrides it was given, its configuration (flat; empty where it never got so far), its
-    result.json, and `status`: done, diverged, failed, interrupted, or missing where it left no result."""
+    result.json, and `problems`, a line for every file beside it that could not be read.
+
+    `status`: done, diverged, failed, interrupted; missing where it left no result, unreadable where a file of it is broken,
+    copy where the same run is in another folder.
+    """
 
     folder: Path
     overrides: dict[str, str]
     config: Flat
     result: dict[str, Any]
+    problems: list[str]
 
     @property
     def status(self) -> str:
@@ -47,9 +54,14 @@ class Run(NamedTuple):
     @property
     def error(self) -> str:
         """The first line of what went wrong; empty for a finished run."""
-        said = {"missing": "left no result: it never began, or was killed", "diverged": "a loss or metric is not finite"}
-        lines = str(self.result.get("error") or said.get(self.status, "")).splitlines()
-        return lines[0] if lines else ""
+        reasons = {"missing": "left no result: it never began, or was killed", "diverged": "a loss or metric is not finite"}
+        lines = str(self.result.get("error") or reasons.get(self.status, ""))[:10_000].splitlines()
+        return clean(lines[0]) if lines else ""
+
+    def note(self, problem: str) -> None:
+        """Remember a file that could not be read, once."""
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     @property
     def pair(self) -> tuple[str, int]:
@@ -69,22 +81,59 @@ class Run(NamedTuple):
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The runs of a sweep, by number: every subfolder that has a result or the overrides of a job."""
+    """The runs of a sweep, by number: every subfolder that has a result or the overrides of a job.
+
+    A run with a broken file, or one that is there twice, is in no comparison and says so in its error.
+    """
     places = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     places.sort(key=lambda path: (len(path.name), path.name))
-    runs = (_read_run(place) for place in places)
-    return [run for run in runs if run]
+    runs: list[Run] = []
+    seen: dict[tuple[Any, Any], str] = {}
+    for place in places:
+        try:
+            run = _read_run(place)
+        except TransferError as error:
+            run = _lost(place, "unreadable", str(error))
+        if run is None:
+            continue
+        if run.done and (known := run.result.get("id")) is not None:
+            first = seen.setdefault((str(known), run.result["fingerprint"]), place.name)
+            if first != place.name and not place.name.isdigit():  # a search may try the same numbers twice
+                run = _lost(place, "copy", f"the same run as {first}, left out")
+        runs.append(run)
+    return runs
+
+
+def _lost(place: Path, status: str, error: str) -> Run:
+    return Run(place, {}, {}, {"status": status, "error": error, "metrics": {}}, [])
 
 
 def _read_run(place: Path) -> Run | None:
     record, config, result = place / ".hydra" / "overrides.yaml", place / "config.yaml", place / RESULT
-    if not result.exists() and not record.exists():
+    if not os.path.lexists(result) and not os.path.lexists(record):
         return None
-    words = yaml.load(record.read_bytes(), Loader) if record.exists() else []
+    words = read_yaml(record) if record.exists() else []
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise TransferError(f"{record.name}: not a list of overrides")
     pairs = dict(word.lstrip("+").split("=", 1) for word in words if "=" in word)
-    flat = dict(_flatten(yaml.load(config.read_bytes(), Loader))) if config.exists() else {}
-    facts = json.loads(result.read_bytes()) if result.exists() else {"status": "missing"}
-    return Run(place, pairs, flat, {"metrics": {}, **facts})
+    facts = read_result(result) if os.path.lexists(result) else {"status": "missing", "metrics": {}}
+    flat = _read_config(config) if config.exists() else {}
+    if facts["status"] == "done" and not flat:
+        raise TransferError(f"{config.name}: not there, so nothing says what this run is")
+    return Run(place, pairs, flat, facts, [])
+
+
+def _read_config(path: Path) -> Flat:
+    """A run's configuration, flat. Raises TransferError where it lacks what every comparison needs."""
+    value = read_yaml(path)
+    flat = dict(_flatten(value)) if isinstance(value, dict) else {}
+    for key in ("domain.name", "task.name", "split.name", "method.name"):
+        if not isinstance(flat.get(key), str):
+            raise TransferError(f"{path.name}: {key} is missing or no text")
+    for key, number in flat.items():
+        if key.startswith("hp.") and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise TransferError(f"{path.name}: {key} is no number")
+    return flat
 
 
 def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -92,16 +141,29 @@ def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any
         if isinstance(item, dict):
             yield from _flatten(item, f"{prefix}{key}.")
         else:
-            yield prefix + key, json.dumps(item) if isinstance(item, list) else item
+            plain = item is None or isinstance(item, str | int | float)
+            yield prefix + key, item if plain else json.dumps(item, default=str)
 
 
-def spelled(value: Any) -> str:
-    """A value of a flat configuration as a title says it: lists of names without brackets."""
+def run_curves(run: Run, metric: str) -> dict[str, dict[int, float]]:
+    """{stage: {step: validation metric}} of a run; empty where it has none that can be read (the run says so)."""
+    path = run.folder / "metrics.jsonl"
+    curves: dict[str, dict[int, float]] = {}
     try:
-        names = json.loads(value) if isinstance(value, str) and value.startswith("[") else None
-    except ValueError:
-        names = None
-    return " + ".join(map(str, names)) if names and not any(isinstance(name, dict) for name in names) else str(value)
+        for line in content(path).splitlines() if path.exists() else ():
+            record = parse_json(line, path.name)
+            if not isinstance(record, dict):
+                raise TransferError(f"{path.name}: a line that is no object")
+            if (value := record.get(metric)) is None:
+                continue
+            step = record.get("step")
+            if not all(isinstance(x, int | float) and abs(x) < 1e15 for x in (value, step)):
+                raise TransferError(f"{path.name}: a step or metric that is no number")
+            curves.setdefault(clean(str(record.get("stage"))), {})[int(step)] = float(value)
+    except TransferError as error:
+        run.note(str(error))
+        return {}
+    return curves
 
 
 def measured(run: Run) -> Flat:
@@ -111,7 +173,7 @@ def measured(run: Run) -> Flat:
     return own | {f"protocol.{key}": value for key, value in protocol.items()}
 
 
-def setting(run: Run) -> Flat:
+def compared(run: Run) -> Flat:
     """What is compared: every other key, without repeats and without what a search chose."""
     without = {*REPEATS, *run.tuned}
     return {
@@ -128,7 +190,7 @@ def varying(rows: Iterable[Flat]) -> list[str]:
 
 def results_table(runs: list[Run], folder: Path) -> pl.DataFrame:
     """One row per run: what it was, how it ended, what it cost and all its metrics."""
-    columns = ("id", "status", "domain", "task", "method", "model", "seed", "split_seed", "fingerprint")
+    columns = ("id", "status", "domain", "task", "method", "model", "fingerprint")
     counts = ("parameters", "trainable_parameters", "replicas", "device")
     hp = list(dict.fromkeys(key for run in runs for key in run.config if key.startswith("hp.")))
     more = [key for key in varying(run.config for run in runs if run.config) if key not in ("seed", "split.seed", *hp)]
@@ -138,8 +200,9 @@ def results_table(runs: list[Run], folder: Path) -> pl.DataFrame:
     }
     rows = [
         {
-            "run": str(run.folder.relative_to(folder)),
-            **{key: run.result.get(key) for key in columns},
+            "run": shown_name(run, folder),
+            **{key: None if (value := run.result.get(key)) is None else str(value) for key in columns},
+            **{key: _whole(run.result.get(key)) for key in ("seed", "split_seed")},
             "error": run.error or None,
             "split": run.config.get("split.name"),
             **{key: _number(run.config.get(key)) for key in hp},
@@ -151,6 +214,23 @@ def results_table(runs: list[Run], folder: Path) -> pl.DataFrame:
         for run in runs
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def shown_name(run: Run, folder: Path) -> str:
+    """The folder of a run below that of its sweep, as text."""
+    return clean(os.fsencode(run.folder.relative_to(folder)).decode(errors="replace"))
+
+
+def spreadsheet(table: pl.DataFrame) -> pl.DataFrame:
+    """The same for a CSV file: text that a spreadsheet would take for a formula begins with an apostrophe."""
+    formula = pl.col(pl.String).str.contains(r"^[=+\-@\t\r]") & pl.col(pl.String).cast(pl.Float64, strict=False).is_null()
+    return table.with_columns(pl.when(formula).then("'" + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep())
+
+
+def _whole(value: Any) -> int | None:
+    """A seed; of a run that could not begin the word that it was given."""
+    word = str(value)
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 19 else None
 
 
 def _number(value: Any) -> float | None:

@@ -21,32 +21,32 @@ class Choice(NamedTuple):
     within: float
 
 
-def choices(found: Comparison) -> list[Choice]:
+def choices(comparison: Comparison) -> list[Choice]:
     """What every selector that all settings have would choose, the least regret first; empty for a single setting."""
-    if found.part != "test" or len(found.settings) < 2:
+    if comparison.part != "test" or len(comparison.settings) < 2:
         return []
     made = []
     for selector in get_args(Selector):
-        scores = [_mean(one, selector, found) for one in found.settings]
+        scores = [_mean(setting, selector, comparison) for setting in comparison.settings]
         if selector in ("valid", ORACLE) or not np.isfinite(scores).all():
             continue
-        chosen, regret = _regret(found, found.settings, scores)
+        chosen, regret = _regret(comparison, comparison.settings, scores)
         own = []
-        for method in dict.fromkeys(one.values.get("method.name") for one in found.settings):
-            rows = [i for i, one in enumerate(found.settings) if one.values.get("method.name") == method]
+        for method in dict.fromkeys(setting.values.get("method.name") for setting in comparison.settings):
+            rows = [i for i, setting in enumerate(comparison.settings) if setting.values.get("method.name") == method]
             if len(rows) > 1:
-                own.append(_regret(found, [found.settings[i] for i in rows], [scores[i] for i in rows])[1])
-        test = chosen.summary("test", found.metric).mean
+                own.append(_regret(comparison, [comparison.settings[i] for i in rows], [scores[i] for i in rows])[1])
+        test = chosen.summary("test", comparison.metric).mean
         made.append(Choice(selector, chosen.name, test, regret, float(np.mean(own)) if own else float("nan")))
-    return sorted(made, key=lambda one: one.regret)
+    return sorted(made, key=lambda choice: choice.regret)
 
 
-def _mean(one: Setting, selector: str, found: Comparison) -> float:
-    values = [run.result.get("selectors", {}).get(selector) for run in one.runs]
+def _mean(setting: Setting, selector: str, comparison: Comparison) -> float:
+    values = [run.result.get("selectors", {}).get(selector) for run in setting.runs]
     return float(np.mean([np.nan if value is None else value for value in values]))
 
 
-def _regret(found: Comparison, settings: list[Setting], scores: list[float]) -> tuple[Setting, float]:
-    tests = [found.sign * one.summary("test", found.metric).mean for one in settings]
+def _regret(comparison: Comparison, settings: list[Setting], scores: list[float]) -> tuple[Setting, float]:
+    tests = [comparison.sign * setting.summary("test", comparison.metric).mean for setting in settings]
     at = int(np.argmax(scores))
     return settings[at], float(np.max(tests) - tests[at])

@@ -17,42 +17,42 @@ PER_RUN = "seconds per run"
 LETTER = 9.0  # pixels of a label, with room for what the layout moves later
 
 
-def cost(found: Comparison) -> list[Figure]:
+def cost(comparison: Comparison) -> list[Figure]:
     """The test metric against seconds of a run and against trainable parameters; for strategies of one method, which
     differ in what they train last, also against both of the last stage."""
     made: list[Figure] = []
-    of: list[tuple[str, Any]] = [
+    costs: list[tuple[str, Any]] = [
         (PER_RUN, lambda run: run.seconds),
         ("trainable parameters", lambda run: run.result.get("trainable_parameters")),
         ("seconds of the last stage", lambda run: _last(run, "seconds_by_stage")),
         ("trainable parameters of the last stage", lambda run: _last(run, "trainable_by_stage")),
     ]
-    for label, read in of if _strategies(found) else of[:2]:
-        known = [(one, one.mean(read(run) for run in one.runs)) for one in found.best]
-        rows = [(one, max(value, 1e-3) if "seconds" in label else value) for one, value in known if value]
+    for label, read in costs if _strategies(comparison) else costs[:2]:
+        known = [(setting, setting.mean(read(run) for run in setting.runs)) for setting in comparison.best]
+        rows = [(setting, max(value, 1e-3) if "seconds" in label else value) for setting, value in known if value]
         if len(rows) < 2:
             continue
-        made.append(_against(found, label, rows))
+        made.append(_against(comparison, label, rows))
     return made
 
 
 def _last(run: Run, key: str) -> float | None:
     """What the last gradient stage of a run had of something; None where there is none."""
-    return list(found.values())[-1] if (found := run.result.get(key)) else None
+    return list(by_stage.values())[-1] if (by_stage := run.result.get(key)) else None
 
 
-def _strategies(found: Comparison) -> bool:
+def _strategies(comparison: Comparison) -> bool:
     """Whether some method is here with several settings that do not train equally many numbers in their last stage."""
     trained: dict[str, set[float | None]] = {}
-    for one in found.best:
-        trained.setdefault(one.method.partition(" ")[0], set()).add(_last(one.runs[0], "trainable_by_stage"))
+    for setting in comparison.best:
+        trained.setdefault(setting.method.partition(" ")[0], set()).add(_last(setting.runs[0], "trainable_by_stage"))
     return any(len(counts - {None}) > 1 for counts in trained.values())
 
 
-def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
-    palette = shade(found)
+def _against(comparison: Comparison, label: str, rows: list[tuple[Setting, float]]) -> Figure:
+    palette = shade(comparison)
     canvas, (axis,) = panel()
-    points = [(one.method, value, one.summary(found.part, found.metric).mean) for one, value in rows]
+    points = [(setting.method, value, comparison.summary(setting).mean) for setting, value in rows]
     wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
     for name, x, y in points:
         axis.plot(x, y, "o", color=palette[name], ms=7)
@@ -66,14 +66,14 @@ def _against(found: Comparison, label: str, rows: list[tuple[Setting, float]]) -
     axis.margins(x=0.3, y=0.12)
     _labels(axis, points)
     axis.grid(color=LINE)
-    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"{found.part_name} {found.metric}")
-    said = "; ".join(f"{one.method} {value:.3g}" for one, value in rows)
+    axis.set(xlabel=label + (" (log scale)" if wide else ""), ylabel=f"{comparison.part_name} {comparison.metric}")
+    description = "; ".join(f"{setting.method} {value:.3g}" for setting, value in rows)
     seconds = "Training and evaluation, the run's share of its compiled program, without compilation."
     if label != PER_RUN:
         seconds = "Steps and validations of the last stage alone, the run's share, without compilation."
     counted = "Numbers that gradient steps move; closed forms have none and are not shown."
     caption = seconds if "seconds" in label else counted
-    return finish(canvas, f"Test {found.metric} against {label}: {said}", caption)
+    return finish(canvas, f"Test {comparison.metric} against {label}: {description}", caption)
 
 
 def _short(x: float, _: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.ticker import MaxNLocator
 
-from transfer.report.comparison.comparison import REFERENCE, Comparison, Setting, groups_of, reference, reference_name
-from transfer.report.comparison.runs import varying
+from transfer.report.comparison.comparison import Comparison, Setting, groups_of
+from transfer.report.comparison.reference import preferred, reference, reference_name, without_adaptation
+from transfer.report.comparison.runs import run_curves, varying
+from transfer.report.comparison.verdicts import HELPS, HURTS
 from transfer.report.page.svg import INK, MUTED, PAGE, Figure, colours, finish, panel
 
 # A page of a thousand runs stays light: at most so many panels of a kind, and so many thin lines in each.
@@ -20,46 +21,48 @@ WARMTH = {"cold": "cold (0 events)", "sparse": "sparse (1–4)", "warm": "warm (
 HEAT = LinearSegmentedColormap.from_list("heat", ["#e8edf3", "#9db9d3", "#4c7fae", "#1f4e79"])
 
 
-def shade(found: Comparison) -> dict[str, str]:
+def shade(comparison: Comparison) -> dict[str, str]:
     """The colour of every method; the reference is plain ink."""
-    palette, base = colours(sorted(one.method for one in found.best)), reference(found)
+    palette, base = colours(sorted(setting.method for setting in comparison.best)), reference(comparison)
     return palette | ({base.method: INK} if base else {})
 
 
-def helper(found: Comparison) -> str:
-    """What a gap is the gain of: the source against target_only, adaptation against source_only."""
-    return "the source" if reference_name(found) == REFERENCE else "adaptation"
+def helper(comparison: Comparison) -> str:
+    """What a gap is the gain of: the source, or adaptation where nothing can do without the source."""
+    return "adaptation" if without_adaptation(comparison) else "the source"
 
 
-def better(found: Comparison) -> str:
-    return "higher is better" if found.sign > 0 else "lower is better"
+def better(comparison: Comparison) -> str:
+    return "higher is better" if comparison.sign > 0 else "lower is better"
 
 
-def figures_of_test(found: Comparison) -> Figure:
+def figures_of_test(comparison: Comparison) -> Figure:
     """The test metric of every method with the interval of its mean over runs."""
-    rows, palette = found.best[:30], shade(found)
+    rows, palette = comparison.best[:30], shade(comparison)
     canvas, (axis,) = panel(height=0.9 + 0.27 * len(rows))
-    for place, one in enumerate(rows):
-        of = one.summary(found.part, found.metric)
-        colour = palette[one.method]
-        if np.isfinite(of.low):
-            axis.plot([of.low, of.high], [place, place], color=colour, alpha=0.55, lw=2.4)
-        axis.plot(of.mean, place, "o", color=colour, ms=6)
-    _rows(axis, [one.method for one in rows])
-    axis.set_title(f"{found.part_name} figures", loc="left", fontsize=10)
-    axis.set_xlabel(f"{found.part_name} {found.metric} ({better(found)})", loc="right")
-    said = ", ".join(f"{one.method} {one.summary(found.part, found.metric).mean:.4f}" for one in rows)
-    caption = "Mean over runs; the bar is its 95 % interval over splits (with one split: over seeds). No bar: a single run."
-    return finish(canvas, f"Test {found.metric} by method, best first: {said}", caption)
+    for place, setting in enumerate(rows):
+        summary = comparison.summary(setting)
+        colour = palette[setting.method]
+        if np.isfinite(summary.low):
+            axis.plot([summary.low, summary.high], [place, place], color=colour, alpha=0.55, lw=2.4)
+        axis.plot(summary.mean, place, "o", color=colour, ms=6)
+    _rows(axis, [setting.method for setting in rows])
+    axis.set_title(f"{comparison.part_name} figures", loc="left", fontsize=10)
+    axis.set_xlabel(f"{comparison.part_name} {comparison.metric} ({better(comparison)})", loc="right")
+    description = ", ".join(f"{setting.method} {comparison.summary(setting).mean:.4f}" for setting in rows)
+    caption = f"Mean over runs; the bar is its 95 % interval over {comparison.unit} within splits (over splits where there "
+    caption += f"are no values by {comparison.unit[:-1]}). No bar: neither these nor three splits."
+    return finish(canvas, f"Test {comparison.metric} by method, best first: {description}", caption)
 
 
-def gains(found: Comparison) -> list[Figure]:
+def gains(comparison: Comparison) -> list[Figure]:
     """The gap to the reference by method, one panel for every group of users."""
     made: list[Figure] = []
-    palette = shade(found)
-    order = [one.method for one in found.best if found.gap(one.method)][:30]
-    for group in groups_of(found):
-        rows = [gap for method in order if (gap := found.gap(method, group))]
+    palette = shade(comparison)
+    carriers = [setting.method for setting in comparison.best if setting.uses_source]
+    order = [method for method in carriers if comparison.gap(method)][:30]
+    for group in groups_of(comparison):
+        rows = [gap for method in order if (gap := comparison.gap(method, group))]
         if not rows:
             continue
         canvas, (axis,) = panel(height=1.0 + 0.27 * len(rows))
@@ -68,20 +71,18 @@ def gains(found: Comparison) -> list[Figure]:
             colour = palette[gap.method]
             if np.isfinite(gap.paired.low):
                 axis.plot([gap.paired.low, gap.paired.high], [place, place], color=colour, alpha=0.55, lw=2.4)
-            sure = gap.verdict in ("helps", "hurts")
-            axis.plot(
-                gap.paired.difference, place, "o", color=colour, ms=6, mfc=colour if sure else PAGE, mec=colour, mew=1.6
-            )
+            face = colour if gap.verdict in (HELPS, HURTS) else PAGE
+            axis.plot(gap.paired.difference, place, "o", color=colour, ms=6, mfc=face, mec=colour, mew=1.6)
         _rows(axis, [gap.method for gap in rows])
-        who = WARMTH.get(group, f"all {found.unit}")
-        axis.set_title(who, loc="left", fontsize=10)
-        side = ("right" if found.sign > 0 else "left") + f" of zero: {helper(found)} helps"
-        axis.set_xlabel(
-            f"difference in {found.metric} ({side})", loc="right"
-        )  # it is wider than the axis beside long names
-        said = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
-        caption = f"{who.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}. Filled: interval without zero."
-        made.append(finish(canvas, f"Gain over {reference_name(found)}, {who}: {said}", caption))
+        audience = WARMTH.get(group, f"all {comparison.unit}")
+        axis.set_title(audience, loc="left", fontsize=10)
+        side = ("right" if comparison.sign > 0 else "left") + f" of zero: {helper(comparison)} helps"
+        # at the right: it is wider than the axis beside long names
+        axis.set_xlabel(f"difference in {comparison.metric} ({side})", loc="right")
+        description = "; ".join(f"{gap.method} {gap.paired.difference:+.4f}, {gap.verdict}" for gap in rows)
+        caption = f"{audience.capitalize()}: {rows[0].size:,} {_basis(rows[0].basis)}; bars: 95 % intervals. "
+        caption += "Filled: helps or hurts after correction."
+        made.append(finish(canvas, f"Gain over {reference_name(comparison)}, {audience}: {description}", caption))
     return made
 
 
@@ -89,12 +90,12 @@ def _basis(basis: str) -> str:
     return f"{basis} × splits" if basis in ("users", "examples") else basis
 
 
-def learning_curves(found: Comparison) -> list[Figure]:
+def learning_curves(comparison: Comparison) -> list[Figure]:
     """The validation metric by step of every method that learns by steps: mean over runs, band of one std, runs thin."""
     made: list[Figure] = []
-    palette = shade(found)
-    for one in found.best:
-        curves = _curves(one, found.metric)
+    palette = shade(comparison)
+    for setting in comparison.best:
+        curves = _curves(setting, comparison.metric)
         if not curves or len(made) == PANELS:
             continue
         canvas, (axis,) = panel(height=2.7)
@@ -104,79 +105,74 @@ def learning_curves(found: Comparison) -> list[Figure]:
             kept = np.isfinite(values).sum(axis=0) * 2 >= len(lines)  # while at least half of the runs still learn
             x, y = np.array(steps)[kept], values[:, kept]
             mean, std = np.nanmean(y, axis=0), np.nanstd(y, axis=0)
-            colour = palette[one.method]
+            colour = palette[setting.method]
             if len(lines) > 1:
                 axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.16, lw=0)
                 for line in lines[:LINES]:
                     axis.plot(list(line), list(line.values()), color=colour, alpha=0.22, lw=0.7)
             axis.plot(x, mean, style, color=colour, label=stage)
-        axis.set_title(one.method, loc="left", fontsize=10)
-        axis.set(xlabel="step", ylabel=f"validation {found.metric}")
+        axis.set_title(setting.method, loc="left", fontsize=10)
+        axis.set(xlabel="step", ylabel=f"validation {comparison.metric}")
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.grid(axis="y")
         if len(curves) > 1:
             axis.legend(title="stage", fontsize=8.5, title_fontsize=8.5)
         runs = max(len(lines) for lines in curves.values())
-        of = f"mean of {runs} runs, band ± 1 std" if runs > 1 else "one run"
-        caption = f"{one.name}: {of}; each stage is judged on its own held-out events."
-        made.append(finish(canvas, f"Learning curve of {one.method}: validation {found.metric} by step", caption))
+        basis = f"mean of {runs} runs, band ± 1 std" if runs > 1 else "one run"
+        caption = f"{setting.name}: {basis}; each stage is judged on its own held-out events."
+        made.append(finish(canvas, f"Learning curve of {setting.method}: validation {comparison.metric} by step", caption))
     return made
 
 
-def _curves(one: Setting, metric: str) -> dict[str, list[dict[int, float]]]:
+def _curves(setting: Setting, metric: str) -> dict[str, list[dict[int, float]]]:
     """{stage: [{step: value} of every run]}"""
-    found: dict[str, list[dict[int, float]]] = {}
-    for run in one.runs[:50]:
-        path = run.folder / "metrics.jsonl"
-        own: dict[str, dict[int, float]] = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
-            record = json.loads(line)
-            if record.get(metric) is not None:
-                own.setdefault(record["stage"], {})[record["step"]] = record[metric]
-        for stage, curve in own.items():
-            found.setdefault(stage, []).append(curve)
-    return found
+    curves: dict[str, list[dict[int, float]]] = {}
+    for run in setting.runs[:50]:
+        for stage, curve in run_curves(run, metric).items():
+            curves.setdefault(stage, []).append(curve)
+    return curves
 
 
-def hyperparameters(found: Comparison) -> list[Figure]:
+def hyperparameters(comparison: Comparison) -> list[Figure]:
     """What was swept, on validation: a heatmap of two numbers, a slice of one, slices of each where there are more."""
     made: list[Figure] = []
-    for method in dict.fromkeys(one.method for one in found.settings):
-        own = [one for one in found.settings if one.method == method and not one.tuned]  # trials, not their choice
-        keys = [key for key in varying(one.values for one in own) if all(_is_number(one.values.get(key)) for one in own)]
+    for method in dict.fromkeys(setting.method for setting in comparison.settings):
+        trials = [setting for setting in comparison.settings if not setting.tuned]  # not what a search chose among them
+        own = [setting for setting in trials if setting.method == method]
+        swept = varying(setting.values for setting in own)
+        keys = [key for key in swept if all(_is_number(setting.values.get(key)) for setting in own)]
         if len(own) < 2 or not keys:
             continue
-        full = len(keys) == 2 and len({tuple(one.values[key] for key in keys) for one in own}) == len(own)
-        if full and all(2 <= len({one.values[key] for one in own}) <= 12 for key in keys):
-            made.append(_heatmap(found, own, keys))
+        full = len(keys) == 2 and len({tuple(setting.values[key] for key in keys) for setting in own}) == len(own)
+        if full and all(2 <= len({setting.values[key] for setting in own}) <= 12 for key in keys):
+            made.append(_heatmap(comparison, own, keys))
         else:
-            made.extend(_slice(found, own, key) for key in keys[:4])
+            made.extend(_slice(comparison, own, key) for key in keys[:4])
     return made[: 2 * PANELS]
 
 
-def _best_of(found: Comparison, own: list[Setting]) -> Setting:
+def _best_of(comparison: Comparison, own: list[Setting]) -> Setting:
     """The chosen setting; of the trials of a search, which are not chosen themselves, the best mean on validation."""
-    scores = [one.score for one in own]
-    return next((one for one in own if one.best), own[int(np.nanargmax(scores))])
+    return next((setting for setting in own if setting.best), preferred(own))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
-    across, up = (sorted({one.values[key] for one in own}) for key in keys)
+def _heatmap(comparison: Comparison, own: list[Setting], keys: list[str]) -> Figure:
+    across, up = (sorted({setting.values[key] for setting in own}) for key in keys)
     table = np.full((len(up), len(across)), np.nan)
-    places = {id(one): (up.index(one.values[keys[1]]), across.index(one.values[keys[0]])) for one in own}
-    for one in own:
-        table[places[id(one)]] = one.summary("valid", found.metric).mean
-    best = places[id(_best_of(found, own))]
+    places = {id(setting): (up.index(setting.values[keys[1]]), across.index(setting.values[keys[0]])) for setting in own}
+    for setting in own:
+        table[places[id(setting)]] = setting.summary("valid", comparison.metric).mean
+    best = places[id(_best_of(comparison, own))]
     canvas, (axis,) = panel(height=1.3 + 0.34 * len(up))
-    axis.pcolormesh(table, cmap=HEAT if found.sign > 0 else HEAT.reversed(), edgecolors=PAGE, linewidth=1.5)
+    axis.pcolormesh(table, cmap=HEAT if comparison.sign > 0 else HEAT.reversed(), edgecolors=PAGE, linewidth=1.5)
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value) and table.size <= 64:
             share = (value - np.nanmin(table)) / max(np.nanmax(table) - np.nanmin(table), 1e-12)
-            dark = share > 0.5 if found.sign > 0 else share < 0.5
+            dark = share > 0.5 if comparison.sign > 0 else share < 0.5
             colour = "#ffffff" if dark else "#10202f"
             axis.text(column + 0.5, row + 0.5, f"{value:.3f}", ha="center", va="center", color=colour, fontsize=8)
     x, y = [best[1], best[1] + 1, best[1] + 1, best[1], best[1]], [best[0], best[0], best[0] + 1, best[0] + 1, best[0]]
@@ -187,31 +183,36 @@ def _heatmap(found: Comparison, own: list[Setting], keys: list[str]) -> Figure:
     axis.spines[:].set_visible(False)
     axis.set(xlabel=keys[0], ylabel=keys[1])
     axis.set_title(own[0].method, loc="left", fontsize=10)
-    said = f"best at {keys[0]}={across[best[1]]:g}, {keys[1]}={up[best[0]]:g}"
-    caption = f"Validation {found.metric} ({better(found)}), mean over runs; the frame marks the best: {said}."
-    return finish(canvas, f"{own[0].method}: validation {found.metric} by {keys[0]} and {keys[1]}; {said}", caption)
+    description = f"best at {keys[0]}={across[best[1]]:g}, {keys[1]}={up[best[0]]:g}"
+    caption = (
+        f"Validation {comparison.metric} ({better(comparison)}), mean over runs; the frame marks the best: {description}."
+    )
+    return finish(
+        canvas, f"{own[0].method}: validation {comparison.metric} by {keys[0]} and {keys[1]}; {description}", caption
+    )
 
 
-def _slice(found: Comparison, own: list[Setting], key: str) -> Figure:
-    colour = shade(found)[own[0].method]
+def _slice(comparison: Comparison, own: list[Setting], key: str) -> Figure:
+    colour = shade(comparison)[own[0].method]
     canvas, (axis,) = panel(height=2.7)
-    rows = sorted(own, key=lambda one: one.values[key])
-    x = np.array([float(one.values[key]) for one in rows])
-    of = [one.summary("valid", found.metric) for one in rows]
-    y, std = np.array([one.mean for one in of]), np.nan_to_num([one.std for one in of])
+    rows = sorted(own, key=lambda setting: setting.values[key])
+    x = np.array([float(setting.values[key]) for setting in rows])
+    summaries = [setting.summary("valid", comparison.metric) for setting in rows]
+    y, std = np.array([summary.mean for summary in summaries]), np.nan_to_num([summary.std for summary in summaries])
     alone = len(set(x)) == len(x)
     axis.errorbar(x, y, std, fmt="o-" if alone else "o", color=colour, ms=4.5, lw=1.2, elinewidth=1.2, alpha=0.9)
     if (x > 0).all() and x.max() / x.min() >= 20:
         axis.set_xscale("log")
-    at = rows.index(_best_of(found, rows))
+    at = rows.index(_best_of(comparison, rows))
     axis.plot(x[at], y[at], "o", ms=11, mfc="none", mec=INK, mew=1.6)
     axis.grid(axis="y")
-    axis.set(xlabel=key, ylabel=f"validation {found.metric}")
+    axis.set(xlabel=key, ylabel=f"validation {comparison.metric}")
     axis.set_title(own[0].method, loc="left", fontsize=10)
-    said = f"best at {key}={x[at]:g}"
+    description = f"best at {key}={x[at]:g}"
     more = "" if alone else " Other settings differ between points too."
-    caption = f"Validation {found.metric} ({better(found)}), mean ± std over runs; the ring marks the best: {said}.{more}"
-    return finish(canvas, f"{own[0].method}: validation {found.metric} by {key}; {said}", caption)
+    caption = f"Validation {comparison.metric} ({better(comparison)}), mean ± std over runs; the ring marks "
+    caption += f"the best: {description}.{more}"
+    return finish(canvas, f"{own[0].method}: validation {comparison.metric} by {key}; {description}", caption)
 
 
 def _rows(axis: Axes, names: list[str]) -> None:

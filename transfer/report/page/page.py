@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from omegaconf import OmegaConf
 
 from transfer.config import selection
 from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
 from transfer.report.comparison.compare import users_by_group
-from transfer.report.comparison.comparison import Comparison, reference_name
-from transfer.report.comparison.runs import Run, read_runs, results_table
+from transfer.report.comparison.comparison import Comparison
+from transfer.report.comparison.files import CONTROLS, clean, read_yaml
+from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
+from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
+from transfer.report.comparison.verdicts import MARGIN
 from transfer.report.page import cost, distances, figures, selectors, source, words
-from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix
+from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
 from transfer.results.run_folder import sweep_name
 from transfer.storage.trees import write
-from transfer.sweep import launch
 
 PAGE, RECORD = "index.html", "multirun.yaml"
 # A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
@@ -39,33 +40,42 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     comparisons = compare_all(runs)
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
-    table.write_csv(folder / "results.csv")
-    write(folder / "table.md", f"{markdown(comparisons)}{more_markdown(comparisons)}".encode())
-    write(folder / "table.tex", latex(comparisons).encode())
-    write(folder / PAGE, render(folder, runs, comparisons).encode())
+    spreadsheet(table).write_csv(folder / "results.csv")
+    texts = {
+        "table.md": f"{markdown(comparisons)}{more_markdown(comparisons)}",
+        "table.tex": latex(comparisons),
+        PAGE: render(folder, runs, comparisons),
+    }
+    for name, text in texts.items():
+        write(folder / name, CONTROLS.sub(" ", text).encode(errors="replace"))
     return folder / PAGE
 
 
 def more_markdown(comparisons: list[Comparison]) -> str:
     """What the page says beside the leaderboard: whether the source helps, and what selectors would have chosen."""
     parts = []
-    for found in alone(comparisons):
-        if said := source.sentences(found):
-            effects = source.table(found)
-            parts.append(f"\n### Does the source help? {found.title}\n\n{' '.join(said)}\n")
+    for comparison in alone(comparisons):
+        if answers := source.sentences(comparison):
+            effects = source.table(comparison)
+            parts.append(f"\n### Does the source help? {plain(comparison.title)}\n\n{plain(' '.join(answers))}\n")
             parts.append(f"\n{lines(effects)}\n" if effects else "")
-        if chosen := selectors.table(found):
-            parts.append(f"\n### Choosing without target labels: {found.title}\n\n{lines(chosen)}\n")
+        if chosen := selectors.table(comparison):
+            parts.append(f"\n### Choosing without target labels: {plain(comparison.title)}\n\n{lines(chosen)}\n")
     return "".join(parts)
 
 
-def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
-    """The page: one file that needs no other and no network."""
+def render(folder: Path, runs: list[Run], comparisons: list[Comparison], most: int = DRAWN) -> str:
+    """The page: one file that needs no other and no network, with the figures of the first comparisons."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "chance": words.chance}
-    lost = [run for run in runs if not run.done]
+    sections = [section(comparison, drawn=number < most) for number, comparison in enumerate(comparisons)]
+    faults = [
+        (shown_name(run, folder), run.status, clean(line), clean(" ".join(_words(run))))
+        for run in runs
+        for line in ([run.error] if not run.done else run.problems)
+    ]
     finished = next((run.result for run in runs if run.done), {})
     return environment.get_template("page.html").render(
         title=sweep_name(folder),
@@ -73,64 +83,65 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison]) -> str:
         outcome=words.outcome(runs),
         seconds=cost.seconds(runs),
         command=command(folder, runs),
-        sections=[section(found, drawn=number < DRAWN) for number, found in enumerate(comparisons)],
-        failures=[
-            (str(run.folder.relative_to(folder)), run.status, run.error, " ".join(_words(run))) for run in lost[:FAILURES]
-        ],
-        more_failures=max(0, len(lost) - FAILURES),
+        sections=sections,
+        failures=faults[:FAILURES],
+        more_failures=max(0, len(faults) - FAILURES),
         versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
         devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),
     )
 
 
-def section(found: Comparison, drawn: bool = True) -> dict[str, Any]:
+def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
     """What the page shows of one comparison."""
     groups: list[tuple[str, list[Any]]] = []
     if drawn:
-        of_groups = " by group of users" if found.unit == "users" else ""
+        of_groups = " by group of users" if comparison.unit == "users" else ""
         groups = [
             (
-                f"Quality, gain from {figures.helper(found)}{of_groups}, and cost",
-                [figures.figures_of_test(found), *figures.gains(found), *cost.cost(found)],
+                f"Quality, gain from {figures.helper(comparison)}{of_groups}, and cost",
+                [figures.figures_of_test(comparison), *figures.gains(comparison), *cost.cost(comparison)],
             ),
-            ("Source and target before and after the map", distances.projections(found)),
-            ("Learning curves", [] if found.members else figures.learning_curves(found)),
-            ("Hyper-parameters, judged on validation", figures.hyperparameters(found)),
+            ("Source and target before and after the map", distances.projections(comparison)),
+            ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
+            ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
         ]
     return {
-        "found": found,
-        "lead": words.lead(found),
-        "reference": reference_name(found),
-        "board": leaderboard(found),
-        "matrix": matrix(found) if found.members else None,
-        "distances": distances.table(found),
-        "helps": source.sentences(found),
-        "effects": source.table(found),
-        "by_seed": source.by_seed(found),
-        "by_class": source.by_class(found),
-        "whole": source.whole(found),
-        "choices": selectors.table(found),
-        "everything": leaderboard(found, everything=True) if len(found.settings) > len(found.best) else None,
-        "pairs": sorted(found.pairs, key=lambda pair: pair.paired.p)[:200],
-        "groups": users_by_group(found) if found.unit == "users" else {},
-        "splits": len({run.pair[0] for one in found.best for run in one.runs}),
+        "comparison": comparison,
+        "lead": words.lead(comparison),
+        "reference": reference_name(comparison),
+        "reference_words": reference_words(comparison),
+        "beside": TARGET_ONLY in [*bases(comparison)][1:],
+        "board": leaderboard(comparison),
+        "matrix": matrix(comparison) if comparison.members else None,
+        "distances": distances.table(comparison),
+        "helps": source.sentences(comparison),
+        "effects": source.table(comparison),
+        "by_seed": source.by_seed(comparison),
+        "by_class": source.by_class(comparison),
+        "whole": source.whole(comparison),
+        "choices": selectors.table(comparison),
+        "everything": leaderboard(comparison, everything=True) if len(comparison.settings) > len(comparison.best) else None,
+        "pairs": sorted(comparison.pairs, key=lambda pair: pair.paired.p)[:200],
+        "groups": users_by_group(comparison) if comparison.unit == "users" else {},
+        "margin": f"{MARGIN:.0%}",
+        "repeats": comparison.repeats,
         "figures": [(name, some) for name, some in groups if some],
-        "protocol": list(_protocol(found)),
-        "worlds": [] if found.members else _worlds(found),
-        "columns": COLUMNS[found.unit],
+        "protocol": list(_protocol(comparison)),
+        "worlds": [] if comparison.members else _worlds(comparison),
+        "columns": COLUMNS[comparison.unit],
     }
 
 
-def _protocol(found: Comparison) -> list[tuple[str, str]]:
-    facts = found.facts
+def _protocol(comparison: Comparison) -> list[tuple[str, str]]:
+    facts = comparison.facts
     split = {key: value for key, value in facts["protocol"]["split"].items() if key != "seed"}
-    rows = [("split", ", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)))]
-    rows += [(key, str(value)) for key, value in facts["protocol"].items() if key != "split"]
+    rows = [("split", clean(", ".join(f"{key} {value}" for key, value in split.items() if value not in ("", None)), 1000))]
+    rows += [(clean(key), clean(str(value), 1000)) for key, value in facts["protocol"].items() if key != "split"]
     rows.append(("selection", selection.spoken(facts)))
-    if not all(run.result.get("reproducible", True) for run in found.runs):
+    if not all(run.result.get("reproducible", True) for run in comparison.runs):
         rows.append(("budget", "seconds of wall-clock (train.seconds): these figures are not reproducible"))
-    seeds = sorted({run.result["seed"] for run in found.runs if run.done})
-    splits = sorted({run.result["split_seed"] for run in found.runs if run.done})
+    seeds = sorted({run.result["seed"] for run in comparison.runs if run.done})
+    splits = sorted({run.result["split_seed"] for run in comparison.runs if run.done})
     return [*rows, ("seeds", _several(seeds)), ("split seeds", _several(splits))]
 
 
@@ -138,37 +149,61 @@ def _several(values: list[int]) -> str:
     return ", ".join(map(str, values[:12])) + (f", … ({len(values)})" if len(values) > 12 else "")
 
 
-def _worlds(found: Comparison) -> list[dict[str, Any]]:
+def _worlds(comparison: Comparison) -> list[dict[str, Any]]:
     """Parts and their counts of every world of this comparison (one for each split), the first few."""
-    worlds = {run.result["fingerprint"]: run.result for run in found.runs if run.done}
+    worlds = {run.result["fingerprint"]: run.result for run in comparison.runs if run.done}
     rows = []
     for facts in list(worlds.values())[:5]:
         world = facts["world"]
         target, sources = world["target"], world["sources"]
-        if found.unit == "examples":
+        if comparison.unit == "examples":
             parts = [(f"{target['name']} (target)", target)]
             parts += [(f"{source['name']} (source)", source) for source in sources]
         else:
             parts = [(f"{target['name']}, {part}", target.get(part)) for part in ("train", "valid", "test")]
-            parts += [(f"{source['name']} (source)", source["train"]) for source in sources]
-        name = f"split seed {facts['split_seed']}"
+            parts += [(f"{source['name']} (source)", source.get("train")) for source in sources]
         shared = world.get("users_trained_in_both")
         rows.append(
-            {"name": name, "shared": shared, "fingerprint": facts["fingerprint"], "parts": [p for p in parts if p[1]]}
+            {
+                "name": f"split seed {facts['split_seed']}",
+                "shared": shared if isinstance(shared, int) else None,
+                "fingerprint": clean(facts["fingerprint"]),
+                "parts": [(clean(name), _counts(part)) for name, part in parts if part],
+            }
         )
     return rows
+
+
+def _counts(part: Any) -> dict[str, int]:
+    """What is counted of a part of a world, as far as it is a number."""
+    return {key: value for key, value in part.items() if isinstance(value, int)} if isinstance(part, dict) else {}
 
 
 def command(folder: Path, runs: list[Run]) -> str:
     """The command of this sweep, or a line for each of a study: Hydra's record, or else what the jobs were given."""
     places = list(dict.fromkeys(run.folder.parent for run in runs)) or [folder]
     if all((place / RECORD).exists() for place in places):
-        return "\n".join(launch.command(OmegaConf.load(place / RECORD)) for place in places)  # type: ignore[arg-type]
+        try:
+            return "\n".join(_recorded(place / RECORD) for place in places)
+        except TransferError:
+            pass  # somebody else's record: what the jobs were given says the same
     choices: dict[str, dict[str, None]] = {}
     for run in runs:
         for key, value in run.overrides.items():
             choices.setdefault(key, {})[value] = None
-    return shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())])
+    return clean(shlex.join(["transfer", "-m", *(f"{key}={','.join(values)}" for key, values in choices.items())]), 5000)
+
+
+def _recorded(path: Path) -> str:
+    """The command in Hydra's record of a multirun, as it was written: nothing is resolved. Raises TransferError."""
+    value = read_yaml(path)
+    given = value.get("hydra", {}) if isinstance(value, dict) else {}
+    lists = given.get("overrides", {}) if isinstance(given, dict) else {}
+    words = [lists.get(key, []) for key in ("task", "hydra")] if isinstance(lists, dict) else []
+    if not words or not all(isinstance(part, list) and all(isinstance(word, str) for word in part) for part in words):
+        raise TransferError(f"{path.name}: no overrides of a multirun")
+    task, own = words
+    return clean(shlex.join(["transfer", "-m", *task, *(word for word in own if not word.startswith("hydra.mode="))]), 5000)
 
 
 def _words(run: Run) -> list[str]:

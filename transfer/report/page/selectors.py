@@ -10,26 +10,31 @@ from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
 
 
-def table(found: Comparison) -> Leaderboard | None:
+def table(comparison: Comparison) -> Leaderboard | None:
     """A row for each selector; of a mean over pairs the means over them. None where there is nothing to choose."""
-    if found.members:
-        return _over_pairs(found)
-    rows = choices(found)
+    if comparison.members:
+        return _over_pairs(comparison)
+    rows = choices(comparison)
     if not rows:
         return None
-    heads = ["selector", "chooses", f"test {found.metric}", "regret", "regret within a method"]
+    heads = ["selector", "chooses", f"test {comparison.metric}", "regret", "regret within a method"]
     cells = [
-        [Cell(of.selector), Cell(of.setting), Cell(number(of.test), of.test), *(_cell(v) for v in (of.regret, of.within))]
-        for of in rows
+        [
+            Cell(row.selector),
+            Cell(row.setting),
+            Cell(number(row.test), row.test),
+            *(_cell(v) for v in (row.regret, row.within)),
+        ]
+        for row in rows
     ]
-    best = max(found.settings, key=lambda one: found.sign * one.summary("test", found.metric).mean)
-    test = best.summary("test", found.metric).mean
+    best = max(comparison.settings, key=lambda setting: comparison.sign * setting.summary("test", comparison.metric).mean)
+    test = best.summary("test", comparison.metric).mean
     cells.append([Cell("oracle (test labels)"), Cell(best.name), Cell(number(test), test), _cell(0.0), _cell(0.0)])
     return Leaderboard(heads, cells, [])
 
 
-def _over_pairs(found: Comparison) -> Leaderboard | None:
-    tables = [{of.selector: of for of in choices(member)} for member in found.members]
+def _over_pairs(comparison: Comparison) -> Leaderboard | None:
+    tables = [{choice.selector: choice for choice in choices(member)} for member in comparison.members]
     names = [name for name in tables[0] if all(name in own for own in tables)]
     if not names:
         return None

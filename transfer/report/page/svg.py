@@ -20,6 +20,7 @@ NAMES = {INK: "currentColor", LINE: "var(--line)", MUTED: "var(--muted)", PAGE: 
 NAMES |= {code: f"var(--c{number})" for number, code in enumerate(SERIES)}
 STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 9.5,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -71,8 +72,8 @@ def finish(canvas: Canvas, alt: str, caption: str) -> Figure:
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r'(\bid="|url\(#|href="#)', lambda found: f"{found[1]}g{number}-", svg)
-    svg = re.sub(r"#000[01][0-9a-f]{2}\b", lambda found: NAMES.get(found[0], found[0]), svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', lambda match: f"{match[1]}g{number}-", svg)
+    svg = re.sub(r"#000[01][0-9a-f]{2}\b", lambda match: NAMES.get(match[0], match[0]), svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r'width="([\d.]+)pt" height="[\d.]+pt"', r'style="max-width: \1px"', svg, count=1)
     label = html.escape(alt, quote=True)

@@ -5,23 +5,17 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from transfer.report.comparison.average import alone, by_pair, pair_name
-from transfer.report.comparison.comparison import (
-    REFERENCE,
-    UNADAPTED,
-    Comparison,
-    Setting,
-    count,
-    groups_of,
-    reference,
-    reference_name,
-    shown,
-)
-from transfer.report.page.words import between, number
+from transfer.report.comparison.average import alone, pair_name
+from transfer.report.comparison.comparison import Comparison, Setting, by_pair, count, groups_of, shown
+from transfer.report.comparison.reference import TARGET_ONLY, bases, reference, reference_name, reference_words
+from transfer.report.comparison.verdicts import MARGIN
+from transfer.report.page.words import between, chance, number
 
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"}
 SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\ge$", "…": r"\ldots{}"}
+
+MARKDOWN = {c: f"\\{c}" for c in "\\|[]`"} | {"<": "&lt;", ">": "&gt;"}
 
 
 class Cell(NamedTuple):
@@ -39,40 +33,68 @@ class Leaderboard(NamedTuple):
     settings: list[Setting]
 
 
-def leaderboard(found: Comparison, everything: bool = False) -> Leaderboard:
+def leaderboard(comparison: Comparison, everything: bool = False) -> Leaderboard:
     """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
-    metric, names = found.metric, [n for n in shown(found.metric) if n in found.facts["metrics"][found.part]]
-    others = [name for name in names if name != metric]
-    groups = [group for group in groups_of(found) if group != "all"]
-    heads = ["method", "source", f"{found.part_name} {metric}", "95 % interval"]
-    heads += ["setting"] if everything else [f"gap to {reference_name(found)}", "95 % interval of gap", "verdict", *groups]
+    metric, known = comparison.metric, comparison.facts["metrics"][comparison.part]
+    others = [name for name in shown(metric) if name in known and name != metric]
+    heads = ["method", "source", f"{comparison.part_name} {metric}", "95 % interval"]
+    heads += ["setting"] if everything else _gap_heads(comparison)
     heads += ["runs", f"validation {metric}", *others, "s per run"]
-    ranked = sorted(found.settings, key=lambda one: -found.sign * one.summary(found.part, metric).mean)
-    settings = ranked if everything else found.best
-    return Leaderboard(heads, [_row(one, found, others, groups, everything) for one in settings], settings)
-
-
-def _row(one: Setting, found: Comparison, others: list[str], groups: list[str], everything: bool) -> list[Cell]:
-    valid, test = (one.summary(part, found.metric) for part in ("valid", found.part))
-    gap, seconds = found.gap(one.method), one.mean(run.seconds for run in one.runs)
-    name, sees = Cell(one.method), Cell("yes" if one.uses_source else "no")
-    row = [name, sees, Cell(spread(test.mean, test.std), test.mean), Cell(between(test.low, test.high), test.low)]
+    settings = comparison.best
     if everything:
-        more = ", ".join(f"{key}={value}" for key, value in one.label.items() if key != "method") or "as configured"
-        row.append(Cell(more + (" ★" if one.best else "")))
-    elif gap:
+        settings = sorted(comparison.settings, key=lambda setting: -comparison.sign * comparison.summary(setting).mean)
+    rows = []
+    for setting in settings:
+        valid, test, sees = setting.summary("valid", metric), comparison.summary(setting), setting.uses_source
+        seconds = setting.mean(run.seconds for run in setting.runs)
+        rows.append(
+            [
+                Cell(setting.method),
+                Cell("yes" if sees else "no"),
+                Cell(spread(test.mean, test.std), test.mean),
+                Cell(between(test.low, test.high), test.low),
+                *([_label(setting)] if everything else _gap_cells(setting, comparison)),
+                Cell(count(setting), float(len(setting.runs))),
+                Cell(number(valid.mean), valid.mean),
+                *(_figure(setting.summary(comparison.part, name).mean) for name in others),
+                Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
+            ]
+        )
+    return Leaderboard(heads, rows, settings)
+
+
+def _gap_heads(comparison: Comparison) -> list[str]:
+    heads = [f"gap to {reference_name(comparison)}", "95 % interval of gap", "p", "verdict", *_groups(comparison)]
+    return [*heads, f"gap to {TARGET_ONLY}"] if TARGET_ONLY in [*bases(comparison)][1:] else heads
+
+
+def _gap_cells(setting: Setting, comparison: Comparison) -> list[Cell]:
+    """The gap to the reference, its interval, corrected p and verdicts, and the gap to target_only where that is not it."""
+    gap, groups = comparison.gap(setting.method), _groups(comparison)
+    if gap:
         low, high = gap.paired.low, gap.paired.high
-        row += [Cell(number(gap.paired.difference, "+"), gap.paired.difference), Cell(between(low, high, "+"), low)]
-        row += [Cell(gap.verdict), *(Cell(of.verdict if (of := found.gap(one.method, group)) else "–") for group in groups)]
+        own = [comparison.gap(setting.method, group) for group in groups]
+        row = [_figure(gap.paired.difference, "+"), Cell(between(low, high, "+"), low), Cell(chance(gap.holm), gap.holm)]
+        row += [Cell(gap.verdict), *(Cell(each.verdict if each else "–") for each in own)]
     else:
-        row += [Cell("reference" if one is reference(found, one) else "–"), *[Cell("–")] * (2 + len(groups))]
-    return [
-        *row,
-        Cell(count(one), float(len(one.runs))),
-        Cell(number(valid.mean), valid.mean),
-        *(Cell(number(of.mean), of.mean) for of in (one.summary(found.part, name) for name in others)),
-        Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
-    ]
+        row = [Cell("reference" if setting is reference(comparison, setting) else "–"), *[Cell("–")] * (3 + len(groups))]
+    if TARGET_ONLY in [*bases(comparison)][1:]:
+        beside = comparison.target_gap(setting.method)
+        row.append(_figure(beside.paired.difference, "+") if beside else Cell("–"))
+    return row
+
+
+def _groups(comparison: Comparison) -> list[str]:
+    return [group for group in groups_of(comparison) if group != "all"]
+
+
+def _label(setting: Setting) -> Cell:
+    more = ", ".join(f"{key}={value}" for key, value in setting.label.items() if key != "method") or "as configured"
+    return Cell(more + (" ★" if setting.best else ""))
+
+
+def _figure(value: float, sign: str = "") -> Cell:
+    return Cell(number(value, sign), value)
 
 
 def spread(mean: float, std: float) -> str:
@@ -82,10 +104,11 @@ def spread(mean: float, std: float) -> str:
 def markdown(comparisons: list[Comparison]) -> str:
     """One table for every comparison; of a mean over pairs of domains another with a column for each pair."""
     parts = []
-    for found in alone(comparisons):
-        parts.append(f"### {found.title}\n\n{lines(leaderboard(found))}\n")
-        if found.members:
-            parts.append(f"{found.part_name} {found.metric} by pair:\n\n{lines(matrix(found))}\n")
+    for comparison in alone(comparisons):
+        parts.append(f"### {plain(comparison.title)}\n\nReference: {plain(reference_words(comparison))}.\n")
+        parts.append(f"{lines(leaderboard(comparison))}\n")
+        if comparison.members:
+            parts.append(f"{comparison.part_name} {comparison.metric} by pair:\n\n{lines(matrix(comparison))}\n")
     return "\n".join(parts) + f"\n{NOTE}\n"
 
 
@@ -93,36 +116,45 @@ def lines(board: Leaderboard) -> str:
     """A table of Markdown."""
     rows = [board.heads, ["---", *["--:"] * (len(board.heads) - 1)]]
     rows += [[cell.text for cell in row] for row in board.rows]
-    return "\n".join("| " + " | ".join(word.replace("|", "\\|") for word in line) + " |" for line in rows)
+    return "\n".join("| " + " | ".join(map(plain, line)) + " |" for line in rows)
 
 
-def matrix(found: Comparison) -> Leaderboard:
+def plain(text: str) -> str:
+    """Text in Markdown that is nothing but text: no HTML, no link, no cell of its own."""
+    return re.sub(r"[\\|<>\[\]`]", lambda match: MARKDOWN[match[0]], " ".join(text.split()))
+
+
+def matrix(comparison: Comparison) -> Leaderboard:
     """Methods by pairs of domains, the best mean first."""
     rows = []
-    for one in found.best:
-        values = by_pair(one.method, found)
-        mean = one.summary(found.part, found.metric).mean
-        rows.append([Cell(one.method), *(Cell(number(value), value) for value in [*values, mean])])
-    return Leaderboard(["method", *(pair_name(member) for member in found.members), "mean"], rows, found.best)
+    for setting in comparison.best:
+        values = by_pair(setting.method, comparison)
+        mean = comparison.summary(setting).mean
+        rows.append([Cell(setting.method), *(Cell(number(value), value) for value in [*values, mean])])
+    return Leaderboard(["method", *(pair_name(member) for member in comparison.members), "mean"], rows, comparison.best)
 
 
 NOTE = (
-    "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose. Gap: the "
-    f"difference to {REFERENCE} (without labels of the target to {UNADAPTED}) on the same worlds and seeds; its interval "
-    "knows of users (or examples) within splits; that of a mean over pairs of domains is one over pairs. "
-    "Verdicts by group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
+    "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose; their "
+    "interval knows of users (or examples) within splits and is cut at the ends of the metric's range. Gap: the difference "
+    "to the reference, the best method without a source, chosen on validation (without labels of the target: to "
+    "source_only, the model not adapted), on the same worlds and seeds; that of a mean over pairs of domains has an "
+    "interval over pairs. p: corrected by Holm over the methods that see the source. Verdicts: helps and hurts "
+    f"where p < 0.05; no difference where the interval lies within ± {MARGIN:.0%} of the reference's figure; else not "
+    "shown; not tested with fewer than three splits or pairs of domains; no source: a method that sees none can neither "
+    "help nor hurt. By group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
 )
 
 
 def latex(comparisons: list[Comparison]) -> str:
     """A booktabs table for every comparison, to be read with \\input."""
     parts = ["% needs \\usepackage{booktabs}"]
-    for found in alone(comparisons):
-        board = leaderboard(found)
+    for comparison in alone(comparisons):
+        board = leaderboard(comparison)
         lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
         lines += [" & ".join(tex(cell.text) for cell in row) + r" \\" for row in board.rows]
         body = "\n".join(lines)
-        caption = tex(f"{found.title}. {NOTE}")
+        caption = tex(f"{comparison.title}. Reference: {reference_words(comparison)}. {NOTE}")
         columns = "l" + "r" * (len(board.heads) - 1)
         parts.append(
             f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n"
@@ -133,4 +165,4 @@ def latex(comparisons: list[Comparison]) -> str:
 
 def tex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
-    return re.sub(r".", lambda found: SPECIAL.get(found[0]) or SIGNS.get(found[0]) or found[0], text)
+    return re.sub(r".", lambda match: SPECIAL.get(match[0]) or SIGNS.get(match[0]) or match[0], " ".join(text.split()))

@@ -5,9 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from transfer.config import selection
-from transfer.evaluate.significance import Paired
-from transfer.report.comparison.comparison import REFERENCE, Comparison, Gap, Pair, reference, reference_name
+from transfer.evaluate.significance import LEAST, Paired
+from transfer.report.comparison.comparison import Comparison, Gap, Pair
+from transfer.report.comparison.reference import TARGET_ONLY, reference, reference_words, without_adaptation
 from transfer.report.comparison.runs import Run
+from transfer.report.comparison.verdicts import (
+    HELPS,
+    HURTS,
+    MARGIN,
+    NO_SOURCE,
+    NOT_SHOWN,
+    NOT_TESTED,
+    PAIRS,
+    SAME,
+    Measured,
+)
 
 MEANING = {
     "ndcg": "how high the hidden items stand in each user's list of {k} (1 is perfect)",
@@ -45,104 +57,106 @@ def meaning(metric: str) -> str:
     return MEANING.get(name, "").format(k=k)
 
 
-def pair_of(found: Comparison, a: str, b: str) -> tuple[Pair, int] | None:
+def pair_of(comparison: Comparison, a: str, b: str) -> tuple[Pair, int] | None:
     """The pair of two methods, and 1 or -1 where it is stored the other way round."""
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         if (pair.a, pair.b) in ((a, b), (b, a)):
             return pair, 1 if pair.a == a else -1
     return None
 
 
-def lead(found: Comparison) -> list[str]:
+def lead(comparison: Comparison) -> list[str]:
     """Which method won, whether the difference is real, whether the source helps: a sentence or two for each."""
-    ranked, metric = found.best, found.metric
+    ranked, metric = comparison.best, comparison.metric
     first = ranked[0]
-    direction = "higher" if found.sign > 0 else "lower"
+    direction = "higher" if comparison.sign > 0 else "lower"
     place = f"best of {len(ranked)} methods" if len(ranked) > 1 else "the only method here"
-    of = first.summary(found.part, metric)
-    over = f"mean of {of.n} runs" if of.n > 1 else "one run"
-    over = f"mean over {len(found.members)} pairs of domains, {of.n} times" if found.members else over
+    summary = first.summary(comparison.part, metric)
+    over = f"mean of {summary.n} runs" if summary.n > 1 else "one run"
+    over = f"mean over {len(comparison.members)} pairs of domains, {summary.n} times" if comparison.members else over
     explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
-    said = [f"{first.method} is {place}: its {found.part_name} {metric} is {number(of.mean)} ({over}).{explained}"]
+    sentences = [
+        f"{first.method} is {place}: its {comparison.part_name} {metric} is {number(summary.mean)} ({over}).{explained}"
+    ]
     if len(ranked) > 1:
-        said.append(_second(found, first.method, ranked[1].method))
-    said.append(_source(found))
-    if found.facts["select"].get("by") == selection.ORACLE:
-        said.insert(0, "These figures are not honest: select=oracle chose settings by the labels of the test part.")
-    return [sentence for sentence in said if sentence]
+        sentences.append(_second(comparison, first.method, ranked[1].method))
+    sentences.append(_source(comparison))
+    if comparison.facts["select"].get("by") == selection.ORACLE:
+        sentences.insert(0, "These figures are not honest: select=oracle chose settings by the labels of the test part.")
+    return [sentence for sentence in sentences if sentence]
 
 
-def _second(found: Comparison, first: str, second: str) -> str:
-    pair = pair_of(found, first, second)
-    if found.members:
-        means = [one.summary(found.part, found.metric).mean for one in found.best[:2]]
+def _second(comparison: Comparison, first: str, second: str) -> str:
+    pair = pair_of(comparison, first, second)
+    if comparison.members:
+        means = [setting.summary(comparison.part, comparison.metric).mean for setting in comparison.best[:2]]
         return f"Next is {second}, {number(abs(means[0] - means[1]))} behind."
     if pair is None:
-        return f"Next is {second}; there are no values by {found.unit.removesuffix('s')} to test the difference with."
-    of, way = pair
-    margin = abs(of.paired.difference)
-    who = f"{of.users:,} {found.unit}" + ("" if of.runs.n < 2 else f" and {of.runs.n} runs of each")
-    if not np.isfinite(of.holm):
-        return f"Next is {second}, {number(margin)} behind; there are too few {found.unit} to say whether that is chance."
-    p = chance(of.holm)
-    basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(found.pairs)} comparisons, {who}"
-    if of.holm < 0.05 and way * of.paired.difference * found.sign > 0:
+        return f"Next is {second}; there are no values by {comparison.unit.removesuffix('s')} to test the difference with."
+    tested, way = pair
+    margin = abs(tested.paired.difference)
+    if comparison.repeats < LEAST:
+        return f"Next is {second}, {number(margin)} behind; fewer than three splits cannot tell whether that is chance."
+    over = f"{tested.users:,} {comparison.unit}" + ("" if tested.runs.n < 2 else f" and {tested.runs.n} runs of each")
+    if not np.isfinite(tested.holm):
+        return (
+            f"Next is {second}, {number(margin)} behind; there are too few {comparison.unit} to say whether that is chance."
+        )
+    p = chance(tested.holm)
+    basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(comparison.pairs)} comparisons, {over}"
+    if tested.holm < 0.05 and way * tested.paired.difference * comparison.sign > 0:
         return f"Next is {second}, {number(margin)} behind, and the difference is real ({basis})."
     return f"Next is {second}, {number(margin)} behind: no more than chance can explain ({basis})."
 
 
-def _source(found: Comparison) -> str:
-    base = reference(found)
+def _source(comparison: Comparison) -> str:
+    base = reference(comparison)
     if base is None:
-        return f"Whether the source helps cannot be said: the sweep has no {REFERENCE}, the same model without the source."
-    name = reference_name(found)
-    carriers = {one.method for one in found.best if one.uses_source and one is not base}
-    gaps = [gap for gap in found.gaps if gap.group == "all" and gap.method in carriers]
-    what, own = ("The source", "uses it") if name == REFERENCE else ("Adaptation", "adapts")
+        return f"Whether the source helps cannot be said: the sweep has no method without it, such as {TARGET_ONLY}."
+    adapting = without_adaptation(comparison)
+    what, own = ("Adaptation", "adapts") if adapting else ("The source", "uses it")
+    who = "that adapt" if adapting else "that use the source"
+    gaps = [gap for gap in comparison.gaps if gap.group == "all" and gap.verdict != NO_SOURCE]
     if not gaps:
-        return f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {name}."
-    by = {name: [gap for gap in gaps if gap.verdict == name] for name in ("helps", "no difference", "hurts", "not known")}
-    counts = [f"{len(rows)} {word}" for name, word in _COUNTED.items() if (rows := by[name])]
-    best = max(gaps, key=lambda gap: found.sign * gap.paired.difference)
-    if best.verdict == "helps":
-        tested = "" if best.holm < 0.05 else " (not certain once corrected for the number of methods)"
-        opening = f"{what} helps: {best.method} is {_gain(best.paired, found)} better than {name}{tested}"
-    elif len(by["hurts"]) == len(gaps):
-        opening = f"{what} hurts: every method that {own} is worse than {name}, which does not"
+        return (
+            f"Whether {what.lower()} helps cannot be said: no method that {own} shares world and seed with {base.method}."
+        )
+    against = f"The reference is {reference_words(comparison)}."
+    best = max(gaps, key=lambda gap: comparison.sign * gap.paired.difference)
+    words = {word: sum(gap.verdict == word for gap in gaps) for word in _COUNTED}
+    if best.verdict == NOT_TESTED:
+        far = f"{best.method} is {_gain(best.paired, comparison)} better than it"
+        return f"{against} {spoken_repeats(best)}: not tested. {what} brings most with {best.method}: {far}."
+    if words[HELPS]:
+        best = max((gap for gap in gaps if gap.verdict == HELPS), key=lambda gap: comparison.sign * gap.paired.difference)
+        opening = f"{what} helps: {best.method} is {_gain(best.paired, comparison)} better than {base.method}"
+    elif words[HURTS] == len(gaps):
+        opening = f"{what} hurts: every method that {own} is worse than {base.method}"
     else:
-        opening = f"{what} does not show its use: no method that {own} is better than {name} beyond chance"
-    who = "that use the source" if name == REFERENCE else "that adapt"
-    return f"{opening}. Of {len(gaps)} {who}, {', '.join(counts)} ({_behind(best)}).{_without(found)}"
+        opening = f"{what} does not show its use: no method that {own} is better than {base.method} beyond chance"
+    counts = ", ".join(f"{count} {_COUNTED[word]}" for word, count in words.items() if count)
+    return f"{against} {opening}. Of {len(gaps)} {who}, {counts} ({_behind(best)}; p corrected for {len(gaps)} methods)."
 
 
-def _without(found: Comparison) -> str:
-    """How the best method with the source compares with the best without, where that is not the reference."""
-    first, other = (next((one for one in found.best if one.uses_source == uses), None) for uses in (True, False))
-    if first is None or other is None or other is reference(found):
-        return ""
-    pair = pair_of(found, first.method, other.method)
-    if pair is None or not np.isfinite(pair[0].holm):
-        return ""
-    gain = pair[1] * found.sign * pair[0].paired.difference
-    sure = pair[0].holm < 0.05
-    said = "beats it" if gain > 0 else "is worse"
-    return (
-        f" Without the source the best is {other.method}: {first.method} "
-        f"{said if sure else 'differs from it by no more than chance'} ({number(gain, '+')})."
-    )
+def spoken_repeats(gap: Gap | Measured) -> str:
+    """`One split`, `two pairs of domains`: what there are too few of for a verdict."""
+    unit = "pair of domains" if gap.basis == PAIRS else "split"
+    count = {1: f"One {unit}", 2: f"Two {unit.replace('pair', 'pairs') if gap.basis == PAIRS else 'splits'}"}
+    return count.get(gap.repeats, f"No interval over {gap.repeats} splits")
 
 
 _COUNTED = {
-    "helps": "do better than it",
-    "no difference": "show no difference",
-    "hurts": "do worse",
-    "not known": "cannot be judged",
+    HELPS: "do better than it",
+    SAME: f"differ by less than {MARGIN:.0%} of its figure",
+    NOT_SHOWN: "show no difference and may have one",
+    HURTS: "do worse",
+    NOT_TESTED: "cannot be tested",
 }
 
 
-def _gain(paired: Paired, found: Comparison) -> str:
-    low, high = sorted((found.sign * paired.low, found.sign * paired.high))
-    return f"{number(found.sign * paired.difference)} (95 % interval {between(low, high)})"
+def _gain(paired: Paired, comparison: Comparison) -> str:
+    low, high = sorted((comparison.sign * paired.low, comparison.sign * paired.high))
+    return f"{number(comparison.sign * paired.difference)} (95 % interval {between(low, high)})"
 
 
 def _behind(gap: Gap) -> str:

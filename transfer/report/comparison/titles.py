@@ -1,0 +1,56 @@
+"""What comparisons are called: domain, task, split, and what else tells two of them apart."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from transfer.report.comparison.files import clean
+from transfer.report.comparison.runs import Flat, Run, measured
+
+EXAMPLE_SPLITS = ("few_labels transductive", "few_labels", "labelled", "transductive")
+UNNAMED = ("files", "examples")  # worlds of somebody's own files: their domains have names, they have none
+LONGEST = 100
+
+
+def title_of(run: Run, differing: list[str]) -> str:
+    """`digits, classification, split few_labels, split.target_labels=10`: the keys are those in which others differ."""
+    words = measured(run)
+    title = f"{_world(run)}, {run.result['task']}, split {_split(words)}"
+    title += "".join(f", {key}={spelled(words[key])}" for key in differing if words.get(key) is not None)
+    return clean(title, 1000)
+
+
+def shared_name(run: Run) -> tuple[str, ...]:
+    """What every title says; only where two are equal in it does a title say more."""
+    words = measured(run)
+    return _world(run), str(words["task.name"]), str(words["split.name"])
+
+
+def _world(run: Run) -> str:
+    """The name of the world; one of somebody's own files is called `target ← source + source`."""
+    name = str(run.config["domain.name"])
+    if name not in UNNAMED:
+        return name
+    world = run.result["world"]
+    sources = " + ".join(str(source["name"]) for source in world["sources"])
+    return str(world["target"]["name"]) + (f" ← {sources}" if sources else "")
+
+
+def _split(words: Flat) -> str:
+    """The name of the split; of labelled examples, what is known of the target."""
+    name, labels = str(words["split.name"]), words.get("split.target_labels", 0)
+    if name != "examples":
+        return name
+    known = "labelled" if labels == "all" else "few_labels" if labels else ""
+    return " ".join(word for word in (known, "transductive" if words.get("split.transductive") else "") if word) or name
+
+
+def spelled(value: Any) -> str:
+    """A value of a flat configuration as a title says it: lists of names or files without brackets."""
+    try:
+        names = json.loads(value) if isinstance(value, str) and value.startswith("[") else None
+    except ValueError:
+        names = None
+    text = " + ".join(str(name.get("path", "…") if isinstance(name, dict) else name) for name in names or ()) or str(value)
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
