@@ -10,9 +10,19 @@ class TransferError(Exception):
     """Bad configuration or bad data; the message is one line with the place and the remedy."""
 
 
-def one_line(error: Exception) -> str:
-    """A message without its line breaks and without Hydra's list of search paths."""
-    return " ".join(str(error).partition("Config search path:")[0].split())
+class MachineError(TransferError):
+    """What failed is the machine (memory, disk, a killed process) and not the run: the same command takes it up again."""
+
+
+LONGEST = 2000  # characters of a message that is shown or kept: those of others may quote a whole file
+
+
+def one_line(error: BaseException | str) -> str:
+    """A message without line breaks and control characters, without Hydra's list of search paths, of bounded length."""
+    text = str(error) or type(error).__name__
+    line = " ".join(text[: 4 * LONGEST].partition("Config search path:")[0].split())
+    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 2]} …"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
