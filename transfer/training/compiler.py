@@ -19,7 +19,7 @@ Clock = dict[str, float]
 SHARE = 0.8
 
 
-class TooLarge(Exception):
+class TooLarge(MemoryError):
     """A program for these many replicas would not fit into memory; `fits` of them should."""
 
     def __init__(self, fits: int):
