@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from omegaconf import OmegaConf
 from planted import BUDGET, RANKING, RATING, WORLD, atomic_files
 
 import transfer
+import transfer.data.load
 from transfer.api import run
 from transfer.errors import TransferError
 from transfer.registry import names
@@ -114,7 +117,8 @@ def test_sweepers_get_the_validation_metric(command: Command, tmp_path: Path) ->
     out = tmp_path / "OUT"
     assert command(*RATING, *WORLD, "method=item_bias", back, f"hydra.run.dir={out}").code == 0
     (line,) = [line for line in (out / "transfer.log").read_text().splitlines() if "return value" in line]
-    assert float(line.rpartition(" ")[2]) == read(out)["metrics"]["valid"]["rmse"] != read(out)["metrics"]["test"]["rmse"]
+    metrics = read(out)["metrics"]
+    assert float(line.rpartition(" ")[2]) == -metrics["valid"]["rmse"] != -metrics["test"]["rmse"], "higher is better"
 
 
 def test_files_of_a_stranger(command: Command, files: Path, tmp_path: Path) -> None:
@@ -174,7 +178,7 @@ def test_help_lists_groups_methods_and_examples(command: Command) -> None:
         line = next(line for line in said.out.splitlines() if line.split()[:1] == [method])
         assert "needs" in line
     for group in ("domain", "task", "split", "method", "track"):
-        assert f"{group}: " in said.out
+        assert f"{group}=" in said.out
     assert "amazon_movies_books" in said.out
     assert "transfer -m method=" in said.out
 
@@ -208,3 +212,128 @@ def test_a_disk_that_refuses_is_told_in_one_line(command: Command, tmp_path: Pat
     assert said.code == 2
     (line,) = [line for line in said.err.splitlines() if line.strip()]
     assert "file/run" in line
+
+
+NOT_HEEDED = {
+    "engine=ray": ("transfer -m",),
+    "sweep=fair": ("transfer -m",),
+    "retry=failed": ("transfer -m",),
+    "-m --cfg=job": ("leave -m out",),
+    "-m hydra.sweep.subdir=${hydra.job.override_dirname}": ("hydra.sweep.subdir", "numbers"),
+    "track=wandb": ("WANDB_MODE=sometimes", "offline"),
+    "-m track=wandb": ("WANDB_MODE=sometimes", "offline"),
+}
+
+
+@pytest.mark.parametrize("words", NOT_HEEDED)
+def test_what_would_not_be_heeded_is_refused_before_anything_is_written(
+    words: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "sometimes")
+    said = command(*words.split(), *RATING, *WORLD, "method=item_bias")
+    assert said.code == 2
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    assert len(lines) == 1, said.err
+    assert all(part in lines[0] for part in NOT_HEEDED[words]), said.err
+    assert {path.name for path in tmp_path.rglob("*.*")} <= {"multirun.yaml"}, "Hydra's note of a sweep and nothing else"
+
+
+def test_a_missing_wandb_is_told_before_training(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transfer.results.wandb_copy.find_spec", lambda name: None)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    said = command(*RATING, *WORLD, "method=item_bias", "track=wandb")
+    assert said.code == 2
+    assert "pip install wandb" in said.err
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert command(*RATING, *WORLD, "method=item_bias", "track=wandb", "hydra.run.dir=out").code == 0
+    assert not Path("out/wandb").exists()
+
+
+def test_a_finished_run_gives_way_to_another_only_when_that_has_ended(command: Command, tmp_path: Path) -> None:
+    words = (*RATING, "domain=files", "domain.source=null", "domain.target=books.csv", "split=ratio", "hydra.run.dir=out")
+    rows = "".join(f"u{u},i{(u * j) % 7},{1 + (u + j) % 5}\n" for u in range(40) for j in range(1, 6))
+    (tmp_path / "books.csv").write_text("user,item,rating\n" + rows)
+    assert command(*words, "method=item_bias").code == 0
+    out = tmp_path / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.suffix != ".log"}
+
+    def unchanged() -> bool:
+        return all(path.read_bytes() == content for path, content in before.items())
+
+    for other in ("domain.target=boks.csv", "method=global_mean", "hp.dampin=3", "seed=4"):
+        said = command(*words, "method=item_bias", other)
+        assert said.code == 2
+        assert unchanged(), other
+    assert "resume=false" in said.err
+    (tmp_path / "books.csv").rename(tmp_path / "gone.csv")
+    transfer.data.load._load.cache_clear()
+    assert command(*words, "method=item_bias").code == 2
+    assert unchanged(), "the same run, whose data are not there"
+    (tmp_path / "gone.csv").rename(tmp_path / "books.csv")
+    assert command(*words, "method=item_bias", "seed=4", "resume=false").code == 0
+    assert read(out)["seed"] == 4
+    assert {path.name for path in out.iterdir()} == {path.relative_to(out).parts[0] for path in before} | {"transfer.log"}
+
+
+def test_a_run_that_diverges_ends_with_one(command: Command) -> None:
+    assert command(*RATING, *WORLD, *BUDGET, "method=target_only", "hp.learning_rate=1e30").code == 1
+
+
+def test_markup_in_an_error_is_printed_as_it_is(command: Command) -> None:
+    said = command(
+        *RATING,
+        "domain=files",
+        "domain.source=null",
+        "domain.target='a[/b] [paperback].csv'",
+        "split=ratio",
+        "method=item_bias",
+    )
+    assert said.code == 2
+    assert "a[/b] [paperback].csv" in said.err
+
+
+def test_a_run_inside_another_application_of_hydra_leaves_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "conf.yaml").write_text("x: 1\n")
+    (tmp_path / "app.py").write_text(
+        """import hydra, transfer
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+@hydra.main(config_path=".", config_name="conf", version_base="1.2")
+def main(config):
+    mine = GlobalHydra.instance().hydra
+    print(transfer.run(["task=rating", "domain.users=60", "method=item_bias"]).status)
+    assert GlobalHydra.instance().hydra is mine and HydraConfig.get().job.name == "app"
+    assert hydra.compose("conf").x == 1 and hydra.version.getbase().minor == 2
+
+main()
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, "app.py"], capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "done" in done.stdout.splitlines()
+
+
+def heeds_signals(pid: int) -> bool:
+    """Whether a process has a handler for SIGTERM, which Python itself has not."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux when the command heeds signals")
+@pytest.mark.parametrize("after", [0.0, 0.7, 2.5])
+def test_a_signal_at_any_time_of_the_start_ends_in_one_line(after: float, tmp_path: Path) -> None:
+    """While Python imports and data are loaded: no traceback, and how to go on."""
+    number = signal.SIGINT if after else signal.SIGTERM
+    words = [sys.executable, "-m", "transfer", *RATING, "domain.users=4000", "method=target_only", "train.epochs=10000"]
+    running = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not heeds_signals(running.pid):
+        time.sleep(0.01)
+    time.sleep(after)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    assert "interrupted; to go on: transfer task=rating" in said

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+# Little is imported here: a signal that comes before `main` heeds it ends in a traceback.
 import os
 import shlex
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transfer.api import config_folder, spelled_out
-from transfer.errors import TransferError, one_line
-from transfer.registry import names, outline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from omegaconf import DictConfig
 
 EXAMPLES = """\
@@ -33,67 +32,109 @@ HOW = ("engine", "retry", "track", "resume", "train.progress")
 
 
 def main() -> None:
-    """Entry point of the console command."""
+    """Entry point of the console command. Exit codes: 0, 1 a run failed, 2 the command cannot run, 130 it was stopped."""
     if {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
+        from importlib.metadata import version
+
         print(f"transfer {version('transfer')}" if "--version" in sys.argv else help_text())
         return
+
+    def leave(number: int, frame: Any) -> None:
+        """Nothing is lost where nothing runs: no way up through other people's imports, and no traceback."""
+        again = shlex.join(["transfer", *sys.argv[1:]])
+        os.write(2, f"interrupted; to go on: {again}\n".encode())
+        os._exit(130)
+
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, leave) for number in heeded}
+    try:
+        code = command()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if code:
+        sys.exit(code)
+
+
+def command() -> int:
+    """Hydra's main with our endings: the exit code."""
     import hydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from transfer.console import console
+    from transfer.console import say
+    from transfer.errors import TransferError, one_line
+    from transfer.results.command import close
 
     OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
     # Hydra would print its own errors over many lines; asked to raise them, they can be told in one like ours
     asked = os.environ.get("HYDRA_FULL_ERROR", "0")
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    code = 0
     try:
+        if {"-m", "--multirun"} & set(sys.argv) and {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv}:
+            raise TransferError("--cfg shows one configuration: leave -m out and give every key one value")
         sys.argv[1:] = spelled_out(sys.argv[1:])
         hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
         if asked == "1":
             raise
-        console.print(f"error: {one_line(error)}", style="red", highlight=False, soft_wrap=True, markup=False)
-        sys.exit(2)
+        say(f"error: {one_line(error)}", style="red")
+        code = 2
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+        failed = close()
+    return code or failed
 
 
 def task(raw: DictConfig) -> float:
-    """Run one composed configuration; returns the validation metric that sweepers optimise."""
+    """Run one composed configuration; returns what sweepers maximise."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from transfer.config.schema import parse
-    from transfer.console import Interrupted, console
+    from transfer.console import say, stoppable
+    from transfer.errors import TransferError, one_line
     from transfer.experiment import run_batch
     from transfer.report.run_table import print_run
+    from transfer.results import wandb_copy
+    from transfer.results.command import note_failed
     from transfer.results.run_folder import refuse_run
-    from transfer.results.wandb_copy import upload
 
     hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
+    folder, single = Path(hydra_config.runtime.output_dir), hydra_config.mode == RunMode.RUN
     try:
-        result = run_batch([parse(raw)], [folder])[0]
+        with stoppable():
+            config = parse(raw)
+            copied = wandb_copy.wanted(config.track) and single  # a sweep is copied at its end
+            result = run_batch([config], [folder])[0]
     except TransferError as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        if hydra_config.mode == RunMode.MULTIRUN:
-            refuse_run(folder, str(error), list(hydra_config.overrides.task))
-            return float("nan")
-        sys.exit(2)
-    except Interrupted:
+        say(f"error: {one_line(error)}", style="red")
+        if single:
+            sys.exit(2)
+        refuse_run(folder, str(error), list(hydra_config.overrides.task))
+        note_failed(folder)
+        return float("nan")
+    except KeyboardInterrupt:
         again = shlex.join(["transfer", *hydra_config.overrides.task, f"hydra.run.dir={folder}"])
-        console.print(f"interrupted; to go on: {again}", soft_wrap=True, markup=False, highlight=False)
+        say(f"interrupted; to go on: {again}")
         sys.exit(130)
-    if result.config.track.name == "wandb" and hydra_config.mode == RunMode.RUN:  # a sweep is copied at its end
-        upload(folder)
-    print_run(result, short=hydra_config.mode == RunMode.MULTIRUN)
+    if single and result.status != "done":
+        note_failed(folder)
+    if copied:
+        try:
+            wandb_copy.upload(folder)
+        except Exception as error:  # of the network, or of W&B: the run is complete without it
+            say(f"the run is complete, its copy in W&B is not: {one_line(error)}", style="red")
+    print_run(result, short=not single)
     return result.objective
 
 
 def sweep_name(words: Sequence[str]) -> str:
     """The folder of a sweep below sweeps/, the same for the same command: DAY-HASH, found again on a later day."""
+    import hashlib
+
     kept = sorted(word for word in words if not word.lstrip("+").startswith(HOW))
     digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()[:8]
     there = sorted(path.name for path in Path("sweeps").glob(f"*-{digest}"))
@@ -123,6 +164,8 @@ table. `transfer ... --cfg job` shows the whole configuration of a command witho
 
 def group_lines() -> str:
     """One line per group of the configuration: its choices, with the methods and models of installed packages."""
+    from transfer.registry import names
+
     folders = sorted(path for path in config_folder().iterdir() if path.is_dir() and path.name != "hydra")
     choices = {path.name: {file.stem for file in path.glob("*.yaml")} for path in folders}
     for kind in ("method", "model"):
@@ -133,6 +176,8 @@ def group_lines() -> str:
 
 def method_lines() -> str:
     """One line per method: name, tasks, needs, what it does; from the sources, so that none has to be imported."""
+    from transfer.registry import names, outline
+
     lines = []
     for name in names("methods"):
         doc, _, needs = outline("methods", name)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     words = spelled_out(overrides)
     try:
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
             return parse(hydra.compose("config", overrides=words))
     except HydraException as error:
         raise TransferError(one_line(error)) from None
@@ -50,10 +51,27 @@ def _domain(choices: list[str]) -> Any:
     from omegaconf import OmegaConf
 
     try:
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
             return OmegaConf.to_container(hydra.compose("config", overrides=choices).domain)
     except HydraException:
         return None
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra as at its start, and afterwards again that of the application which calls us."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobRuntime
+    from hydra.version import VersionBase
+
+    instances: dict[type, Any] = Singleton._instances
+    kinds: tuple[type, ...] = (GlobalHydra, JobRuntime, VersionBase)
+    theirs = {kind: instances.pop(kind) for kind in kinds if kind in instances}
+    try:
+        yield
+    finally:
+        instances.update(theirs)
 
 
 def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:
@@ -64,9 +82,11 @@ def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Resu
     `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
     """
     from transfer.experiment import run_batch
-    from transfer.results.wandb_copy import upload
+    from transfer.results import wandb_copy
 
-    result = run_batch([compose(overrides)], [Path(folder)] if folder is not None else None)[0]
-    if result.folder and result.config.track.name == "wandb":
-        upload(result.folder)
+    config = compose(overrides)
+    copied = folder is not None and wandb_copy.wanted(config.track)
+    result = run_batch([config], [Path(folder)] if folder is not None else None)[0]
+    if result.folder and copied:
+        wandb_copy.upload(result.folder)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,33 +16,61 @@ from rich.progress import Progress as Bar
 console = Console(stderr=True)
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM; not an Exception, so that nothing on the way up mistakes it for a failed run."""
 
 
+def say(line: str, style: str | None = None) -> None:
+    """Print one line as it is: names, paths and errors of others are no markup."""
+    console.print(line, style=style, soft_wrap=True, markup=False, highlight=False)
+
+
+Handler = Callable[[int, Any], None]
 _requested = threading.Event()
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into a request that `check` honours between blocks; the second one acts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    _requested.clear()
-
-    def handle(number: int, frame: Any) -> None:
-        if _requested.is_set():
-            raise Interrupted
-        _requested.set()
-        console.print("[yellow]stopping after this block; press again to stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+def handling(handler: Handler) -> Iterator[None]:
+    """Give SIGINT and SIGTERM a handler, where a signal is not ignored; only the main thread can."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """SIGINT or SIGTERM raises Interrupted at once: outside of training, where no more than seconds are lost."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted
+
+    with handling(stop):
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The first SIGINT or SIGTERM is a request that `interrupted` tells, so that training ends a block; the second one acts
+    at once. Raises Interrupted at the end where nobody has heeded the request.
+    """
+    _requested.clear()
+
+    def ask(number: int, frame: Any) -> None:
+        if _requested.is_set():
+            raise Interrupted
+        _requested.set()
+        say("stopping after this block; press again to stop at once", style="yellow")
+
+    with handling(ask):
+        yield
+    if _requested.is_set():
+        raise Interrupted
 
 
 def interrupted() -> bool:

@@ -10,17 +10,32 @@ class TransferError(Exception):
     """Bad configuration or bad data; the message is one line with the place and the remedy."""
 
 
-def one_line(error: Exception) -> str:
-    """A message without its line breaks. Hydra's about a key or a choice that does not exist names the nearest one instead:
-    what it advises, to append +KEY, would be taken and do nothing."""
+class MachineError(TransferError):
+    """What failed is the machine (memory, disk, a killed process) and not the run: the same command takes it up again."""
+
+
+LONGEST = 2000  # characters of a message that is shown or kept: those of others may quote a whole file
+
+
+def one_line(error: BaseException | str) -> str:
+    """A message without line breaks and control characters, of bounded length. Hydra's about a key or a choice that does
+    not exist names the nearest one instead: what it advises, to append +KEY, would be taken and do nothing."""
+    text = _of_hydra(error) or str(error) or type(error).__name__
+    line = " ".join(text[: 4 * LONGEST].partition("Config search path:")[0].split())
+    line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 2]} …"
+
+
+def _of_hydra(error: BaseException | str) -> str | None:
+    """What an error of Hydra about a choice or key that does not exist means; None for any other error."""
     if choices := getattr(error, "options", None):
         group, _, choice = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
         return unknown(group, choice, choices)
-    cause = error.__cause__
+    cause = getattr(error, "__cause__", None)
     if getattr(cause, "parent_node", None) is not None and str(error).startswith("Could not override"):
         place, _, key = str(cause.full_key).rpartition(".")  # type: ignore[union-attr]
         return no_such_key(key, cause.parent_node, f"{place}." if place else "")  # type: ignore[union-attr]
-    return " ".join(str(error).partition("Config search path:")[0].split())
+    return None
 
 
 def unknown(key: str, choice: str, choices: Iterable[str]) -> str:

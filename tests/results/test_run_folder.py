@@ -19,11 +19,12 @@ from planted import tiny
 from sweeps import write_sweep
 
 from transfer.console import Interrupted
-from transfer.errors import TransferError
+from transfer.errors import MachineError, TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.report.page.page import write_report
 from transfer.results import run_folder, wandb_copy
 from transfer.storage import trees
+from transfer.training.compiler import TooLarge
 
 BLOCK = 32 * 1024  # of the .wandb format
 SECRETS = {"WANDB_API_KEY": "0123456789secret0123456789secret01234567", "MY_TOKEN": "another-secret-value"}
@@ -276,6 +277,49 @@ def test_fail_run_says_how_it_ended(error: BaseException, status: str, tmp_path:
     with pytest.raises(TransferError, match=status):
         run_folder.read_run(tmp_path)
     assert json.loads((tmp_path / "hp.json").read_text()) == {"seed": 7, **config.hp}
+
+
+@pytest.mark.parametrize(
+    ("error", "machine"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (MemoryError(), True),
+        (TooLarge(3), True),
+        (MachineError("its worker died"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), True),
+        (TransferError("books.csv: no column user"), None),
+        (ValueError("shapes"), None),
+    ],
+)
+def test_failures_of_the_machine_are_told_from_those_of_the_run(error: Exception, machine: bool, tmp_path: Path) -> None:
+    run_folder.fail_run(tmp_path, tiny("method=target_only"), error)
+    facts = run_folder.read_result(tmp_path)
+    assert (facts["status"], facts.get("machine")) == ("failed", machine)
+
+
+def test_an_error_is_kept_as_one_line_of_bounded_length(tmp_path: Path) -> None:
+    run_folder.fail_run(tmp_path, tiny("method=target_only"), ValueError("\x1b[31m" + "x" * 5_000_000))
+    (tmp_path / "log").mkdir()
+    line = run_folder.read_result(tmp_path)["error"]
+    assert 1900 < len(line) <= 2000
+    assert line.isprintable()
+    run_folder.refuse_run(tmp_path / "log", "y\n" * 5_000, [])
+    assert len(run_folder.read_result(tmp_path / "log")["error"]) <= 2000
+
+
+def test_a_run_that_was_killed_while_it_took_an_older_ones_place_is_put_there(tmp_path: Path) -> None:
+    config = tiny("method=target_only")
+    for place, text in ((tmp_path, "old"), (tmp_path / run_folder.RERUN, "new")):
+        place.mkdir(exist_ok=True)
+        (place / "metrics.jsonl").write_text(text)
+        run_folder.write_json(place / "result.json", {"status": "done", "identity": config.identity(), "text": text})
+    assert run_folder.place_of(tmp_path).name == run_folder.RERUN
+    assert run_folder.read_result(tmp_path)["text"] == "old"
+    (tmp_path / "result.json").unlink()  # as `replace_run` does first
+    run_folder.place_of(tmp_path)
+    assert run_folder.read_result(tmp_path)["text"] == "new"
+    assert (tmp_path / "metrics.jsonl").read_text() == "new"
+    assert not (tmp_path / run_folder.RERUN).exists()
 
 
 def test_an_error_inside_a_run_leaves_a_result_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,12 +95,17 @@ def test_what_a_dead_worker_leaves_is_marked_failed(
                 engines.run_work(work)
             yield i
 
-    monkeypatch.setitem(engines.ENGINES, "inprocess", lost)
-    said = command("-m", *SWEEP)
-    assert said.code == 0, said.err
+    with monkeypatch.context() as patch:
+        patch.setitem(engines.ENGINES, "inprocess", lost)
+        said = command("-m", *SWEEP)
+    assert said.code == 1, said.err
     found = results(tmp_path / "S")
     assert [r["status"] for r in found] == ["done", "done", "failed", "failed"]
     assert "died twice" in found[3]["error"]
+    said = command("-m", *SWEEP)
+    assert said.code == 0, said.err
+    assert "2 of 4 runs are there already" in said.err, "what the machine made fail is no result"
+    assert [r["status"] for r in results(tmp_path / "S")] == ["done"] * 4
 
 
 def test_an_engine_that_is_not_installed_is_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

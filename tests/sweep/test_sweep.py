@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_a_grid_is_one_program_and_every_job_has_its_own(
         assert hydra.runtime.output_dir == str(folder)
         assert list(hydra.overrides.task) == list(words)
         assert "done" in (folder / "transfer.log").read_text()
-        metric = result["metrics"]["valid"]["rmse"]
+        metric = -result["metrics"]["valid"]["rmse"]  # higher is better, for every sweeper
         assert Seen.jobs[number] == (number, number // 2, pytest.approx(rate), metric, str(folder))
 
 
@@ -100,27 +101,41 @@ def test_the_basic_launcher_gives_the_same(command: Command, tmp_path: Path) -> 
 
 
 def test_a_job_that_fails_leaves_the_others_alone(command: Command, tmp_path: Path) -> None:
-    words = (*SMALL, "method=target_only,source_bias", "hp.learning_rate=0.01,much,1e30", "seed=0")
+    """The number of one method is wrong with another: those runs fail alone, and the exit code says that some did."""
+    words = (*SMALL, "method=target_only,source_bias", "hp.learning_rate=0.01,1e30", "seed=0")
     said = command("-m", *words, "hydra.sweep.dir=S")
-    assert said.code == 0, said.err
+    assert said.code == 1, said.err
     found = results(tmp_path / "S")
-    assert [r["status"] for r in found] == ["done", "failed", "diverged", "failed", "failed", "failed"]
-    assert "hp.learning_rate='much'" in found[1]["error"]
-    assert "method=source_bias has no such number; it has hp.damping, hp.user_damping" in found[3]["error"]
+    assert [r["status"] for r in found] == ["done", "diverged", "failed", "failed"]
+    assert "method=source_bias has no such number; it has hp.damping, hp.user_damping" in found[2]["error"]
     assert "has no such number" in said.out
     alone = run_batch([compose([*SMALL, "method=target_only", "hp.learning_rate=0.01", "seed=0"])])[0]
     assert alone.metrics["test"] == found[0]["metrics"]["test"]
 
 
-def test_what_cannot_be_composed_or_built_fails_alone(command: Command, tmp_path: Path) -> None:
-    said = command("-m", *SMALL, "method=item_bias,magic,ease", "split.beta=0.2,2", "hydra.sweep.dir=S")
-    assert said.code == 0, said.err
+def test_a_choice_that_is_wrong_whatever_the_others_are_stops_the_sweep_before_it_begins(
+    command: Command, tmp_path: Path
+) -> None:
+    words = ("method=item_bias,magic", "split.beta=0.2,2", "hp.damping=1,much", "hydra.sweep.dir=S")
+    said = command("-m", *SMALL, *words)
+    assert said.code == 2
+    lines = [line for line in said.err.splitlines() if line.strip()]
+    assert len(lines) == 3, said.err
+    for line, part in zip(lines, ["hp.damping='much'", "split.beta", "magic"], strict=True):
+        assert line.startswith("error: ")
+        assert part in line
+    assert not list((tmp_path / "S").glob("*/result.json"))
+    said = command("-m", *SMALL, "method=item_bias,target_only", "nonsense=1,2", "hydra.sweep.dir=S")
+    assert said.code == 2
+    assert "nonsense" in said.err
+
+
+def test_what_cannot_be_built_fails_alone(command: Command, tmp_path: Path) -> None:
+    said = command("-m", *SMALL, "method=item_bias,ease", "hydra.sweep.dir=S")
+    assert said.code == 1, said.err
     found = results(tmp_path / "S")
-    assert [r["status"] for r in found] == ["done", *["failed"] * 5]
-    errors = [r.get("error", "") for r in found]
-    assert "split.beta" in errors[1]
-    assert "magic" in errors[2]
-    assert "method=ease does not do task=rating" in errors[4]
+    assert [r["status"] for r in found] == ["done", "failed"]
+    assert "method=ease does not do task=rating" in found[1]["error"]
 
 
 def refuse(*_: Any, **__: Any) -> None:
@@ -181,10 +196,18 @@ def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypat
         assert "2 of 2 runs are there" in command(*sweep).err
     os.utime(tmp_path / "books.csv")  # written again, with what it had
     assert "2 of 2 runs are there" in command(*sweep).err
+    for path in (tmp_path / "S").glob("*/*"):  # the clock has been set back since: runs seem younger than what comes next
+        os.utime(path, (4e9, 4e9))
     table.with_columns(rating=6 - pl.col("rating")).write_csv(tmp_path / "other.csv")
     os.utime(tmp_path / "other.csv", (1, 1))  # moved here, it keeps a date long before the runs
     (tmp_path / "other.csv").replace(tmp_path / "books.csv")
     assert "are there already" not in command(*sweep).err
+    before = results(tmp_path / "S")
+    (tmp_path / "books.csv").rename(tmp_path / "gone.csv")
+    transfer.data.load._load.cache_clear()
+    said = command(*sweep)
+    assert said.code in (1, 2), "the data are not there"
+    assert results(tmp_path / "S") == before, "which costs no finished run"
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -301,15 +324,64 @@ def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tm
     assert "validation rmse by hp.damping" in page, "the trials are drawn"
 
 
-def test_optuna_trials_of_a_batch_are_one_program(command: Command, tmp_path: Path) -> None:
+def test_optuna_trials_of_a_batch_are_one_program_and_the_best_has_the_smallest_error(
+    command: Command, tmp_path: Path
+) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    tpe = ("sweep=tpe", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", "hydra.sweeper.direction=minimize")
-    said = command("-m", *tpe, *SMALL, "method=target_only", "hydra.sweep.dir=S")
+    tpe = ("-m", "sweep=tpe", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_jobs=2", *SMALL, "method=target_only")
+    said = command(*tpe, "hydra.sweep.dir=S")
     assert said.code == 0, said.err
     found = results(tmp_path / "S")
     assert [r["replicas"] for r in found] == [2] * 4
     best = OmegaConf.load(tmp_path / "S" / "optimization_results.yaml")
-    assert best.best_value == pytest.approx(min(r["metrics"]["valid"]["rmse"] for r in found))
+    errors = [r["metrics"]["valid"]["rmse"] for r in found]
+    assert len(set(errors)) == 4
+    assert best.best_value == pytest.approx(-min(errors))
+    rate = json.loads((tmp_path / "S" / str(errors.index(min(errors))) / "hp.json").read_text())["learning_rate"]
+    assert best.best_params["hp.learning_rate"] == pytest.approx(rate)
+    said = command(*tpe, "hydra.sweep.dir=S", "hydra.sweeper.direction=minimize")
+    assert said.code == 2
+    assert "hydra.sweeper.direction=minimize: leave it at maximize" in said.err
+
+
+def test_a_folder_that_is_no_run_and_links_that_lead_back_are_passed_over(command: Command, tmp_path: Path) -> None:
+    words = ("-m", *SMALL, "method=item_bias", "seed=0,1", "hydra.sweep.dir=S")
+    assert command(*words).code == 0
+    shutil.copytree(tmp_path / "S" / "0", tmp_path / "S" / "0-backup")
+    (tmp_path / "S" / "7").symlink_to(tmp_path / "S")
+    (tmp_path / "S" / "8").symlink_to(tmp_path / "nowhere")
+    assert "2 of 2 runs are there" in command(*words).err
+
+
+def test_a_ring_of_links_is_walked_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        (tmp_path / name / "up").symlink_to(tmp_path)
+        (tmp_path / name / "lost").symlink_to(tmp_path / "nowhere")
+    before = finished._stamp(tmp_path)
+    assert finished._stamp(tmp_path) == before
+    (tmp_path / "b" / "file").write_text("c")
+    assert finished._stamp(tmp_path) != before
+
+
+def test_two_sweeps_do_not_share_a_folder(command: Command, tmp_path: Path) -> None:
+    """The second one says who is there, changes nothing and ends with 2; the lock of a dead process is taken over."""
+    ready = "import sys, time; from pathlib import Path; from transfer.storage import lock; lock.hold(Path(sys.argv[1]))"
+    script = [sys.executable, "-c", ready + "; print(1, flush=True); time.sleep(100)", str(tmp_path / "S")]
+    other = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
+    assert other.stdout
+    with other.stdout:
+        assert other.stdout.readline() == "1\n"
+        words = ("-m", *SMALL, "method=item_bias", "seed=0,1", "hydra.sweep.dir=S")
+        said = command(*words)
+        assert said.code == 2
+        assert f"process {other.pid} on " in said.err
+        assert [path.name for path in (tmp_path / "S").iterdir()] == [".lock"]
+        other.kill()
+        other.wait()
+    assert command(*words).code == 0
+    assert not (tmp_path / "S" / ".lock").exists()
 
 
 @pytest.mark.parametrize("sweep", ["seeds", "rates"])

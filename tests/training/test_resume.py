@@ -118,7 +118,13 @@ def test_what_a_killed_write_leaves_is_swept_up(config: Config, whole: Path, tmp
         patch.setattr(Path, "replace", lambda *_: None)
         patch.setattr(os, "getpid", lambda: 4194304)  # of the process that died
         trees.write(tmp_path / CHECKPOINT, b"half")
+    assert [path.name for path in tmp_path.glob(".*")] == [f".{CHECKPOINT}.4194304.transfer-tmp"]
+    mine = [tmp_path / name for name in (".notes.2024", ".x.1.transfer-tmp", ".transfer-tmp")]
+    for path in mine:  # not ours, of a process that lives, and without a number
+        path.write_text("kept")
     assert run_batch([config], [tmp_path])[0].status == "done"
+    for path in mine:
+        path.unlink()
     assert_equal_runs(tmp_path, whole)
 
 

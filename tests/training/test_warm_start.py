@@ -137,4 +137,4 @@ def test_a_run_is_known_by_the_content_that_it_starts_from(first: Path, tmp_path
         ids.append(result.facts["id"])
         facts.append((result.config, result.facts, tmp_path))
     assert ids[0] == ids[1] != ids[2]
-    assert [finished.same_data(*each, finished._last_change) for each in facts] == [False, True, True]
+    assert [finished.same_data(*each, finished._stamp) for each in facts] == [False, True, True]

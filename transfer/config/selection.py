@@ -15,7 +15,10 @@ ON_SOURCE = ("source_valid", "importance_weighted", "dev", "reverse")  # these n
 
 
 def score(facts: Mapping[str, Any]) -> float:
-    """What is maximised, from a result.json; NaN where the run has no such score."""
+    """What every choice and every sweeper maximises, from a result.json: an error counts with its sign turned.
+
+    NaN where the run has no such score.
+    """
     how = facts.get("select", {})
     by = how.get("by", "valid")
     if by == "valid":
@@ -23,12 +26,6 @@ def score(facts: Mapping[str, Any]) -> float:
         return float("nan") if value is None else how.get("sign", 1) * float(value)
     value = facts.get("selectors", {}).get(by)
     return float("nan") if value is None else float(value)
-
-
-def objective(facts: Mapping[str, Any]) -> float:
-    """What a sweeper is given: the validation metric as it is, or the score of another selector (higher is better)."""
-    how = facts.get("select", {})
-    return how.get("sign", 1) * score(facts) if how.get("by", "valid") == "valid" else score(facts)
 
 
 def spoken(facts: Mapping[str, Any]) -> str:

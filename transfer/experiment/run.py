@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from transfer.config.schema import Config
-from transfer.config.selection import objective
-from transfer.console import Interrupted, interruptible
+from transfer.config.selection import score
+from transfer.console import interruptible
 from transfer.data.examples import featurise
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
@@ -31,6 +31,7 @@ from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
+from transfer.storage.lock import locked
 from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, TooLarge
 from transfer.training.stages import Job, Records, diverged, parameter_shapes, run_stages, selected
@@ -58,8 +59,8 @@ class Result:
 
     @property
     def objective(self) -> float:
-        """What a sweeper optimises: by default the validation metric `task.select` (NaN for a diverged run)."""
-        return objective(self.facts)
+        """What a sweeper maximises: by default the validation metric `task.select`, an error negated; NaN if diverged."""
+        return score(self.facts)
 
 
 def run_batch(
@@ -84,23 +85,28 @@ def run_batch(
     for i, config in enumerate(configs):
         groups.setdefault(config.program_key(), []).append(i)
     results: dict[int, Result] = {}
-    for members in groups.values():
-        parts = _parts(members, max_batch or len(members))
-        while parts:
-            rows = parts.pop(0)
-            of_part = [configs[i] for i in rows]
-            places = [folders[i] for i in rows] if folders else None
-            for config, folder in zip(of_part, places or [], strict=False):
-                run_folder.open_run(folder, config, alone)
-            try:
-                results.update(zip(rows, _run_program(of_part, places, reuse, memory, alone), strict=True))
-            except (Exception, Interrupted) as error:
-                if (fits := _fitting(error, len(rows))) and len(rows) > 1:
-                    parts = _parts(rows, fits) + parts
-                    continue
-                for config, folder in zip(of_part, places or [], strict=False):
-                    run_folder.fail_run(folder, config, error)
-                raise
+    with locked(*(folders or ()) if alone else ()):  # a sweep holds the lock of its own folder
+        for members in groups.values():
+            parts = _parts(members, max_batch or len(members))
+            while parts:
+                rows = parts.pop(0)
+                of_part = [configs[i] for i in rows]
+                places = [run_folder.open_run(folders[i], configs[i], alone) for i in rows] if folders else None
+                try:
+                    ended = _run_program(of_part, places, reuse, memory, alone)
+                except (Exception, KeyboardInterrupt) as error:
+                    if (fits := _fitting(error, len(rows))) and len(rows) > 1:
+                        parts = _parts(rows, fits) + parts
+                        continue
+                    for config, folder in zip(of_part, places or [], strict=False):
+                        run_folder.fail_run(folder, config, error)
+                    raise
+                if places:  # where an older run was, this one takes its place
+                    ended = [
+                        replace(result, folder=run_folder.replace_run(place))
+                        for result, place in zip(ended, places, strict=True)
+                    ]
+                results.update(zip(rows, ended, strict=True))
     return [results[i] for i in range(len(configs))]
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves and what can be made of it: the run folder, its copies, predictor, explanations.
+"""What a run leaves and what can be made of it: the run folder, a command that holds it, copies, predictor, explanations.
 
 Nothing here trains.
 """

@@ -1,7 +1,11 @@
-"""The run folder first, W&B from it: whatever reads a run reads these files."""
+"""The run folder first, W&B from it: whatever reads a run reads these files.
+
+An ended run stays whole while its folder's next run is at work in FOLDER/.rerun, and gives way when that one has ended.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -16,14 +20,18 @@ import polars as pl
 import yaml
 
 from transfer.config.schema import Config, Track, parse
-from transfer.console import Interrupted
-from transfer.errors import TransferError
+from transfer.data.examples import featurise
+from transfer.errors import MachineError, TransferError, one_line
 from transfer.storage import weights
-from transfer.storage.trees import save_tree, write
+from transfer.storage.trees import save_tree, sweep_up, write
 
 LOG = "transfer.log"
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
 PER_USER, PROJECTION = "per_user.parquet", "projection.parquet"
+CONFIG, HP, METRICS, CURVE = "config.yaml", "hp.json", "metrics.jsonl", "learning_curve.png"
+OF_A_RUN = (CONFIG, HP, METRICS, PER_USER, PROJECTION, PARAMETERS, CURVE, featurise.FILE, CHECKPOINT)
+RERUN = ".rerun"
+ENDED = ("done", "diverged")  # these have figures to lose
 
 
 # libyaml where it is there: the pure Python one takes 10 ms a file
@@ -43,17 +51,62 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
     write(path, (json.dumps(plain(value), indent=2) + "\n").encode(), flush)
 
 
-def open_run(folder: Path, config: Config, alone: bool = True) -> None:
-    """Create the folder and say what will run: config.yaml (all of it) and hp.json (the traced part)."""
-    folder.mkdir(parents=True, exist_ok=True)
+def open_run(folder: Path, config: Config, alone: bool = True) -> Path:
+    """Say what will run, in config.yaml (all of it) and hp.json (the traced part): the folder where the run then writes.
+
+    Raises TransferError where the folder has the ended run of another configuration, unless that may be given up.
+    """
+    place = place_of(folder)
+    if alone:
+        check_folder(folder, config)
+    place.mkdir(parents=True, exist_ok=True)
     for old in (RESULT, PER_USER, PROJECTION, PARAMETERS):
-        (folder / old).unlink(missing_ok=True)  # an older run's result must not stand for this one
-    for left in folder.glob(".*.[0-9]*"):  # what a killed write left
-        left.unlink()
+        (place / old).unlink(missing_ok=True)  # an older attempt's result must not stand for this one
+    sweep_up(place)
     traced = yaml.dump({"seed": config.seed, "hp": config.hp}, Dumper=Dumper, sort_keys=False)
     static = _static_text(config.program_key(), config.resume, config.track)
-    write(folder / "config.yaml", (static + traced).encode(), alone)
-    write_json(folder / "hp.json", {"seed": config.seed, **config.hp}, alone)
+    write(place / CONFIG, (static + traced).encode(), alone)
+    write_json(place / HP, {"seed": config.seed, **config.hp}, alone)
+    return place
+
+
+def check_folder(folder: Path, config: Config) -> None:
+    """Raises TransferError where a folder has the ended run of another configuration; with resume=false it may."""
+    facts = read_result(folder)
+    if config.resume and facts["status"] in ENDED and facts.get("identity") != config.identity():
+        names = ", ".join(f"{key}={facts[key]}" for key in ("domain", "method", "seed") if key in facts)
+        raise TransferError(
+            f"{folder} has the finished run of another configuration ({names}); give another folder, "
+            "or resume=false to put this run in its place"
+        )
+
+
+def place_of(folder: Path) -> Path:
+    """Where the next run of a folder writes: beside an ended run and not over it."""
+    place = folder / RERUN
+    if status(folder) == "unfinished" and status(place) in ENDED:  # killed while one gave way to the other
+        replace_run(place)
+    return place if status(folder) in ENDED else folder
+
+
+def replace_run(place: Path) -> Path:
+    """Put a run that has ended in the place of the older one, whose result.json goes first and comes last: its folder."""
+    if place.name != RERUN:
+        return place
+    folder = place.parent
+    (folder / RESULT).unlink(missing_ok=True)
+    for old in OF_A_RUN:
+        (folder / old).unlink(missing_ok=True)
+    for path in sorted(place.iterdir(), key=lambda path: path.name == RESULT):
+        path.replace(folder / path.name)
+    place.rmdir()
+    return folder
+
+
+def last_attempt(folder: Path) -> dict[str, Any]:
+    """The result.json of a folder's latest run, also of one that failed and so left an older run in its place."""
+    place = folder / RERUN
+    return read_result(place if place.is_dir() else folder)
 
 
 @lru_cache(maxsize=8)
@@ -78,7 +131,7 @@ def close_run(
     alone: not one of a sweep's, so it draws its learning curve (the page of a sweep draws those of all its runs).
     """
     lines = [json.dumps(plain(record)) for record in records]
-    write(folder / "metrics.jsonl", "".join(f"{line}\n" for line in lines).encode(), alone)
+    write(folder / METRICS, "".join(f"{line}\n" for line in lines).encode(), alone)
     for name, table in tables.items():
         content = io.BytesIO()
         table.write_parquet(content, compression="zstd")
@@ -88,7 +141,7 @@ def close_run(
     if records and alone:
         from transfer.results.learning_curve import learning_curve
 
-        learning_curve(records, result, folder / "learning_curve.png")
+        learning_curve(records, result, folder / CURVE)
 
 
 def finish_runs(folders: Sequence[Path], results: Sequence[dict[str, Any]], alone: bool = True) -> None:
@@ -101,17 +154,30 @@ def finish_runs(folders: Sequence[Path], results: Sequence[dict[str, Any]], alon
 
 
 def fail_run(folder: Path, config: Config, error: BaseException) -> None:
-    """Leave a result.json that says how a run ended without a result: `interrupted`, or `failed` with the error's line."""
-    folder.mkdir(parents=True, exist_ok=True)
-    interrupted = isinstance(error, Interrupted | KeyboardInterrupt)
-    line = (str(error) or type(error).__name__).splitlines()[0]
-    status = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
+    """Leave a result.json that says how a run ended without a result: `interrupted`, or `failed` with the error's line.
+
+    `machine` is true where the same command is to take it up again. A run that has just ended keeps its result; a disk
+    that takes nothing more leaves the run unfinished.
+    """
+    if status(folder) in ENDED:
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    line = one_line(next(iter(str(error).splitlines()), "") or type(error).__name__)
+    how: dict[str, Any] = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
+    how |= {"machine": True} if _of_the_machine(error) else {}
     names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
     names |= {"split_seed": config.split.seed, "identity": config.identity()}
-    write_json(folder / RESULT, {**status, "metrics": {"valid": {}, "test": {}}, **names})
-    if not interrupted:
-        with (folder / LOG).open("a") as log:
-            log.writelines(traceback.format_exception(error))
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / RESULT, {**how, "metrics": {"valid": {}, "test": {}}, **names})
+        if not interrupted:
+            with (folder / LOG).open("a") as log:
+                log.writelines(traceback.format_exception(error))
+
+
+def _of_the_machine(error: BaseException) -> bool:
+    """Whether memory, disk or a process failed and not the run: faults of settings and data are TransferErrors."""
+    return isinstance(error, MachineError | OSError | MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
@@ -121,15 +187,18 @@ def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:
         return
     names = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     known = {key: names[key] for key in ("domain", "task", "method", "seed") if key in names}
-    write_json(folder / RESULT, {"status": "failed", "error": error, "metrics": {"valid": {}, "test": {}}, **known})
+    line = one_line(error)
+    write_json(folder / RESULT, {"status": "failed", "error": line, "metrics": {"valid": {}, "test": {}}, **known})
 
 
 def read_result(folder: Path) -> dict[str, Any]:
     """result.json of a run; status `unfinished` where there is none, or where a crash of the machine left half of it."""
     try:
-        return json.loads((folder / RESULT).read_bytes())
+        facts = json.loads((folder / RESULT).read_bytes())
     except (OSError, ValueError):
-        return {"status": "unfinished", "metrics": {"valid": {}, "test": {}}}
+        facts = None
+    known = isinstance(facts, dict) and isinstance(facts.get("status"), str)
+    return facts if known else {"status": "unfinished", "metrics": {"valid": {}, "test": {}}}
 
 
 def status(folder: Path) -> str:
@@ -166,12 +235,12 @@ def initial_fingerprint(given: str | None) -> str:
 
 def read_run(folder: Path) -> tuple[Config, dict[str, Any]]:
     """Configuration and result of a finished run. Raises TransferError where there is none."""
-    if not (folder / RESULT).exists() or not (folder / "config.yaml").exists():
+    if not (folder / RESULT).exists() or not (folder / CONFIG).exists():
         raise TransferError(f"{folder}: not a run folder (no {RESULT}); give the folder that a run printed at its end")
     result = json.loads((folder / RESULT).read_text())
     if result["status"] != "done":
         raise TransferError(f"{folder}: this run is {result['status']}, so it has no trained parameters; run it again")
-    return parse(yaml.safe_load((folder / "config.yaml").read_text())), result
+    return parse(yaml.safe_load((folder / CONFIG).read_text())), result
 
 
 def sweep_name(folder: Path) -> str:

@@ -8,13 +8,30 @@ import os
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 
+from transfer.config.schema import Track
+from transfer.errors import TransferError
 from transfer.results.run_folder import RESULT, Loader, sweep_name
+
+MODES = ("online", "offline", "disabled")
+
+
+def wanted(track: Track) -> bool:
+    """Whether runs are copied; asked before they begin. Raises TransferError where W&B is asked for and cannot do it."""
+    if track.name != "wandb":
+        return False
+    mode = os.environ.get("WANDB_MODE") or "offline"
+    if mode not in MODES:
+        raise TransferError(f"WANDB_MODE={mode}: choose from {', '.join(MODES)} (offline where it is not set)")
+    if mode != "disabled" and find_spec("wandb") is None:
+        raise TransferError("track=wandb needs the package wandb: pip install wandb, or leave track=wandb out")
+    return mode != "disabled"
 
 
 def upload(folder: Path) -> None:
@@ -29,6 +46,8 @@ def upload_sweep(folder: Path) -> None:
     The summary has the table of results and the page as an artifact, where the report has been written. All lies in
     FOLDER/wandb, so that `wandb sync FOLDER/wandb/offline-run-*` sends it.
     """
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return
     group = sweep_name(folder)
     places = sorted(path.parent for path in folder.glob(f"*/{RESULT}") if (path.parent / "config.yaml").exists())
     programs: dict[str, list[Path]] = {}

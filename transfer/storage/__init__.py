@@ -1,1 +1,1 @@
-"""Files written so that a crash leaves the old or the new one, and weights that others wrote. Nothing here knows a run."""
+"""Files written so that a crash leaves the old or the new one, locks, weights of others. Nothing here knows a run."""

@@ -18,13 +18,15 @@ from transfer.storage.damaged import reading
 
 DAMAGED = "its checksum is another"
 
+TEMPORARY = ".transfer-tmp"  # the end of the names of files that are being written: .NAME.PID.transfer-tmp
+
 
 def write(path: Path, data: bytes, flush: bool = True) -> None:
     """Write a whole file atomically: a temporary file beside it, flushed to the disk, then renamed.
 
     Without `flush` the caller sees to it later, for many files at once: a file alone costs some milliseconds.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -34,6 +36,24 @@ def write(path: Path, data: bytes, flush: bool = True) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep_up(folder: Path) -> None:
+    """Remove what writes of processes that died have left in a folder where nobody else writes now."""
+    for left in folder.glob(f".*{TEMPORARY}"):
+        pid = left.name.removesuffix(TEMPORARY).rpartition(".")[2]
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            left.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def save_tree(path: Path, tree: Any, facts: dict[str, Any], flush: bool = True) -> None:

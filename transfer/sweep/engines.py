@@ -1,7 +1,8 @@
 """Where programs run: in this process, in processes (joblib), on a Ray cluster, or as SLURM jobs (submitit).
 
 A program is a plain JSON object and leaves its results in its run folders, so an engine only has to say when it has ended.
-One whose worker died is run again once; what it then has not left is marked failed by the caller.
+One whose worker died is run again once; what it then has not left is marked failed by the caller. Interrupted, which a
+stop raises at any moment, ends the programs that an engine has begun.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from transfer.config.schema import Config, Engine
-from transfer.console import Interrupted, interrupted
+from transfer.console import stoppable
 from transfer.errors import TransferError
+from transfer.sweep import worker
 from transfer.sweep.plan import Job
 
 Work = dict[str, Any]
@@ -43,24 +45,14 @@ def run_work(work: Work) -> None:
     configs = [Config.model_validate(config) for config in work["configs"]]
     folders = [Path(folder) for folder in work["folders"]]
     reuse = Path(work["reuse"]) if work["reuse"] else None
-    with contextlib.suppress(Exception):  # the folders say `failed` and why, and the other programs go on
+    with stoppable(), contextlib.suppress(Exception):  # the folders say `failed` and why, and the other programs go on
         memory = free_memory() / work["share"]
         run_batch(configs, folders, max_batch=work["max_batch"], reuse=reuse, memory=memory, alone=False)
 
 
 def run_all(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run = run_work) -> Iterator[int]:
-    """Run all programs and yield the number of each as it ends; `folder` is the sweep's, for an engine's own files.
-
-    Raises Interrupted where a stop was asked for.
-    """
-    for i in ENGINES[engine.name](works, engine, workers, folder, run):
-        yield i
-        _heed()
-
-
-def _heed() -> None:
-    if interrupted():
-        raise Interrupted
+    """Run all programs and yield the number of each as it ends; `folder` is the sweep's, for an engine's own files."""
+    yield from ENGINES[engine.name](works, engine, workers, folder, run)
 
 
 def workers_of(engine: Engine) -> int:
@@ -79,28 +71,23 @@ def _inprocess(works: list[Work], engine: Engine, workers: int, folder: Path, ru
 
 
 def _joblib(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run) -> Iterator[int]:
+    from concurrent.futures import as_completed
     from concurrent.futures.process import BrokenProcessPool
-
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    def numbered(i: int) -> int:
-        run(works[i])
-        return i
 
     left = set(range(len(works)))
     # loky replaces a worker that has grown, as every compilation makes it do
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given", category=UserWarning)
-    try:
-        for i in Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(numbered)(i) for i in sorted(left)):
-            left.discard(i)
-            yield i
-    except BrokenProcessPool:
-        pass
+    with worker.pool(workers) as executor:
+        begun = {executor.submit(worker.work, run, works[i]): i for i in sorted(left)}
+        for ended in as_completed(begun):
+            if isinstance(ended.exception(), BrokenProcessPool):
+                break
+            left.discard(begun[ended])
+            yield begun[ended]
     for i in sorted(left):  # one worker died and took the pool along: each on its own, so that only the culprit fails
         for _ in range(2):
-            with ProcessPoolExecutor(max_workers=1) as pool:
-                if pool.submit(run, works[i]).exception() is None:
+            with worker.pool(1) as executor:
+                if executor.submit(worker.work, run, works[i]).exception() is None:
                     break
         yield i
 
@@ -122,7 +109,6 @@ def _ray(works: list[Work], engine: Engine, workers: int, folder: Path, run: Run
                 with contextlib.suppress(ray.exceptions.RayError):  # died twice: its runs have no result
                     ray.get(ended)
                 yield running.pop(ended)
-            _heed()
     finally:
         if started:
             ray.shutdown()
@@ -138,19 +124,19 @@ def _submitit(works: list[Work], engine: Engine, workers: int, folder: Path, run
     with executor.batch():
         jobs = [executor.submit(run, each) for each in works]
     running, again = dict(enumerate(jobs)), set(range(len(works)))
-    while running:
-        for i in [i for i, job in running.items() if job.done()]:
-            if running[i].exception() is not None and i in again:
-                again.discard(i)
-                running[i] = executor.submit(run, works[i])
-                continue
-            del running[i]
-            yield i
-        if interrupted():
-            for job in running.values():
-                job.cancel()
-        _heed()
-        time.sleep(POLL)
+    try:
+        while running:
+            for i in [i for i, job in running.items() if job.done()]:
+                if running[i].exception() is not None and i in again:
+                    again.discard(i)
+                    running[i] = executor.submit(run, works[i])
+                    continue
+                del running[i]
+                yield i
+            time.sleep(POLL)
+    finally:
+        for job in running.values():
+            job.cancel()
 
 
 def _imported(name: str, extra: str) -> Any:

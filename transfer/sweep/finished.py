@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,8 +17,9 @@ from transfer.results import run_folder
 from transfer.storage.packaged import MINILM, located
 from transfer.sweep.plan import Job
 
-Clock = Callable[..., float]  # places -> when anything in them last changed, in seconds since 1970
+Stamp = Callable[..., str]  # places -> what is said of the files in them without reading them
 FINAL = ("done", "diverged", "failed")
+NOTE = ".data"  # of the files that a run read
 
 
 def settle(jobs: list[Job], retry: list[str]) -> set[int]:
@@ -33,8 +35,8 @@ def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     places: dict[str, list[Path]] = {}
     for facts in _ended_runs(parent):
         places.setdefault(facts["identity"], []).append(facts["folder"])
-    last_change = cache(_last_change)
-    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry, last_change)}
+    stamp = cache(_stamp)
+    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry, stamp)}
     kept, free = set[int](), {identity: list(paths) for identity, paths in places.items()}
     for number, job in found.items():
         if job.folder in (mine := free[_identity(job)]):
@@ -66,35 +68,43 @@ def _identity(job: Job) -> str:
 def _ended_runs(folder: Path) -> Iterator[dict[str, Any]]:
     """Results of the ended runs in a sweep's folder, each with its `folder`; what a crash left aside is put back first."""
     for left in folder.glob("moving-*"):
-        left.rename(folder / str(_next_number(folder)))
-    for path in sorted(folder.glob(f"[0-9]*/{run_folder.RESULT}"), key=lambda path: int(path.parent.name)):
-        facts = run_folder.read_result(path.parent)
-        if facts.get("status") in FINAL and "identity" in facts:
-            yield {**facts, "folder": path.parent}
+        if left.name.removeprefix("moving-").isdecimal():
+            left.rename(folder / str(_next_number(folder)))
+    numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+    for path in sorted(numbered, key=lambda path: int(path.name)):
+        run_folder.place_of(path)  # where one run was giving way to another, that is ended
+        facts = run_folder.read_result(path)
+        if is_final(facts):
+            yield {**facts, "folder": path}
+
+
+def is_final(facts: dict[str, Any]) -> bool:
+    """Whether a run has ended for good: what the machine made fail is taken up again."""
+    return facts["status"] in FINAL and "identity" in facts and not facts.get("machine")
 
 
 def _holds(folder: Path, identity: str) -> bool:
     return folder.exists() and _ended(folder) == identity
 
 
-def _counts(config: Config, places: dict[str, list[Path]], retry: list[str], last_change: Clock) -> bool:
+def _counts(config: Config, places: dict[str, list[Path]], retry: list[str], stamp: Stamp) -> bool:
     """Whether what is there of a run will do: as it ended, and on the data of today."""
     if config.identity() not in places:
         return False
     folder = places[config.identity()][0]
     facts = run_folder.read_result(folder)
-    return facts["status"] not in retry and same_data(config, facts, folder, last_change)
+    return facts["status"] not in retry and same_data(config, facts, folder, stamp)
 
 
-def same_data(config: Config, facts: dict[str, Any], folder: Path, last_change: Clock) -> bool:
+def same_data(config: Config, facts: dict[str, Any], folder: Path, stamp: Stamp) -> bool:
     """Whether the data and parameters that a run began with are what its configuration reads today (a failed one may have
-    had none). The data are read only where something of them has changed since."""
+    had none). The data are read only where a file of them is not the very one that the run noted."""
     if "fingerprint" not in facts:
         return True
     try:
         if run_folder.initial_fingerprint(config.init_from) != facts.get("begun", {}).get("fingerprint", ""):
             return False
-        if _untouched(config, folder, last_change):
+        if _untouched(config, folder, stamp):
             return True
         loaded, names = load_world(config), facts.get("world", {}).get("names")
         return loaded.fingerprint == facts["fingerprint"] and names in (None, loaded.summary.get("names"))
@@ -102,10 +112,26 @@ def same_data(config: Config, facts: dict[str, Any], folder: Path, last_change: 
         return False
 
 
-def _untouched(config: Config, folder: Path, last_change: Clock) -> bool:
-    """Whether nothing that this run read has changed since it began."""
-    note = folder / "config.yaml"
-    return note.exists() and last_change(*_reads(config)) < note.stat().st_mtime
+def note_data(jobs: list[Job]) -> None:
+    """Write down, before runs begin, which files each will read; a later `settle` then need not read them again.
+
+    How an earlier attempt failed is forgotten.
+    """
+    stamp = cache(_stamp)
+    for job in jobs:
+        assert job.config
+        place = run_folder.place_of(job.folder)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / run_folder.RESULT).unlink(missing_ok=True)
+        (place / NOTE).write_text(stamp(*_reads(job.config)))
+
+
+def _untouched(config: Config, folder: Path, stamp: Stamp) -> bool:
+    """Whether all that a run read is as it was, by size and times: equal and not merely older, whatever clocks say."""
+    try:
+        return (folder / NOTE).read_text() == stamp(*_reads(config))
+    except (OSError, ValueError):
+        return False
 
 
 def _reads(config: Config) -> tuple[Path, ...]:
@@ -126,20 +152,30 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _last_change(*places: Path) -> float:
-    """When anything in these files and folders last changed, in seconds since 1970; what Python compiles is left out."""
-    times = [_changed(place) for place in places]
+def _stamp(*places: Path) -> str:
+    """A hash of names, sizes and times of change of all files in these places; what Python compiles is left out."""
+    digest, seen = hashlib.sha256(), set[tuple[int, int]]()
     for place in places:
+        digest.update(b"" if place.is_dir() else _facts(place))
         for folder, inside, files in os.walk(place, followlinks=True):
-            inside[:] = [name for name in inside if name != "__pycache__"]
-            times += [_changed(os.path.join(folder, name)) for name in (*inside, *files)]
-    return max(times, default=0.0)
+            own = os.stat(folder) if os.path.exists(folder) else None
+            if own is None or (own.st_dev, own.st_ino) in seen:  # it vanished, or links lead back to it
+                inside.clear()
+                continue
+            seen.add((own.st_dev, own.st_ino))
+            inside[:] = sorted(name for name in inside if name != "__pycache__")
+            for name in sorted(files):
+                digest.update(_facts(os.path.join(folder, name)))
+    return digest.hexdigest()
 
 
-def _changed(path: str | Path) -> float:
-    """When a file or what a link names last changed, or came to its place: moved files keep their old mtime."""
-    known = [os.lstat(path), *([os.stat(path)] if os.path.exists(path) else [])]
-    return max(when for of in known for when in (of.st_mtime, of.st_ctime))
+def _facts(path: str | Path) -> bytes:
+    """Size and times of a file, and of the link that leads to it; moved files keep their mtime, never their ctime."""
+    try:
+        both = [os.lstat(path), os.stat(path)]
+    except OSError:  # a link to nothing, or it vanished
+        return f"{path} -\n".encode()
+    return f"{path} {[(of.st_size, of.st_mtime_ns, of.st_ctime_ns) for of in both]}\n".encode()
 
 
 def _make_room(jobs: list[Job], kept: set[int], parent: Path) -> None:
@@ -157,4 +193,4 @@ def _next_number(folder: Path) -> int:
 def _ended(folder: Path) -> str | None:
     """The identity of the ended run in a folder; None where there is none."""
     facts = run_folder.read_result(folder)
-    return facts.get("identity") if facts.get("status") in FINAL else None
+    return facts["identity"] if is_final(facts) else None

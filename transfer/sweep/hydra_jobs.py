@@ -36,7 +36,7 @@ class Reporter:
         self._templates: dict[int, dict[str, str]] = {}
 
     def __call__(self, job: Job) -> JobReturn:
-        """Write the job's Hydra files, call the callbacks, and return the validation metric (NaN without one)."""
+        """Write the job's Hydra files, call the callbacks, and return what a sweeper maximises (NaN without it)."""
         composed = job.static.composed
         result = JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
         result.return_value = objective(job.folder)
@@ -100,8 +100,8 @@ class Reporter:
 
 
 def objective(folder: Path) -> float:
-    """What a run gives a sweeper to optimise; NaN for a run without it."""
-    return selection.objective(run_folder.read_result(folder))
+    """What a run gives a sweeper to maximise; NaN for a run without it."""
+    return selection.score(run_folder.read_result(folder))
 
 
 def _dump(value: Any) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig
 
 from transfer.config.schema import Engine, parse_engine
-from transfer.console import Interrupted, console, interruptible
-from transfer.errors import TransferError
+from transfer.console import Interrupted, say, stoppable
+from transfer.errors import MachineError, TransferError
 from transfer.results import run_folder
+from transfer.results.command import note_failed
 from transfer.sweep import engines, finished
 from transfer.sweep.hydra_jobs import Reporter
-from transfer.sweep.plan import Job, chunks, plan
+from transfer.sweep.plan import Job, chunks, plan, wrong_choices
 
 STAGES = ".stages"
 
@@ -25,7 +26,8 @@ STAGES = ".stages"
 def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
     """Run the jobs of a Hydra launcher: a list of JobReturn. A job that fails returns NaN and leaves the others alone.
 
-    Raises SystemExit(130) after Ctrl-C, once it is said what is done and how to go on.
+    Raises SystemExit: 2 before anything runs, where a choice is wrong whatever the others are; 130 after Ctrl-C, once it
+    is said what is done and how to go on.
     """
     folder = Path(str(launcher.config.hydra.sweep.dir))
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,8 +36,13 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
         return launcher.hydra_context.config_loader.load_sweep_config(launcher.config, words)
 
     jobs = plan(compose, overrides, first, folder)
+    if first == 0 and (lines := wrong_choices(jobs, compose)):
+        for line in lines:
+            say(f"error: {line}", style="red")
+        sys.exit(2)
     try:
-        run_jobs(jobs, folder)
+        with stoppable():
+            run_jobs(jobs, folder)
     except Interrupted:
         _say_how_to_go_on(jobs, folder, launcher.config)
         sys.exit(130)
@@ -45,17 +52,28 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
 
 def run_jobs(jobs: list[Job], folder: Path) -> None:
     """Run those jobs that are not finished; afterwards every job's folder has a result.json. Raises Interrupted."""
+    done = set[int]()
     settings = next((job.static.composed for job in jobs if "engine" in job.static.composed), None)
-    if settings is None:  # nothing could be composed
-        return _fail_the_rest(jobs)
-    engine = parse_engine(settings)
-    done = finished.settle(jobs, _retry(settings))
-    left = [job for job in jobs if job.config and job.number not in done]
-    if done:
-        _say(f"{len(done)} of {len(jobs)} runs are there already")
-    if left:
-        _run(left, engine, folder)
+    if settings is not None:  # something could be composed
+        engine = parse_engine(settings)
+        done = finished.settle(jobs, _retry(settings))
+        if done:
+            say(f"{len(done)} of {len(jobs)} runs are there already")
+        if left := [job for job in jobs if job.config and job.number not in done]:
+            _run(left, engine, folder)
     _fail_the_rest(jobs)
+    _count_failures(jobs, done)
+
+
+def _count_failures(jobs: list[Job], done: set[int]) -> None:
+    """Let the command end with exit code 1 where a run failed, and say what stands in place of a new run that failed."""
+    for job in jobs:
+        facts = run_folder.read_result(job.folder) if job.number in done else run_folder.last_attempt(job.folder)
+        if facts["status"] != "failed":
+            continue
+        note_failed(job.folder)
+        if run_folder.status(job.folder) != "failed":
+            say(f"{job.folder} keeps its earlier run, its new one failed: {facts['error']}", style="red")
 
 
 def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
@@ -64,19 +82,24 @@ def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
     reuse = folder / STAGES if engine.reuse_stages else None
     works = [engines.work(chunk, engine, min(workers, len(programs)), reuse) for chunk in programs]
     runs, began = 0, time.perf_counter()
-    _say(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}")
-    with interruptible():
+    finished.note_data(jobs)
+    say(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}")
+    try:
         for i in engines.run_all(works, engine, workers, folder):
             runs += len(programs[i])
-            label = _label(programs[i])
-            seconds = time.perf_counter() - began
-            _say(f"  {runs:>5} of {len(jobs)} runs, {seconds:7.1f} s: {label}")
+            say(f"  {runs:>5} of {len(jobs)} runs, {time.perf_counter() - began:7.1f} s: {_label(programs[i])}")
+    except Interrupted:
+        for job in jobs:  # what its engine could only end
+            place = run_folder.place_of(job.folder)
+            if job.config and run_folder.status(place) == "unfinished" and (place / run_folder.CONFIG).exists():
+                run_folder.fail_run(place, job.config, Interrupted())
+        raise
 
 
 def _label(chunk: list[Job]) -> str:
     config = chunk[0].config
     assert config
-    statuses = [run_folder.status(job.folder) for job in chunk]
+    statuses = [run_folder.last_attempt(job.folder)["status"] for job in chunk]
     bad = {name: statuses.count(name) for name in statuses if name != "done"}
     rest = "".join(f", {count} {name}" for name, count in bad.items())
     return f"{config.method.name} on {config.domain.name}, split seed {config.split.seed}, {len(chunk)} runs{rest}"
@@ -85,15 +108,16 @@ def _label(chunk: list[Job]) -> str:
 def _fail_the_rest(jobs: list[Job]) -> None:
     """A result for every job without one: what could not be composed, and what its worker left behind when it died."""
     for job in jobs:
+        status = run_folder.last_attempt(job.folder)["status"]
         if job.config is None:
             run_folder.refuse_run(job.folder, job.error or "", list(job.overrides))
-        elif run_folder.status(job.folder) == "unfinished":
-            error = TransferError(
+        elif status == "unfinished":
+            error = MachineError(
                 "it left no result: its process died twice or could not write; look at the machine's memory "
                 "(engine.max_batch lowers the need) and at the disk's free space"
             )
-            run_folder.fail_run(job.folder, job.config, error)
-        elif run_folder.status(job.folder) == "interrupted":
+            run_folder.fail_run(run_folder.place_of(job.folder), job.config, error)
+        elif status == "interrupted":
             raise Interrupted
 
 
@@ -106,13 +130,9 @@ def _retry(settings: DictConfig) -> list[str]:
 
 
 def _say_how_to_go_on(jobs: list[Job], folder: Path, config: DictConfig) -> None:
-    done = sum(run_folder.status(job.folder) in finished.FINAL for job in jobs)
+    done = sum(finished.is_final(run_folder.read_result(job.folder)) for job in jobs)
     again = command(config) + ("" if "hydra.sweep.dir" in command(config) else f" hydra.sweep.dir={folder}")
-    _say(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}")
-
-
-def _say(line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False, highlight=False)
+    say(f"interrupted: {done} of {len(jobs)} runs are done; to go on: {again}")
 
 
 def command(config: DictConfig) -> str:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from transfer.config.schema import Config, parse, traced
 from transfer.errors import TransferError, one_line
 from transfer.experiment.checks import check_numbers, check_settings
+from transfer.results import wandb_copy
 
 # The override that names the keys whose values a search chose, for each combination of the other choices.
 TUNED = "sweep.tuned"
@@ -95,9 +96,33 @@ def _static(compose: Compose, words: tuple[str, ...]) -> Static:
         composed = compose(list(words))
         config = parse(composed)
         check_settings(config)
+        wandb_copy.wanted(config.track)
         return Static(composed, config, None)
     except (HydraException, OmegaConfBaseException, TransferError) as problem:
         return Static(composed, None, one_line(problem))
+
+
+def wrong_choices(jobs: list[Job], compose: Compose) -> list[str]:
+    """What no job can run with, a line each: choices that are wrong on their own, or all that is said where no job can run.
+
+    A choice that is wrong only with some of the others, as the number of one method is with another, is no such thing.
+    """
+
+    def error(*words: str) -> str | None:
+        return plan(compose, [words], 0, Path())[0].error
+
+    bad, good = [job for job in jobs if job.error], [job for job in jobs if not job.error]
+    if not good:
+        return list(dict.fromkeys(job.error or "" for job in bad))
+    right = {word for job in good for word in job.overrides}
+    suspects = dict.fromkeys(word for job in bad for word in job.overrides if word not in right)
+    lines = []
+    for word in suspects:
+        if alone := error(word):
+            key = word.partition("=")[0]
+            beside = [other for other in good[0].overrides if other.partition("=")[0] != key]
+            lines.append(error(*beside, word) or alone)
+    return list(dict.fromkeys(lines))
 
 
 def chunks(jobs: list[Job], max_batch: int | None, workers: int) -> list[list[Job]]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
-from transfer.errors import TransferError
+from transfer.errors import MachineError
 from transfer.solvers.memory import GIB, Free, host_memory
 
 # Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside executables.
@@ -21,7 +21,7 @@ Clock = dict[str, float]
 SHARE = 0.8
 
 
-class TooLarge(TransferError):
+class TooLarge(MachineError):
     """An executable for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
 
     def __init__(self, fits: int, need: float, free: Free):
