@@ -185,7 +185,7 @@ def orderings(study: Study, comparisons: list[Comparison]) -> list[Line]:
         ]
         for comparison in of_task:
             pair = (named(order.better, comparison), named(order.worse, comparison))
-            a, b = (setting and setting.summary("test", comparison.metric).mean for setting in pair)
+            a, b = (setting.summary("test", comparison.metric).mean if setting else None for setting in pair)
             agrees = a is not None and b is not None and comparison.sign * (a - b) > 0
             figures = "missing" if a is None or b is None else f"{a:.4f} and {b:.4f}"
             lines.append(Line(f"{comparison.title}: {comparison.metric}", claim, figures, "", agrees))

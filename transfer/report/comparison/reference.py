@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -65,5 +66,5 @@ def bases(comparison: Comparison) -> dict[str, Base]:
     for method in (TARGET_ONLY, SOURCE_ONLY):
         variants = [setting for setting in comparison.best if setting.method.partition(" ")[0] == method]
         if variants and variants != [reference(comparison)] and method not in named:
-            named[method] = lambda setting, method=method: chosen_of(comparison, method, setting)
+            named[method] = partial(chosen_of, comparison, method)
     return named

@@ -156,7 +156,7 @@ def run_curves(run: Run, metric: str) -> dict[str, dict[int, float]]:
                 raise TransferError(f"{path.name}: a line that is no object")
             if (value := record.get(metric)) is None:
                 continue
-            step = record.get("step")
+            step: Any = record.get("step")
             if not all(isinstance(x, int | float) and abs(x) < 1e15 for x in (value, step)):
                 raise TransferError(f"{path.name}: a step or metric that is no number")
             curves.setdefault(clean(str(record.get("stage"))), {})[int(step)] = float(value)
