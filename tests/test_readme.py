@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,3 +76,42 @@ def test_the_readme_names_every_method_domain_task_and_split() -> None:
         for path in (config_folder() / group).glob("*.yaml"):
             if path.stem != "files_base":
                 assert f"`{path.stem}`" in README, f"README does not name {group}={path.stem}"
+
+
+def _commands() -> list[list[str]]:
+    """The words of every `transfer ...` command in a block of the README, without comments."""
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
+    lines = [line for block in blocks for line in _joined(block).splitlines() if line.startswith("transfer ")]
+    words = [shlex.split(line, comments=True)[1:] for line in lines]
+    return [given for given in words if "=" in "".join(given) and not {"--cfg", "KEY=VALUE"} & set(given)]
+
+
+def _joined(block: str) -> str:
+    """Lines that end in a backslash, or inside quotes, with the next one."""
+    text = block.replace("\\\n", " ")
+    lines: list[str] = []
+    for line in text.splitlines():
+        unfinished = bool(lines) and lines[-1].split(" #")[0].count("'") % 2 == 1
+        lines[-1:] = [f"{lines[-1]} {line.strip()}"] if unfinished else [*lines[-1:], line]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("words", _commands(), ids=lambda words: " ".join(words)[:60])
+def test_every_command_of_the_readme_composes(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first job of a sweep stands for all of them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from transfer.api import compose
+    from transfer.experiment.checks import check_settings
+
+    monkeypatch.chdir(tmp_path)
+    for folder in ("DATA", "FOLDER"):
+        (tmp_path / folder).mkdir()
+    single = []
+    for word in (word for word in words if word != "-m"):
+        override = OverridesParser.create().parse_override(word)
+        choices = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
+        place = -1 if override.key_or_group == "domain.target" else 0  # of a grid over pairs not one with itself
+        single.append(f"{override.key_or_group}={choices[place]}" if choices else word)
+    single = [word for word in single if not word.startswith(("sweep=", "hydra.", "engine", "+engine", "retry="))]
+    check_settings(compose(single))
