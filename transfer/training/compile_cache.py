@@ -82,7 +82,8 @@ def distrusted(folder: Path) -> str | None:
 def use_compile_cache() -> None:
     """Keep compiled programs in the user's own cache folder (mode 700); where that is not to be trusted, keep none."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "xla"
-    if getattr(jax.config, "jax_compilation_cache_dir", None) == str(folder):
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if chosen == str(folder) or not getattr(jax.config, "jax_enable_compilation_cache", True):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
