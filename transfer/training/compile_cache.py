@@ -95,7 +95,7 @@ def use_compile_cache() -> None:
         # JAX has no public way to give it another store, and its own never replaces a damaged entry
         if not hasattr(compilation_cache, "get_file_cache"):
             raise ImportError("this JAX takes no other store")
-        compilation_cache.get_file_cache = lambda path: (Entries(Path(path)), path)  # type: ignore[assignment]
+        compilation_cache.get_file_cache = lambda path: (Entries(Path(path)), path)  # type: ignore[assignment,return-value]
     except (OSError, ImportError) as error:
         console.print(
             f"compiled programs are not kept, so that runs start more slowly: {error}", markup=False, soft_wrap=True
