@@ -82,7 +82,8 @@ def distrusted(folder: Path) -> str | None:
 def use_compile_cache() -> None:
     """Keep compiled programs in the user's own cache folder (mode 700); where that is not to be trusted, keep none."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "xla"
-    if jax.config.jax_compilation_cache_dir == str(folder):
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if chosen == str(folder) or not getattr(jax.config, "jax_enable_compilation_cache", True):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,7 +95,7 @@ def use_compile_cache() -> None:
         # JAX has no public way to give it another store, and its own never replaces a damaged entry
         if not hasattr(compilation_cache, "get_file_cache"):
             raise ImportError("this JAX takes no other store")
-        compilation_cache.get_file_cache = lambda path: (Entries(Path(path)), path)  # type: ignore[return-value]
+        compilation_cache.get_file_cache = lambda path: (Entries(Path(path)), path)  # type: ignore[assignment,return-value]
     except (OSError, ImportError) as error:
         console.print(
             f"compiled programs are not kept, so that runs start more slowly: {error}", markup=False, soft_wrap=True
