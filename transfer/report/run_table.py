@@ -72,8 +72,8 @@ def world_notes(facts: dict[str, Any]) -> list[str]:
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
     notes += [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
     for domain, counts in world.get("cleaning", {}).items():
-        said = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
-        notes.append(f"{domain}: " + ", ".join(said))
+        found = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
+        notes.append(f"{domain}: " + ", ".join(found))
     for source, counts in world.get("alike", {}).items():
         notes += [f"{source} and {world['target']['name']}: {ALIKE[key].format(n)}" for key, n in counts.items() if n]
     return notes
