@@ -266,7 +266,6 @@ def test_a_finished_run_gives_way_to_another_only_when_that_has_ended(command: C
         assert unchanged(), other
     assert "resume=false" in said.err
     (tmp_path / "books.csv").rename(tmp_path / "gone.csv")
-    transfer.data.load._load.cache_clear()
     assert command(*words, "method=item_bias").code == 2
     assert unchanged(), "the same run, whose data are not there"
     (tmp_path / "gone.csv").rename(tmp_path / "books.csv")

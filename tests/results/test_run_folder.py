@@ -23,6 +23,7 @@ from transfer.errors import MachineError, TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.report.page.page import write_report
 from transfer.results import run_folder, wandb_copy
+from transfer.solvers.memory import Free
 from transfer.storage import trees
 from transfer.training.compiler import TooLarge
 
@@ -284,7 +285,7 @@ def test_fail_run_says_how_it_ended(error: BaseException, status: str, tmp_path:
     [
         (OSError(28, "No space left on device"), True),
         (MemoryError(), True),
-        (TooLarge(3), True),
+        (TooLarge(3, 2.0, Free(1.0, "of the test")), True),
         (MachineError("its worker died"), True),
         (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), True),
         (TransferError("books.csv: no column user"), None),

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 State = tuple[int, int, int] | None  # of a file: size, time of change of its content and of its place in ns; None: no file
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _READ: ContextVar[dict[Path, State] | None] = ContextVar("files read", default=None)
 
 
@@ -46,6 +47,7 @@ def kept(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 outer.update(files)
             return result
 
+        known.cache_clear = there.clear  # type: ignore[attr-defined]  # as functools has it
         return known
 
     return decorate

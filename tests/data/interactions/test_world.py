@@ -137,14 +137,15 @@ def test_arrays_are_the_training_events_and_no_hidden_one(name: str, positives: 
     of_valid, seen_in_valid = of_heldout(world.valid, users, loaded.items)
     of_test, seen_in_test = of_heldout(world.test, users, loaded.items)
     for found, part in ((of_valid, parts.valid), (of_test, parts.test)):
-        assert found == {e for e in triples(kept(part)) if e[1] in loaded.items}
+        asked = set(users) if name in ("cold_start", "files") else set(parts.train["user"])
+        assert found == {e for e in triples(kept(part)) if e[1] in loaded.items and e[0] in asked}
         assert found
     train_pairs = {(u, i) for u, i, _ in triples(kept(parts.train))}
     rated, later = (
         set() if part is None else {(u, i) for u, i, _ in triples(part) if i in loaded.items}
         for part in (parts.rated, parts.rated_valid)
     )
-    assert bool(rated) == positives
+    assert bool(rated) == (positives and name != "files"), "those files hold what is liked alone"
     assert not (rated | later) & {(u, i) for u, i, _ in hidden}
     assert seen_in_valid == {p for p in train_pairs | rated if p[0] in {u for u, _, _ in of_valid}}
     before_test = train_pairs | rated | later | {(u, i) for u, i, _ in of_valid}

@@ -38,11 +38,11 @@ def seconds_of(cells: pl.Series, written: str | None) -> tuple[pl.Series, dict[s
         return frame.select(_epoch(cell.str.slice(0, 8).str.to_datetime("%Y%m%d", strict=False))).to_series(), {
             "dates": len(cells)
         }
-    number = cell.cast(pl.Float64, strict=False)
-    if not frame.select(number).to_series().is_not_null().head(1).any():  # the first cell says what all have to be
+    number = frame.select(cell.cast(pl.Float64, strict=False)).to_series()
+    if not number.head(1).is_not_null().any():  # the first cell says what all have to be
         return frame.select(_epoch(_iso(cell))).to_series(), {"dates": len(cells)}
-    number = frame.select(pl.when(number.is_between(0, LATEST)).then(number)).to_series()
-    value, notes = number, {}
+    number = number.to_frame("n").select(pl.when(pl.col("n").is_between(0, LATEST)).then("n")).to_series()
+    value, notes = number, dict[str, int]()
     for unit, (above, per_second) in UNITS.items():
         of_unit = ((number > above) & (number <= above * 1e3)).fill_null(False)
         if count := int(of_unit.sum()):
