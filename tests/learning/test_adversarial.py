@@ -322,7 +322,7 @@ def test_a_step_of_the_toy_is_that_of_the_authors_shallow_network() -> None:
     params = jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(key, leaf.shape), stage.init(world, {}, key))
     batch = stage.batch(world, {}, key)
     hp = {name: jnp.float32(value) for name, value in config.hp.items()}
-    ours = jax.device_get(jax.grad(stage.loss)(params, batch, key, hp, jnp.float32(0.3)))
+    ours = jax.device_get(jax.grad(stage.loss)(params, {}, batch, hp, key, jnp.float32(0.3)))
     body, (head,), ((judge,),) = (jax.device_get(params[part]) for part in ("body", "heads", "game"))
 
     def sigmoid(x: Any) -> Any:

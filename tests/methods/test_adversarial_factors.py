@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
         return total / 2  # two sources
 
     plain = cmf.joint(config, task, check_model(config).build(config.model)).loss
-    of_loss = jax.jit(jax.grad(stage.loss))(params, batch, key, hp, end)
+    of_loss = jax.jit(jax.grad(stage.loss))(params, {}, batch, hp, key, end)
     of_cmf, of_domain = jax.grad(plain)(factors, batch, key, hp, end), jax.grad(domain)(factors)
     strength = 0.7 * (2 / (1 + np.exp(-10)) - 1)
     wanted = jax.tree.map(lambda a, b: a - strength * b, of_cmf, of_domain)
@@ -94,7 +94,7 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
     for part in factors:
         for a, b in zip(jax.tree.leaves(of_loss[part]), jax.tree.leaves(wanted[part]), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
-    none = jax.jit(jax.grad(stage.loss))(params, batch, key, hp | {"weight": jnp.float32(0)}, end)
+    none = jax.jit(jax.grad(stage.loss))(params, {}, batch, hp | {"weight": jnp.float32(0)}, key, end)
     assert apart({part: none[part] for part in factors}, of_cmf) < 1e-6
     assert apart(none["game"], of_loss["game"]) == 0, "the discriminator learns at its full rate"
 

@@ -125,7 +125,7 @@ def test_the_loss_of_kernel_map_is_that_of_regressions_without_the_reader() -> N
     data = stage.batch(world, {}, jax.random.key(0))
     some = slice(0, 80)
     data |= {name: data[name][some] for name in ("target", "trained")} | {"source": [x[some] for x in data["source"]]}
-    found = jax.jit(stage.loss)(params, data, jax.random.key(0), hp, jnp.float32(0))
+    found = jax.jit(stage.loss)(params, {}, data, hp, jax.random.key(0), jnp.float32(0))
     sources, target, popular = (
         [np.float64(x) for x in data["source"]],
         np.float64(data["target"]),
@@ -157,7 +157,7 @@ def test_kernel_map_learns_which_source_speaks_of_the_target() -> None:
     world = replace(loaded.world, sources=(told, noise))
     stage, params, hp = first_stage(world)
     data = stage.batch(world, {}, jax.random.key(0))
-    slope = jax.jit(jax.grad(stage.loss))(params, data, jax.random.key(0), hp, jnp.float32(0))["sources"]
+    slope = jax.jit(jax.grad(stage.loss))(params, {}, data, hp, jax.random.key(0), jnp.float32(0))["sources"]
     assert slope["source 0"]["weight"] < 0 < slope["source 1"]["weight"], "gradient descent raises the first weight"
 
 

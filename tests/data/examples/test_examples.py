@@ -293,7 +293,7 @@ def stepped(program: Program, world: Any, replicas: Any) -> list[jax.Array]:
             done[stage.name] = stage.solve(world, done, hp, key)
             continue
         params, batch = stage.init(world, done, key), stage.batch(world, done, key)
-        slope = jax.grad(stage.loss)(params, batch, key, hp, jnp.float32(0.5))
+        slope = jax.grad(stage.loss)(params, done, batch, hp, key, jnp.float32(0.5))
         done[stage.name] = jax.tree.map(lambda value, by: value - 0.01 * by, params, slope)
         said.append(stage.scores(world, done, hp)(first(stage.heldout(world))))
     return [*(one for one in said if one.shape[1] == world.n_classes), program.scores(world, done, hp)(first(world.test))]
