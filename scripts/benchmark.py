@@ -94,9 +94,8 @@ def replicas(arguments: argparse.Namespace) -> dict[str, Any]:
     import jax
 
     from transfer.api import compose
-    from transfer.experiment.build import build_program, build_task, load_world
+    from transfer.experiment.build import build_program, build_task, load_world, replicas_of
     from transfer.experiment.checks import check_settings
-    from transfer.experiment.run import replicas_of
     from transfer.training.compiler import Compiler, resolve
     from transfer.training.loop import make_block, plan, start
 

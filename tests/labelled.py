@@ -11,9 +11,8 @@ import numpy as np
 
 from transfer.api import compose
 from transfer.data.examples.world import ExamplesWorld, Rows, build_examples
-from transfer.experiment.build import build_program, build_task
+from transfer.experiment.build import build_program, build_task, replicas_of
 from transfer.experiment.checks import check_settings
-from transfer.experiment.run import replicas_of
 from transfer.program import Done, Program, Solve, stream
 from transfer.training.compiler import Compiler
 from transfer.training.stages import Job, run_stages

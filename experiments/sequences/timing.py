@@ -27,9 +27,8 @@ import numpy as np
 from transfer.api import compose
 from transfer.config.schema import Config
 from transfer.data.interactions.sequences import Sequences
-from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.build import build_program, build_task, load_world, replicas_of
 from transfer.experiment.checks import check_settings
-from transfer.experiment.run import replicas_of
 from transfer.program import Fit
 from transfer.training.compiler import Compiler
 from transfer.training.loop import make_block, plan, start

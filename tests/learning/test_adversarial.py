@@ -20,9 +20,9 @@ from transfer.config.schema import Config
 from transfer.data.examples.sets import moons
 from transfer.data.examples.world import Examples, ExamplesWorld, Inputs, Source
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.build import build_program, build_task, load_world, replicas_of
 from transfer.experiment.checks import check_settings
-from transfer.experiment.run import replicas_of, run_batch
+from transfer.experiment.run import run_batch
 from transfer.learning import discriminator
 from transfer.learning.adaptation import in_order
 from transfer.learning.discriminator import domain_accuracy, domain_loss, reverse, slopes

@@ -14,10 +14,10 @@ import pytest
 from transfer.api import compose
 from transfer.data.examples.world import LoadedExamples, Rows, build_examples
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task
+from transfer.experiment.build import build_program, build_task, replicas_of
 from transfer.experiment.checks import check_settings
 from transfer.experiment.measure import evaluate
-from transfer.experiment.run import load_run, replicas_of, run_batch
+from transfer.experiment.run import load_run, run_batch
 from transfer.learning import guard
 from transfer.methods.baselines import target_only
 from transfer.results.describe import describe_guard

@@ -12,9 +12,9 @@ import pytest
 
 from transfer.api import compose
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.build import build_program, build_task, load_world, replicas_of
 from transfer.experiment.checks import check_model, check_settings
-from transfer.experiment.run import Result, replicas_of, run_batch
+from transfer.experiment.run import Result, run_batch
 from transfer.learning import strategies
 from transfer.program import Rate
 from transfer.training.compiler import over_replicas

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from transfer.config.domains import ExampleDomains
 from transfer.config.schema import Config
@@ -17,10 +18,11 @@ from transfer.errors import TransferError
 from transfer.experiment import checks
 from transfer.learning import guard
 from transfer.models import text_encoder
-from transfer.program import AnyWorld, Classifier, Fit, Program, SequenceModel, Task
+from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
 from transfer.registry import find, outline
 from transfer.storage import weights
 from transfer.storage.packaged import located
+from transfer.training.stages import parameter_shapes
 
 
 def load_world(config: Config) -> Loaded | LoadedExamples:
@@ -86,3 +88,18 @@ def uses_source(config: Config, world: AnyWorld) -> bool:
 def protocol(config: Config) -> dict[str, Any]:
     """How the task's figures come to be, for result.json."""
     return getattr(find("tasks", config.task.name), "protocol", lambda config: {})(config)
+
+
+def program_shapes(program: Program, world: AnyWorld, replicas: Replicas) -> Done:
+    """Shapes of all parameters of a program with their leading replica axis, without computing them."""
+    shapes: dict[str, Any] = {}
+    for stage in program.stages:
+        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas)
+    return shapes
+
+
+def replicas_of(configs: list[Config]) -> Replicas:
+    """The traced part of configurations with one static part."""
+    keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
+    hp = {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
+    return Replicas(keys, Given(hp, find("methods", configs[0].method.name).__name__))

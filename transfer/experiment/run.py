@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
@@ -22,11 +21,19 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
 from transfer.experiment import unlabelled_selection
-from transfer.experiment.build import build_program, build_task, load_world, protocol, uses_source, with_weights
+from transfer.experiment.build import (
+    build_program,
+    build_task,
+    load_world,
+    program_shapes,
+    protocol,
+    replicas_of,
+    uses_source,
+    with_weights,
+)
 from transfer.experiment.checks import check_numbers, check_settings
 from transfer.experiment.measure import Measured, measure
-from transfer.program import AnyWorld, Done, Given, Program, Replicas
-from transfer.registry import find
+from transfer.program import AnyWorld, Done, Program
 from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
@@ -34,7 +41,7 @@ from transfer.storage import trees
 from transfer.storage.lock import locked
 from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, TooLarge
-from transfer.training.stages import Job, Records, diverged, parameter_shapes, run_stages, selected
+from transfer.training.stages import Job, Records, diverged, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
 
@@ -288,18 +295,3 @@ def load_run(folder: Path) -> Result:
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = trees.load_tree(run_folder.parameters_of(folder), shapes)
     return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
-
-
-def program_shapes(program: Program, world: AnyWorld, replicas: Replicas) -> Done:
-    """Shapes of all parameters of a program with their leading replica axis, without computing them."""
-    shapes: dict[str, Any] = {}
-    for stage in program.stages:
-        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas)
-    return shapes
-
-
-def replicas_of(configs: list[Config]) -> Replicas:
-    """The traced part of configurations with one static part."""
-    keys = jax.vmap(jax.random.key)(jnp.array([config.seed for config in configs], jnp.uint32))
-    hp = {name: jnp.array([config.hp[name] for config in configs], jnp.float32) for name in configs[0].hp}
-    return Replicas(keys, Given(hp, find("methods", configs[0].method.name).__name__))

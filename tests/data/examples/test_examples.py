@@ -29,9 +29,9 @@ from transfer.data.examples.sets import amazon_reviews
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.world import Inputs, LoadedExamples
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.build import build_program, build_task, load_world, replicas_of
 from transfer.experiment.checks import check_settings
-from transfer.experiment.run import load_run, replicas_of, run_batch
+from transfer.experiment.run import load_run, run_batch
 from transfer.program import Program, Solve
 from transfer.registry import find, names
 from transfer.report.comparison.compare import compare
