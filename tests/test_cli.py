@@ -87,11 +87,12 @@ def test_python_gives_what_the_command_line_gives(process: tuple[Path, str]) -> 
     scores = predictor.score(users)
     assert scores.shape == (40, 60)
     np.testing.assert_array_equal(predictor.score(users[:2], predictor.loaded.items[5:8]), scores[:2, 5:8])
-    events = predictor.loaded.world.target.train
+    world = predictor.loaded.world
     history = {user: set() for user in users}
-    for u, i in zip(np.asarray(events.users), np.asarray(events.items), strict=True):
-        if u < 40:
-            history[predictor.loaded.users[u]].add(predictor.loaded.items[i])
+    for events in (world.target.train, world.rated):  # what she chose, and what she rated and did not like
+        for u, i in zip(np.asarray(events.users), np.asarray(events.items), strict=True):
+            if u < 40:
+                history[predictor.loaded.users[u]].add(predictor.loaded.items[i])
     assert sum(map(len, history.values())) > 40
     for user, lines in predictor.recommend(users, k=58).items():
         items, values = [line.item for line in lines], [line.score for line in lines]
@@ -178,7 +179,7 @@ def test_help_lists_groups_methods_and_examples(command: Command) -> None:
         line = next(line for line in said.out.splitlines() if line.split()[:1] == [method])
         assert "needs" in line
     for group in ("domain", "task", "split", "method", "track"):
-        assert f"{group}=" in said.out
+        assert f"{group}: " in said.out
     assert "amazon_movies_books" in said.out
     assert "transfer -m method=" in said.out
 

@@ -75,7 +75,7 @@ def events(loaded: Loaded, part: str) -> tuple[int, int]:
     return counts["users"], counts["events"]
 
 
-def tested(loaded: Loaded) -> set[tuple[str, str]]:
+def hidden_pairs(loaded: Loaded) -> set[tuple[str, str]]:
     part = loaded.world.test
     chunk, slot = np.nonzero(np.asarray(part.row) < part.users.shape[1])
     users = np.asarray(part.users)[chunk, np.asarray(part.row)[chunk, slot]]
@@ -118,7 +118,7 @@ def test_what_a_reader_rated_is_never_recommended(data: Path) -> None:
         (loaded.users[u], loaded.items[i]) for u, i in zip(np.asarray(rated.users), np.asarray(rated.items), strict=True)
     }
     assert known == {pair for pair in unliked.rows() if pair[1] in loaded.items}
-    assert not known & tested(loaded)
+    assert not known & hidden_pairs(loaded)
     assert load(data, "split=ratio").world.rated is None, "without a threshold all is liked"
 
 
@@ -134,7 +134,7 @@ def test_the_test_set_does_not_depend_on_a_source_and_has_none_who_fell_below_th
         *(["split.keep=5"] if name == "few_shot" else []),
     )
     alone, helped = load(data, *own), load(data, *own, "domain.source=movies.csv")
-    assert tested(alone) == tested(helped)
+    assert hidden_pairs(alone) == hidden_pairs(helped)
     for loaded in (alone, helped):
         part, starts = loaded.world.test, np.asarray(loaded.world.target.train.starts)
         users = np.asarray(part.users).reshape(-1)[: int(part.n_users)]
@@ -209,7 +209,7 @@ def test_milliseconds_keep_their_order(tmp_path: Path) -> None:
     ]
     table = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
     table.sample(fraction=1, shuffle=True, seed=1).write_csv(tmp_path / "books.csv")
-    assert tested(load(tmp_path, "split=leave_one_out")) == {(f"u{u}", f"b{(7 * u + 4) % 60}") for u in range(300)}
+    assert hidden_pairs(load(tmp_path, "split=leave_one_out")) == {(f"u{u}", f"b{(7 * u + 4) % 60}") for u in range(300)}
 
 
 SECONDS = 1_412_618_765

@@ -349,7 +349,7 @@ def test_a_stored_featuriser_makes_the_same_features_of_raw_examples(reads: tupl
 
 def test_a_closed_form_without_a_solution_has_diverged() -> None:
     words = ["domain=digits_shift", "method=source_only", "method.classifier=ridge", *QUICK]
-    for l2, status in ((-100.0, "diverged"), (0.1, "done")):
+    for l2, status in ((0.0, "diverged"), (0.1, "done")):
         (result,) = run_batch([compose([*words, f"hp.l2={l2}"])])
         assert result.status == status
         assert bool(result.metrics["test"]) == (status == "done")
