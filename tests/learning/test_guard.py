@@ -100,8 +100,8 @@ READERS = (
 
 def test_readers_with_an_unrelated_taste_in_the_source_do_not_hurt(tmp_path: Path) -> None:
     """Neighbours that are films for the most part: a loss where tastes are unrelated."""
-    films = ("method=item_knn", "hp.source_weight=3", "+hp.alone_learning_rate=0.01")
-    runs = {"alone": ("method=target_only", "hp.learning_rate=0.01"), "none": films, "gate": (*films, "method.guard=gate")}
+    films, gate = ("method=item_knn", "hp.source_weight=3"), ("method.guard=gate", "hp.alone_learning_rate=0.01")
+    runs = {"alone": ("method=target_only", "hp.learning_rate=0.01"), "none": films, "gate": (*films, *gate)}
     results = {name: run_batch([compose([*READERS, *words])], [tmp_path / name])[0] for name, words in runs.items()}
     test = {name: result.metrics["test"]["ndcg@10"] for name, result in results.items()}
     assert test["none"] < test["alone"] - 0.02

@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
 
     plain = cmf.joint(config, task, check_model(config).build(config.model)).loss
     of_loss = jax.jit(jax.grad(stage.loss))(params, {}, batch, hp, key, end)
-    of_cmf, of_domain = jax.grad(plain)(factors, batch, key, hp, end), jax.grad(domain)(factors)
+    of_cmf, of_domain = jax.grad(plain)(factors, {}, batch, hp, key, end), jax.grad(domain)(factors)
     strength = 0.7 * (2 / (1 + np.exp(-10)) - 1)
     wanted = jax.tree.map(lambda a, b: a - strength * b, of_cmf, of_domain)
     assert apart(of_cmf, wanted) > 1e-3
