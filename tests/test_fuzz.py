@@ -37,7 +37,7 @@ from transfer.registry import find
 from transfer.storage import trees, weights
 
 RNG = np.random.default_rng(0)
-FEW, LONGEST = 12, 10.0  # damaged files of a reader in every run of the suite; seconds of work that one may take
+FEW, LONGEST = 6, 10.0  # damaged files of a reader in every run of the suite; seconds of work that one may take
 NOBODY: Any = None
 
 

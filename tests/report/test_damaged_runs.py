@@ -156,8 +156,8 @@ def attack(whole: Path, place: Path, rounds: int, seed: int, drawn: int) -> dict
 
 
 def test_a_broken_file_costs_that_run_alone(whole: Path, tmp_path: Path) -> None:
-    counts = attack(whole, tmp_path / "S", 200, seed=0, drawn=100)
-    assert counts["lost"] > 30
+    counts = attack(whole, tmp_path / "S", 60, seed=0, drawn=30)
+    assert counts["lost"] > 9
     assert counts["kept with a line"] > 5
 
 

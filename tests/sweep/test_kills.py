@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,15 @@ SWEEP = ("-m", *RUN, "method=emcdr,target_only", "model.dim=8,9", "seed=0,1", "h
 KINDS = {
     "run": (*RUN, "method=emcdr", "method.map=mlp", "method.hidden=16", "hydra.run.dir=out"),
     "inprocess": SWEEP,
-    "joblib": (*SWEEP, "engine=joblib", "engine.workers=2"),
+    "joblib": (
+        "-m",
+        *RUN,
+        "method=target_only",
+        "model.dim=8,9",
+        "hydra.sweep.dir=out",
+        "engine=joblib",
+        "engine.workers=2",
+    ),
 }
 GRACE = 10.0  # seconds after which nothing of a killed command may live
 
@@ -66,21 +76,26 @@ def orphans(session: int) -> list[psutil.Process]:
     return found
 
 
+Whole = Callable[[str], tuple[dict[str, Any], float]]
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[dict[str, Any], float]]:
-    """Per kind what an unbroken command leaves, and its seconds with compiled programs at hand."""
-    found = {}
-    for kind, words in KINDS.items():
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """What an unbroken command of a kind leaves, and its seconds with compiled programs at hand."""
+
+    @cache
+    def of(kind: str) -> tuple[dict[str, Any], float]:
         place = tmp_path_factory.mktemp(kind)
-        end(words, place)
+        end(KINDS[kind], place)
         began = time.monotonic()
-        end(words, tmp_path_factory.mktemp(kind))
-        found[kind] = (figures(place), time.monotonic() - began)
-    return found
+        end(KINDS[kind], tmp_path_factory.mktemp(kind))
+        return figures(place), time.monotonic() - began
+
+    return of
 
 
-def killed_once(kind: str, seed: int, place: Path, whole: dict[str, tuple[dict[str, Any], float]]) -> None:
-    expected, seconds = whole[kind]
+def killed_once(kind: str, seed: int, place: Path, whole: Whole) -> None:
+    expected, seconds = whole(kind)
     after = random.Random(seed).uniform(0.5, seconds)
     running = begin(KINDS[kind], place)
     time.sleep(after)
@@ -95,14 +110,12 @@ def killed_once(kind: str, seed: int, place: Path, whole: dict[str, tuple[dict[s
     assert figures(place) == expected, f"killed after {after:.2f} s"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_command_goes_on_to_the_same_bits(
-    kind: str, whole: dict[str, tuple[dict[str, Any], float]], tmp_path: Path
-) -> None:
-    killed_once(kind, 0, tmp_path / kind, whole)
+def test_a_killed_command_goes_on_to_the_same_bits(whole: Whole, tmp_path: Path) -> None:
+    """Kills inside a run and in a sweep of one process are those of tests/training/test_resume.py and test_sweep.py."""
+    killed_once("joblib", 0, tmp_path / "killed", whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 101))
-def test_a_hundred_kills(seed: int, whole: dict[str, tuple[dict[str, Any], float]], tmp_path: Path) -> None:
+def test_a_hundred_kills(seed: int, whole: Whole, tmp_path: Path) -> None:
     killed_once(list(KINDS)[seed % 3], seed, tmp_path / "killed", whole)
