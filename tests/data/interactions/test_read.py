@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from transfer import api
 from transfer.config.domains import FileDomains, Files, ItemTable
 from transfer.data.interactions.domain import EVENTS
-from transfer.data.interactions.read import read_domain
+from transfer.data.interactions.read import locate, read_domain
 from transfer.errors import TransferError
 
 CONF = Path(__file__).parents[3] / "conf"
@@ -289,3 +289,15 @@ def test_the_worlds_that_we_ship_are_read(data_dir: Path, name: str) -> None:
         assert domain.events["rating"].null_count() == (domain.events.height if "dated" in name else 0)
         assert domain.events["item"].is_in(domain.items["item"].implode()).mean() > 0.97
         assert 0.2 < domain.items["title"].is_not_null().mean() <= 1
+
+
+def test_a_missing_file_is_looked_for_once_where_both_places_are_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TransferError) as here:
+        locate("gone.csv", tmp_path)
+    with pytest.raises(TransferError) as elsewhere:
+        locate("gone.csv", tmp_path / "data")
+    assert str(here.value).count("gone.csv") == 1
+    assert str(elsewhere.value).count("gone.csv") == 2

@@ -52,7 +52,7 @@ def locate(name: str, data_dir: Path) -> Path:
     for place in places:
         if noted(place).is_file():
             return place
-    tried = " or ".join(str(place.absolute()) for place in places)
+    tried = " or ".join(dict.fromkeys(str(place.absolute()) for place in places))  # they are one where data_dir is here
     raise TransferError(f"no file {tried}; correct the path, or set data_dir=... or TRANSFER_DATA")
 
 
