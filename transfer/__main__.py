@@ -81,7 +81,7 @@ def command() -> int:
         if asked == "1":
             raise
         say(f"error: {one_line(error)}", style="red")
-        code = 2
+        code = exit_code(error)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
         failed = close()
@@ -112,7 +112,7 @@ def task(raw: DictConfig) -> float:
     except TransferError as error:
         say(f"error: {one_line(error)}", style="red")
         if single:
-            sys.exit(2)
+            sys.exit(exit_code(error))
         refuse_run(folder, str(error), list(hydra_config.overrides.task))
         note_failed(folder)
         return float("nan")
@@ -129,6 +129,16 @@ def task(raw: DictConfig) -> float:
             say(f"the run is complete, its copy in W&B is not: {one_line(error)}", style="red")
     print_run(result, short=not single)
     return result.objective
+
+
+def exit_code(error: Exception) -> int:
+    """1 where the machine failed and the same command may go through, 2 where the command has to be changed."""
+    from errno import EDQUOT, EIO, EMFILE, ENOMEM, ENOSPC
+
+    from transfer.errors import MachineError
+
+    full = isinstance(error, OSError) and error.errno in (EDQUOT, EIO, EMFILE, ENOMEM, ENOSPC)
+    return 1 if full or isinstance(error, MachineError) else 2
 
 
 def sweep_name(words: Sequence[str]) -> str:

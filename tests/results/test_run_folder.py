@@ -25,7 +25,7 @@ from transfer.report.page.page import write_report
 from transfer.results import run_folder, wandb_copy
 from transfer.solvers.memory import Free
 from transfer.storage import trees
-from transfer.training.compiler import TooLarge
+from transfer.training.compiler import NoRoom, TooLarge
 
 BLOCK = 32 * 1024  # of the .wandb format
 SECRETS = {"WANDB_API_KEY": "0123456789secret0123456789secret01234567", "MY_TOKEN": "another-secret-value"}
@@ -287,7 +287,7 @@ def test_fail_run_says_how_it_ended(error: BaseException, status: str, tmp_path:
         (MemoryError(), True),
         (TooLarge(3, 2.0, Free(1.0, "of the test")), True),
         (MachineError("its worker died"), True),
-        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), True),
+        (NoRoom(), True),
         (TransferError("books.csv: no column user"), None),
         (ValueError("shapes"), None),
     ],

@@ -260,6 +260,15 @@ def test_batches_are_cut_to_what_was_asked_for_and_to_what_fits(
     monkeypatch.setattr(transfer.experiment.run, "_run_program", small_machine)
     cut = run_batch(configs)
     assert sizes == [5, 3, 2, 1, 2]
+
+    def full(*_: Any) -> Any:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nallocating 8 bytes")
+
+    monkeypatch.setattr(transfer.experiment.run, "_run_program", full)
+    assert command(*SMALL, "method=target_only", "hydra.run.dir=R").code == 1
+    facts = json.loads((tmp_path / "R" / "result.json").read_text())
+    assert facts["machine"]
+    assert facts["error"].startswith("the memory of the device was full while the program ran: free some of it, or lower")
     monkeypatch.undo()
     for one, other in zip(cut, run_batch(configs), strict=True):
         assert one.metrics == other.metrics

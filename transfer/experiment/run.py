@@ -40,7 +40,7 @@ from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
 from transfer.training.compile_cache import use_compile_cache
-from transfer.training.compiler import Clock, Compiler, TooLarge
+from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, telling_no_room
 from transfer.training.stages import Job, Records, diverged, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
@@ -100,7 +100,8 @@ def run_batch(
                 of_part = [configs[i] for i in rows]
                 places = [run_folder.open_run(folders[i], configs[i], alone) for i in rows] if folders else None
                 try:
-                    ended = _run_program(of_part, places, reuse, memory, alone)
+                    with telling_no_room():
+                        ended = _run_program(of_part, places, reuse, memory, alone)
                 except (Exception, KeyboardInterrupt) as error:
                     if (fits := _fitting(error, len(rows))) and len(rows) > 1:
                         parts = _parts(rows, fits) + parts
@@ -125,8 +126,7 @@ def _fitting(error: BaseException, rows: int) -> int | None:
     """How many replicas to try instead, where a program did not fit into memory; None for any other error."""
     if isinstance(error, TooLarge):
         return error.fits
-    out_of_memory = isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
-    return -(-rows // 2) if out_of_memory else None
+    return -(-rows // 2) if isinstance(error, NoRoom) else None
 
 
 @dataclass(frozen=True)

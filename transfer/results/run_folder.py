@@ -177,7 +177,7 @@ def fail_run(folder: Path, config: Config, error: BaseException) -> None:
 
 def _of_the_machine(error: BaseException) -> bool:
     """Whether memory, disk or a process failed and not the run: faults of settings and data are TransferErrors."""
-    return isinstance(error, MachineError | OSError | MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MachineError | OSError | MemoryError)
 
 
 def refuse_run(folder: Path, error: str, overrides: list[str]) -> None:

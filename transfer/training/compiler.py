@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,16 +22,45 @@ Clock = dict[str, float]
 SHARE = 0.8
 
 
+LESS = (
+    "lower train.batch_size or model.dim, keep fewer users and items with domain.core, or choose a method without dense "
+    "matrices: target_only, cmf, finetune, emcdr, popularity, item_bias"
+)
+
+
 class TooLarge(MachineError):
     """An executable for these many replicas would not fit into memory; `fits` of them should (0: not even one)."""
 
     def __init__(self, fits: int, need: float, free: Free):
-        super().__init__(
-            f"this program needs {need / GIB:.2f} GiB of memory, and {free.size / GIB:.2f} GiB {free.bound} are free; "
-            "lower train.batch_size or model.dim, keep fewer users and items with domain.core, or choose a method without "
-            "dense matrices: target_only, cmf, finetune, emcdr, popularity, item_bias"
-        )
+        there = f"{free.size / GIB:.2f} GiB {free.bound} are free"
+        super().__init__(f"this program needs {need / GIB:.2f} GiB of memory, and {there}; {LESS}")
         self.fits = fits
+
+
+class NoRoom(MachineError):
+    """The device had no memory left while a program ran, although its size had been found to fit."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the memory of the device was full while the program ran: free some of it, or {LESS}")
+
+
+@contextmanager
+def telling_no_room() -> Iterator[None]:
+    """Raise NoRoom where the runtime says over many lines that memory is exhausted."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise NoRoom() from error
+        raise
+
+
+class Compiled(NamedTuple):
+    """An executable, and the bytes on one device that it needs: in all, and of its arguments."""
+
+    run: Callable[..., Any]
+    need: float
+    arguments: float
 
 
 @dataclass(frozen=True)
@@ -73,34 +103,32 @@ class Compiler:
             began = time.perf_counter()
             executable = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
-            self._check_memory(executable, count, devices)
-            self.executables[key] = executable
-        self.needs[key] = needed_memory(self.executables[key])
-        results = self.executables[key](shared, padded)
+            compiled = Compiled(executable, *memory_of(executable))
+            self._check_memory(compiled, count, devices)
+            self.executables[key] = compiled
+        self.needs[key] = self.executables[key].need
+        results = self.executables[key].run(shared, padded)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
-    def _check_memory(self, executable: Any, count: int, devices: int) -> None:
-        need, there, held = needed_memory(executable), device_memory(), arguments_memory(executable)
+    def _check_memory(self, compiled: Compiled, count: int, devices: int) -> None:
+        need, there = compiled.need, device_memory()
         most = min(self.limit or SHARE * there.free.size, there.free.size)
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
-        if need - (0.0 if there.whole else held) > there.free.size:
+        if need - (0.0 if there.whole else compiled.arguments) > there.free.size:
             raise TooLarge(0, need, there.free)
 
 
-def needed_memory(executable: Any) -> float:
-    """Bytes on one device that an executable says it needs for arguments, results and temporaries."""
+def memory_of(executable: Any) -> tuple[float, float]:
+    """Bytes on one device that an executable needs, by its own analysis: in all, and of its arguments alone.
+
+    The analysis takes longer than a short program: it is asked once for each.
+    """
     facts = executable.memory_analysis()
     if facts is None:  # some backends do not tell
-        return 0.0
-    held = facts.argument_size_in_bytes + facts.output_size_in_bytes - facts.alias_size_in_bytes
-    return held + facts.temp_size_in_bytes
-
-
-def arguments_memory(executable: Any) -> float:
-    """Bytes of an executable's arguments, which are there before it runs."""
-    facts = executable.memory_analysis()
-    return 0.0 if facts is None else facts.argument_size_in_bytes
+        return 0.0, 0.0
+    results = facts.output_size_in_bytes - facts.alias_size_in_bytes
+    return facts.argument_size_in_bytes + results + facts.temp_size_in_bytes, facts.argument_size_in_bytes
 
 
 class There(NamedTuple):
