@@ -294,28 +294,6 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     np.testing.assert_array_equal(mixture_shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
 
 
-def test_mixture_proportions_are_those_of_the_target_and_solve_their_quadratic_programme() -> None:
-    """Three clusters; the target is 0.7 of the first and 0.3 of the third, and the second is nowhere in it."""
-    rng = np.random.default_rng(2)
-    clusters = [rng.normal(4 * np.eye(3)[i], 1.0, (200, 3)).astype(np.float32) for i in range(3)]
-    target = np.vstack([rng.normal(4 * np.eye(3)[i], 1.0, (n, 3)) for i, n in ((0, 210), (2, 90))]).astype(np.float32)
-    ours = np.asarray(jax.jit(ratios.proportions)([jnp.asarray(x) for x in clusters], jnp.asarray(target)))
-    np.testing.assert_allclose(ours, [0.7, 0.0, 0.3], atol=0.03)
-    there = np.square(target[:, None] - target[None]).sum(-1)
-    width = np.median(there)
-    alike = [[np.exp(-np.square(a[:, None] - b).sum(-1) / width).mean() for b in [*clusters, target]] for a in clusters]
-    gram, wanted = np.array(alike)[:, :3], np.array(alike)[:, 3]
-    exact = optimize.minimize(
-        lambda s: s @ gram @ s - 2 * s @ wanted,
-        np.full(3, 1 / 3),
-        bounds=[(0, 1)] * 3,
-        constraints={"type": "eq", "fun": lambda s: s.sum() - 1},
-        method="SLSQP",
-        options={"ftol": 1e-12},
-    )
-    np.testing.assert_allclose(ours, exact.x, atol=5e-3)
-
-
 def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:
     """Both are good at home; one is the target's kin and the other has another space and the labels turned round."""
     rng = np.random.default_rng(3)

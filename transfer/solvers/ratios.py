@@ -13,6 +13,7 @@ from transfer.solvers import classifiers
 from transfer.solvers.kernels import median_of_some
 
 CENTRES, STEPS = 200, 200
+WIDTHS = (0.1, 0.3, 1.0, 3.0)  # of a kernel, in units of the median squared distance
 
 
 def discriminator(x: jax.Array, target: jax.Array, hp: Hp) -> jax.Array:
@@ -61,18 +62,31 @@ def kmm(x: jax.Array, target: jax.Array, hp: Hp) -> jax.Array:
 def proportions(sources: Sequence[jax.Array], target: jax.Array) -> jax.Array:
     """Shares that minimise |Σ_i share_i μ_i - μ_target|², μ the mean embedding of a sample: [n_i, d] each, [m, d] -> [k].
 
-    Kernel mean matching with one weight for each source, Gaussian kernel, width the median squared distance in the target.
-    Paper: Huang, Smola, Gretton, Borgwardt, Schölkopf (2007); for mixtures Zhang, Gong, Schölkopf (2015).
+    Kernel mean matching with one weight for each source. What a point has in common with itself counts for nothing, or a
+    small source would seem far from everything. Gaussian kernel, its width of WIDTHS times the median squared distance in
+    the target: the one by which the sources are told apart most surely.
+
+    Paper: Huang, Smola, Gretton, Borgwardt, Schölkopf (2007); for mixtures Zhang, Gong, Schölkopf (2015); for the width
+    Gretton, Sejdinovic, Strathmann, Balakrishnan, Pontil, Fukumizu, Sriperumbudur (2012).
     """
-    k, width = len(sources), median_of_some(classifiers.squared_distances(target, target)) + 1e-12
+    k = len(sources)
+    median = median_of_some(classifiers.squared_distances(target, target)) + 1e-12
+    between = [[classifiers.squared_distances(x, y) for y in sources] for x in sources]
+    across = [classifiers.squared_distances(x, target) for x in sources]
 
-    def alike(x: jax.Array, y: jax.Array) -> jax.Array:
-        return jnp.mean(jnp.exp(-classifiers.squared_distances(x, y) / width))
+    def matched(width: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        alike = [[jnp.exp(-distances / width) for distances in row] for row in between]
+        means = [
+            [_between_others(of) if i == j else jnp.mean(of) for j, of in enumerate(row)] for i, row in enumerate(alike)
+        ]
+        powers = [_power(alike[i][i], alike[j][j], alike[i][j]) for i in range(k) for j in range(i)]
+        wanted = [jnp.mean(jnp.exp(-distances / width)) for distances in across]
+        return jnp.mean(jnp.stack(powers)), jnp.array(means), jnp.stack(wanted)
 
-    gram = jnp.stack([jnp.stack([alike(x, y) for y in sources]) for x in sources])
-    wanted = jnp.stack([alike(x, target) for x in sources])
+    powers, grams, all_wanted = jax.lax.map(matched, median * jnp.array(WIDTHS))
+    gram, wanted = grams[jnp.argmax(powers)], all_wanted[jnp.argmax(powers)]
     centre = jnp.eye(k) - 1 / k  # shares sum to 1: what all sources have in common decides nothing
-    rate = 1 / (jnp.max(jnp.linalg.eigvalsh(centre @ gram @ centre)) + 1e-9)
+    rate = 1 / (jnp.max(jnp.abs(jnp.linalg.eigvalsh(centre @ gram @ centre))) + 1e-9)
 
     def update(shares: jax.Array, _: None) -> tuple[jax.Array, None]:
         ahead = shares - rate * centre @ (gram @ shares - wanted)
@@ -80,6 +94,27 @@ def proportions(sources: Sequence[jax.Array], target: jax.Array) -> jax.Array:
 
     shares, _ = jax.lax.scan(update, jnp.full(k, 1 / k), None, length=STEPS)
     return shares
+
+
+def _between_others(alike: jax.Array) -> jax.Array:
+    """The mean of a kernel matrix [n, n] without its diagonal."""
+    n = alike.shape[0]
+    return (jnp.sum(alike) - jnp.trace(alike)) / (n * max(n - 1, 1))
+
+
+def _power(x: jax.Array, y: jax.Array, across: jax.Array) -> jax.Array:
+    """How surely a kernel tells two samples apart: the squared distance of their means over its standard deviation.
+
+    x [n, n], y [m, m], across [n, m] are the kernel matrices; the deviation is that of equally many points of both.
+    """
+    n, m = across.shape
+    size, apart = min(n, m), _between_others(x) + _between_others(y) - 2 * jnp.mean(across)
+    of_x, of_y = (jnp.arange(size) * count // size for count in (n, m))
+    both = across[of_x][:, of_y]
+    h = x[of_x][:, of_x] + y[of_y][:, of_y] - both - both.T
+    h -= jnp.diag(jnp.diag(h))
+    variance = 4 / size**3 * jnp.sum(jnp.square(jnp.sum(h, axis=1))) - 4 / size**4 * jnp.square(jnp.sum(h))
+    return apart / jnp.sqrt(jnp.maximum(variance, 1e-12))
 
 
 def _with_mean_one(w: jax.Array, most: jax.Array) -> jax.Array:
