@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, s
 
 def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
     folder, _ = process
-    wanted = {"config.yaml", "hp.json", "metrics.jsonl", "result.json", "parameters.safetensors", "learning_curve.png"}
+    wanted = {"config.yaml", "hp.json", "metrics.jsonl", "result.json", "parameters.safetensors", "learning_curve.svg"}
     wanted |= {"per_user.parquet"}
     assert {path.name for path in folder.iterdir()} - {".hydra", "transfer.log"} == wanted
     result = read(folder)
@@ -71,7 +72,7 @@ def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
     best = max(lines, key=lambda line: line["ndcg@10"])
     assert result["metrics"]["valid"]["ndcg@10"] == pytest.approx(best["ndcg@10"], rel=1e-6)
     assert result["selected"]["target"]["step"] == best["step"]
-    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert ElementTree.parse(folder / "learning_curve.svg").getroot().tag.endswith("svg")
     assert set(json.loads((folder / "hp.json").read_text())) == {"seed", "learning_rate", "l2"}
     assert OmegaConf.load(folder / "config.yaml").method.name == "target_only"
 

@@ -32,6 +32,7 @@ from transfer.data.examples.load import load_examples
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
 from transfer.errors import TransferError
+from transfer.experiment.build import load_world
 from transfer.models import resnet50, text_encoder
 from transfer.registry import find
 from transfer.storage import trees, weights
@@ -63,6 +64,41 @@ def examples(folder: Path, *words: str) -> Callable[[], Any]:
     config: Any = compose([*words, "method=source_only", f"data_dir={folder}"])
     reader = find("domains", config.domain.reader)
     return lambda: load_examples(config.domain, config.split, folder, reader).fingerprint
+
+
+def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
+    """Tables of events and of items as people have them, their texts, and a split that is given as files."""
+    people, things = np.repeat(np.arange(30), 8), np.concatenate([RNG.permutation(20)[:8] for _ in range(30)])
+    rows = {"user": people, "item": things, "rating": 1 + things % 5, "timestamp": 1_500_000_000 + 60 * np.arange(240)}
+    for name in ("movies", "books"):
+        table = pl.DataFrame({**rows, "item": [f"{name[0]}{i}" for i in things]})
+        for write, suffix in ((table.write_csv, "csv"), (table.write_parquet, "parquet")):
+            write(folder / f"{name}.{suffix}")
+        typed = table.rename(
+            {"user": "user:token", "item": "item:token", "rating": "rating:float", "timestamp": "time:float"}
+        )
+        typed.write_csv(folder / f"{name}.inter", separator="\t")
+    for part, kept in (("train", slice(0, 6)), ("valid", slice(6, 7)), ("test", slice(7, 8))):
+        chosen = np.concatenate([np.arange(240).reshape(30, 8)[:, kept].ravel()])
+        pl.read_csv(folder / "books.csv")[chosen].write_csv(folder / f"{part}.csv")
+    items = [f"b{i}" for i in range(20)]
+    titled = pl.DataFrame({"item": items, "title": [f"{i}. {text}" for i, text in enumerate(texts(20))]})
+    titled.write_csv(folder / "items.csv")
+    titled.rename({"title": "plot"}).write_parquet(folder / "plots.parquet")
+
+    def world(suffix: str, *words: str) -> Callable[[], Any]:
+        paths = [f"domain.{side}={folder / name}.{suffix}" for side, name in (("source", "movies"), ("target", "books"))]
+        config: Any = compose(["domain=files", *paths, "domain.core=1", "method=popularity", "task=ranking", *words])
+        return lambda: load_world(config).fingerprint
+
+    for suffix in ("csv", "parquet", "inter"):
+        yield f"ratings.{suffix}", Case(folder / f"books.{suffix}", world(suffix, "split=leave_one_out"))
+    parts = world("csv", "split=files", f"split.dir={folder}")
+    yield "parts", Case(folder / "train.csv", parts)
+    described = ("split=leave_one_out", f"domain.target.items={folder / 'items.csv'}", "domain.text_dim=4")
+    plots = f"domain.target.texts=[{{path: {folder / 'plots.parquet'}, item: item, columns: [plot]}}]"
+    yield "items.csv", Case(folder / "items.csv", world("csv", *described))
+    yield "plots.parquet", Case(folder / "plots.parquet", world("csv", *described, plots))
 
 
 def sets(folder: Path) -> Iterator[tuple[str, Case]]:
@@ -209,7 +245,7 @@ def others(folder: Path) -> Iterator[tuple[str, Case]]:
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        rooms = (sets, made, others)
+        rooms = (ratings, sets, made, others)
         yield {name: case for of in rooms for name, case in of(tmp_path_factory.mktemp(of.__name__))}
 
 

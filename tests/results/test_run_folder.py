@@ -206,7 +206,7 @@ def test_no_secret_of_the_environment_is_written(offline: Result) -> None:
 def test_without_tracking_there_is_no_wandb_folder(tmp_path: Path) -> None:
     assert run_batch([tiny("method=target_only", "seed=5", "hp.l2=0.125")], [tmp_path])[0].status == "done"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("config.yaml", "hp.json", "learning_curve.png", "metrics.jsonl", "parameters.safetensors"),
+        *("config.yaml", "hp.json", "learning_curve.svg", "metrics.jsonl", "parameters.safetensors"),
         *("per_user.parquet", "result.json"),
     ]
 

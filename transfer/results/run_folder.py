@@ -22,13 +22,14 @@ import yaml
 from transfer.config.schema import Config, Track, parse
 from transfer.data.examples import featurise
 from transfer.errors import MachineError, TransferError, one_line
+from transfer.results.learning_curve import learning_curve
 from transfer.storage import weights
 from transfer.storage.trees import save_tree, sweep_up, write
 
 LOG = "transfer.log"
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
 PER_USER, PROJECTION = "per_user.parquet", "projection.parquet"
-CONFIG, HP, METRICS, CURVE = "config.yaml", "hp.json", "metrics.jsonl", "learning_curve.png"
+CONFIG, HP, METRICS, CURVE = "config.yaml", "hp.json", "metrics.jsonl", "learning_curve.svg"
 OF_A_RUN = (CONFIG, HP, METRICS, PER_USER, PROJECTION, PARAMETERS, CURVE, featurise.FILE, CHECKPOINT)
 RERUN = ".rerun"
 ENDED = ("done", "diverged")  # these have figures to lose
@@ -139,8 +140,6 @@ def close_run(
     if config.track.parameters:
         save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
     if records and alone:
-        from transfer.results.learning_curve import learning_curve
-
         learning_curve(records, result, folder / CURVE)
 
 
