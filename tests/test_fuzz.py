@@ -78,13 +78,17 @@ def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
             {"user": "user:token", "item": "item:token", "rating": "rating:float", "timestamp": "time:float"}
         )
         typed.write_csv(folder / f"{name}.inter", separator="\t")
-    for part, kept in (("train", slice(0, 6)), ("valid", slice(6, 7)), ("test", slice(7, 8))):
-        chosen = np.concatenate([np.arange(240).reshape(30, 8)[:, kept].ravel()])
-        pl.read_csv(folder / "books.csv")[chosen].write_csv(folder / f"{part}.csv")
-    items = [f"b{i}" for i in range(20)]
-    titled = pl.DataFrame({"item": items, "title": [f"{i}. {text}" for i, text in enumerate(texts(20))]})
-    titled.write_csv(folder / "items.csv")
-    titled.rename({"title": "plot"}).write_parquet(folder / "plots.parquet")
+    target = {"train": slice(0, 6), "valid": slice(6, 7), "test": slice(7, 8)}
+    source = {"train": slice(0, 6), "valid": slice(6, 8)}
+    for side, name, parts in (("target", "books", target), ("source", "movies", source)):
+        for part, kept in parts.items():
+            chosen = np.arange(240).reshape(30, 8)[:, kept].ravel()
+            pl.read_csv(folder / f"{name}.csv")[chosen].write_csv(folder / f"{side}_{part}.csv")
+    words = [" ".join("ab" + chr(97 + i) for i in RNG.integers(0, 26, 3)) for _ in range(40)]
+    for name, titles in (("movies", words[:20]), ("books", words[20:])):
+        ids = [f"{name[0]}{i}" for i in range(20)]
+        pl.DataFrame({"item": ids, "title": titles}).write_csv(folder / f"{name}_items.csv")
+    pl.DataFrame({"item": ids, "plot": words[:20]}).write_parquet(folder / "plots.parquet")
 
     def world(suffix: str, *words: str) -> Callable[[], Any]:
         paths = [f"domain.{side}={folder / name}.{suffix}" for side, name in (("source", "movies"), ("target", "books"))]
@@ -93,11 +97,14 @@ def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
 
     for suffix in ("csv", "parquet", "inter"):
         yield f"ratings.{suffix}", Case(folder / f"books.{suffix}", world(suffix, "split=leave_one_out"))
-    parts = world("csv", "split=files", f"split.dir={folder}")
-    yield "parts", Case(folder / "train.csv", parts)
-    described = ("split=leave_one_out", f"domain.target.items={folder / 'items.csv'}", "domain.text_dim=4")
+    given = world("csv", "split=files", f"split.dir={folder}")
+    yield "parts", Case(folder / "target_train.csv", given)
+    titled = [
+        f"domain.{side}.items={folder / name}_items.csv" for side, name in (("source", "movies"), ("target", "books"))
+    ]
+    described = ("split=leave_one_out", "domain.text_dim=4", *titled)
     plots = f"domain.target.texts=[{{path: {folder / 'plots.parquet'}, item: item, columns: [plot]}}]"
-    yield "items.csv", Case(folder / "items.csv", world("csv", *described))
+    yield "items", Case(folder / "books_items.csv", world("csv", *described))
     yield "plots.parquet", Case(folder / "plots.parquet", world("csv", *described, plots))
 
 

@@ -20,7 +20,7 @@ from sklearn.svm import LinearSVC
 from transfer.data.examples.world import Inputs, Rows, build_examples
 from transfer.errors import TransferError
 from transfer.evaluate import distance
-from transfer.learning.source_mixture import mixture_shares
+from transfer.learning.source_mixture import mixture_shares, resemblance
 from transfer.methods.feature_based import gfk
 from transfer.models import cnn
 from transfer.solvers import classifiers, ratios
@@ -292,6 +292,17 @@ def test_mixture_weights_find_the_source_that_explains() -> None:
     assert float(mixture_shares(likelihood, jnp.ones(50))[0]) > 0.99
     np.testing.assert_allclose(mixture_shares(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
     np.testing.assert_array_equal(mixture_shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
+
+
+def test_sources_that_resemble_the_target_alike_count_by_their_examples() -> None:
+    """Half of the target is as either source, and one of them has three times as many examples."""
+    rng = np.random.default_rng(5)
+    here, there = (rng.normal(side, 1, (200, 3)).astype(np.float32) for side in (-2, 2))
+    y, none = np.eye(2, dtype=np.float32)[rng.integers(0, 2, 200)], np.zeros(0, np.int64)
+    rows = [Rows(none, none, np.arange(200), none), *(Rows(np.arange(n), none, none, none) for n in (180, 60))]
+    mixed = np.concatenate([here[100:], there[100:]])
+    world = build_examples(["t", "many", "few"], [mixed, here, there], [y] * 3, rows, ("a", "b"), False).world
+    np.testing.assert_allclose(resemblance(world), [0.75, 0.25], atol=0.06)
 
 
 def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:

@@ -38,10 +38,15 @@ def learn_shares(
 
 
 def resemblance(world: ExamplesWorld) -> jax.Array:
-    """Shares [sources] in which the sources' inputs together resemble the target's; equal ones for ids of tokens."""
-    if not jnp.issubdtype(world.unlabelled.dtype, jnp.floating):  # ids are no points of a space
-        return jnp.full(len(world.sources), 1 / len(world.sources))
-    return proportions([flat(evenly_spaced(side.train.x)) for side in world.sources], flat(evenly_spaced(world.unlabelled)))
+    """Shares [sources]: those in which the sources' inputs together resemble the target's, times the sources' examples.
+
+    A classifier that has learnt from few examples knows less. Shares are as the numbers of examples for ids of tokens.
+    """
+    counts = jnp.array([float(side.train.x.shape[0]) for side in world.sources])
+    if jnp.issubdtype(world.unlabelled.dtype, jnp.floating):  # ids are no points of a space
+        xs = [flat(evenly_spaced(side.train.x)) for side in world.sources]
+        counts = counts * proportions(xs, flat(evenly_spaced(world.unlabelled)))
+    return counts / jnp.sum(counts)
 
 
 def mixture_logits(world: ExamplesWorld, done: Done, source_logits: SourceLogits) -> Scores:
