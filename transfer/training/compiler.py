@@ -73,14 +73,16 @@ class Compiler:
             began = time.perf_counter()
             executable = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
-            self._check_memory(executable, count, devices)
-            self.executables[key] = executable
-        self.needs[key] = needed_memory(self.executables[key])
-        results = self.executables[key](shared, padded)
+            memory = memory_of(executable)  # once for each: of a large program the analysis takes tens of milliseconds
+            self._check_memory(memory, count, devices)
+            self.executables[key] = executable, memory
+        executable, memory = self.executables[key]
+        self.needs[key] = memory.need
+        results = executable(shared, padded)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
-    def _check_memory(self, executable: Any, count: int, devices: int) -> None:
-        need, there, held = needed_memory(executable), device_memory(), arguments_memory(executable)
+    def _check_memory(self, memory: Memory, count: int, devices: int) -> None:
+        (need, held), there = memory, device_memory()
         most = min(self.limit or SHARE * there.free.size, there.free.size)
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
@@ -88,19 +90,19 @@ class Compiler:
             raise TooLarge(0, need, there.free)
 
 
-def needed_memory(executable: Any) -> float:
-    """Bytes on one device that an executable says it needs for arguments, results and temporaries."""
+class Memory(NamedTuple):
+    """Bytes on one device that an executable says it needs in all, and those of its arguments, there before it runs."""
+
+    need: float
+    held: float
+
+
+def memory_of(executable: Any) -> Memory:
     facts = executable.memory_analysis()
     if facts is None:  # some backends do not tell
-        return 0.0
+        return Memory(0.0, 0.0)
     held = facts.argument_size_in_bytes + facts.output_size_in_bytes - facts.alias_size_in_bytes
-    return held + facts.temp_size_in_bytes
-
-
-def arguments_memory(executable: Any) -> float:
-    """Bytes of an executable's arguments, which are there before it runs."""
-    facts = executable.memory_analysis()
-    return 0.0 if facts is None else facts.argument_size_in_bytes
+    return Memory(held + facts.temp_size_in_bytes, facts.argument_size_in_bytes)
 
 
 class There(NamedTuple):
