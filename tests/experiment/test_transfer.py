@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from planted import figure, outcome, planted, world_of
+from planted import TRAINED, check_whole, figure, outcome, planted, world_of
 
 from transfer.api import compose
 from transfer.data.interactions.events import Interactions
@@ -50,6 +50,12 @@ def test_shared_tastes_are_carried_and_unrelated_ones_are_not(task: str, method:
     assert shared > NOISE / 2, said
     assert unrelated < NOISE / 2, said
     assert shared - unrelated > NOISE, said
+
+
+@pytest.mark.parametrize(("task", "method"), [(task, method) for task in TRAINED for method in TRAINED[task]])
+def test_a_trained_method_has_all_that_a_run_has(task: str, method: str) -> None:
+    for result in outcome(0.9, task, method):
+        check_whole(result, task)
 
 
 def cold(task: str) -> Any:
