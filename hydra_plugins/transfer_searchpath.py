@@ -21,7 +21,8 @@ class TransferSearchPath(SearchPathPlugin):
         if not (Path(main.removeprefix("file://")) / "domain" / "files_base.yaml").exists():
             return
         search_path.append(provider="transfer", path="declared://ours")
-        packages = {point.module.split(".")[0] for group in GROUPS for point in entry_points(group=group)}
+        installed = entry_points()  # asked once: it reads the metadata of every package
+        packages = {point.module.split(".")[0] for group in GROUPS for point in installed.select(group=group)}
         for package in sorted(packages - {"transfer"}):
             spec = find_spec(package)
             for place in (spec.submodule_search_locations if spec else None) or []:

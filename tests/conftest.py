@@ -22,11 +22,23 @@ from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions, interactions_of
 from transfer.data.interactions.world import Loaded, World
 from transfer.experiment.build import load_world
+from transfer.experiment.run import _executables
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # jax_debug_key_reuse stays off: a vmapped `cond` over a state with a key (train.replicas=vmap) is reported wrongly.
 # Tests of batches switch it on for themselves.
+
+
+# More than half of the suite's time was XLA's: programs are small and most run once. So they are compiled with few
+# optimisations, in child processes too; modules that run many steps ask for more with `full_compile`. XLA reads its flags
+# when it first compiles. It knows no flag that it has dropped and then ends the process: constraints.txt pins it.
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+FLAGS = ("--xla_backend_optimization_level=1", "--xla_cpu_use_fusion_emitters=false")
+given = os.environ.get("XLA_FLAGS", "").split()  # a pytest worker has those of its parent
+os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in FLAGS if flag not in given)])
+os.environ[QUICK] = "true"
+jax.config.update(QUICK.lower(), True)
 
 
 def _strict_but_for_optax() -> None:
@@ -50,9 +62,12 @@ _strict_but_for_optax()
 
 @pytest.fixture(autouse=True, scope="session")
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Compiled programs and other caches go to a folder of this test session, in child processes too."""
+    """Compiled programs and other caches go to a folder of this test session, in its workers and child processes too."""
+    folder = tmp_path_factory.getbasetemp()  # a worker's own lies in that of the session
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "cache"
+    folder.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(folder))
         yield
 
 
@@ -66,11 +81,15 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="module")
-def quick_compile() -> Iterator[None]:
-    """Compile with few optimisations, in half the time: for tests that run many programs once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def full_compile() -> Iterator[None]:
+    """Compile with more optimisations, which takes longer: for tests that run thousands of steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(QUICK)
+        jax.config.update(QUICK.lower(), False)
+        _executables.cache_clear()
+        yield
+    jax.config.update(QUICK.lower(), True)
+    _executables.cache_clear()
 
 
 SMALL = {

@@ -8,6 +8,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import jax
 import numpy as np
 import polars as pl
 from omegaconf import OmegaConf
@@ -61,6 +62,14 @@ NUMBERS = {
     "ptupcdr": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.01", "hp.map_rate=0.01"),
     "gradient ranking": ("hp.learning_rate=0.02", "hp.l2=0.1"),
     "gradient rating": ("hp.learning_rate=0.01", "hp.l2=5"),
+}
+
+
+# What test_transfer.py trains with all of its budget.
+LEARNT = ("target_only", "cmf", "dann_factors", "darec", "finetune", "emcdr")
+TRAINED = {
+    "ranking": (*LEARNT, "popularity", "ease", "ridge_map", "log_linear"),
+    "rating": (*LEARNT, "item_bias", "source_bias", "ridge_map"),
 }
 
 
@@ -128,6 +137,19 @@ def replicas(method: str) -> tuple[tuple[str, ...], ...]:
 def outcome(correlation: float, task: str, method: str) -> list[Result]:
     """Results of a method on the planted world, one per replica; every combination runs once in a session."""
     return run_batch([compose(planted(correlation, task, method, *more)) for more in replicas(method)])
+
+
+def check_whole(result: Result, task: str) -> None:
+    """A run has ended well, and has all the figures of its task and finite parameters."""
+    assert result.status == "done"
+    assert {"valid", "test"} == set(result.metrics)
+    for metrics in result.metrics.values():
+        if task == "ranking":
+            assert {"ndcg@10", "recall@10", "hit@10"} < set(metrics)
+        else:
+            assert {"mae", "rmse"} == set(metrics)
+        assert all(np.isfinite(value) for value in metrics.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.parameters))
 
 
 def figure(correlation: float, task: str, method: str) -> float:

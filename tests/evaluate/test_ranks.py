@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from transfer.evaluate.rank_metrics import METRICS, user_metrics
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KS = (1, 2, 3, 5, 10)
 ROWS, ITEMS, WIDE, EVENTS = 4, 6, 11, 24  # few shapes of tables, so that few programs are compiled
 compiled = partial(jax.jit, static_argnums=4)(user_metrics)

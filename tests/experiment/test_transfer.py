@@ -7,13 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from planted import figure, outcome, planted, world_of
+from planted import TRAINED, check_whole, figure, outcome, planted, world_of
 
 from transfer.api import compose
+from transfer.data.interactions.events import Interactions
 from transfer.experiment.checks import check_settings
 from transfer.solvers import perceptron
 from transfer.solvers.histories import user_counts
 
+pytestmark = pytest.mark.usefixtures("full_compile")  # 120 epochs of every method
 RANKING = [
     "user_knn method.neighbours=30",
     "ease",
@@ -48,6 +50,12 @@ def test_shared_tastes_are_carried_and_unrelated_ones_are_not(task: str, method:
     assert shared > NOISE / 2, said
     assert unrelated < NOISE / 2, said
     assert shared - unrelated > NOISE, said
+
+
+@pytest.mark.parametrize(("task", "method"), [(task, method) for task in TRAINED for method in TRAINED[task]])
+def test_a_trained_method_has_all_that_a_run_has(task: str, method: str) -> None:
+    for result in outcome(0.9, task, method):
+        check_whole(result, task)
 
 
 def cold(task: str) -> Any:
@@ -108,6 +116,44 @@ def test_emcdr_with_a_perceptron_maps_cold_users_with_it() -> None:
     carried = np.asarray(perceptron.apply(result.parameters["map"], source.astype(np.float32)))
     check_scores(result, np.where(cold("ranking")[:, None], carried, target))
     assert result.facts["selected"]["map"]["step"] > 0
+
+
+def dense(events: Interactions, values: Any) -> Any:
+    table = np.zeros((events.n_users, events.n_items))
+    table[np.asarray(events.users), np.asarray(events.items)] = values
+    return table
+
+
+@pytest.mark.parametrize("task", ["ranking", "rating"])
+def test_rating_patterns_of_darec_by_hand(task: str) -> None:
+    """Who has no books is scored by the code of the movies, everybody else by that of the books."""
+    result, world = outcome(0.9, task, "darec")[0], world_of(0.9, task).world
+    params, hp = result.parameters, result.config.hp
+    coded = {}
+    for name, events in (("source", world.sources[0].train), ("target", world.target.train)):
+        ratings, items = np.asarray(events.ratings, np.float64), np.asarray(events.items)
+        there = dense(events, 1)
+        if task == "rating":
+            mean = ratings.mean()
+            base = mean + np.array([(ratings[items == i] - mean).sum() for i in range(events.n_items)]) / (
+                there.sum(0) + hp["damping"]
+            )
+            x = dense(events, ratings - base[items])
+        else:
+            base, x = np.log(there.sum(0) + 1), there
+        layer = params[name]["encoder"]
+        x = x / np.sqrt(np.maximum(there.sum(1), 1))[:, None]
+        coded[name] = np.tanh(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]))
+    cold = ~there.any(1)
+    assert 300 < cold.sum() < len(cold)
+    z = np.where(cold[:, None], coded["source"], coded["target"])
+    layers = [*params["patterns"]["extractor"], *params["patterns"]["predictor"]["target"]]
+    for layer in layers[:-1]:
+        z = np.maximum(z @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+    wanted = base + z @ np.asarray(layers[-1]["kernel"]) + np.asarray(layers[-1]["bias"])
+    scored = result.predictor.score(result.predictor.loaded.users)
+    np.testing.assert_allclose(scored, wanted, rtol=2e-3, atol=2e-3)
+    assert np.std(wanted - base, axis=0).mean() > 20 * 2e-3, "users differ"
 
 
 def test_a_stage_that_draws_changes_no_other() -> None:

@@ -36,7 +36,6 @@ from transfer.training.stages import Job, run_stages
 RNG = np.random.default_rng(0)
 METHODS = ("dann", "cdan", "mdd", "mcd", "wdgrl", "adda", "mdan")
 BUDGET = ("train.epochs=100", "train.evaluate_every=50", "train.batch_size=64", "train.progress=false", "model.dim=8")
-pytestmark = pytest.mark.usefixtures("quick_compile")  # many programs, each run once
 
 
 def test_the_reversed_gradient_is_minus_the_weight_times_the_plain_one() -> None:

@@ -24,7 +24,6 @@ from transfer.results.describe import describe_guard
 from transfer.training.compiler import Compiler
 from transfer.training.stages import Job, run_stages
 
-pytestmark = pytest.mark.usefixtures("quick_compile")  # many programs, each run once
 RIDGE = ("domain=digits_shift", "method.classifier=ridge", "hp.l2=0.1", "train.progress=false")
 
 

@@ -28,7 +28,6 @@ from transfer.solvers.spectra import leading, power, spectrum
 from transfer.solvers.transport import sinkhorn
 
 RNG = np.random.default_rng(0)
-pytestmark = pytest.mark.usefixtures("quick_compile")  # many programs, each run once
 
 
 fit = jax.jit(classifiers.fit, static_argnums=(0, 5))

@@ -25,7 +25,6 @@ from transfer.program import stream
 from transfer.tasks import ranking
 
 RNG = np.random.default_rng(0)
-pytestmark = pytest.mark.usefixtures("quick_compile")
 NUMBERS = {name: jnp.float32(value) for name, value in (("smoothing", 0), ("gradient_penalty", 0), ("margin", 1))}
 ZERO, ONE, KEY = jnp.float32(0), jnp.float32(1), jax.random.key(3)
 

@@ -27,8 +27,6 @@ from transfer.models import resnet50, text_encoder
 QUICK = ("train.epochs=2", "train.evaluate_every=2", "train.batch_size=32", "train.progress=false", "hp.learning_rate=0.01")
 STATISTICS = ("mean", "var")
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:

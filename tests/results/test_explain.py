@@ -22,7 +22,6 @@ from transfer.experiment import Result, run_batch
 from transfer.registry import find, names
 from transfer.results.explain import explain, find_films, with_readers
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 PAIRS, READERS = 8, 90
 FOLDS_IN = ("ease", "item_knn", "ridge_map", "history_map", "kernel_map")
 

@@ -16,7 +16,6 @@ from test_histories import world_of
 from transfer.data.interactions.world import World
 from transfer.solvers import evidence
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 Floats = NDArray[np.float64]
 READERS, FILMS, BOOKS = 14, 11, 7
 HP = {"shrinkage": 1.0, "normalise": 0.25, "ridge": 3.0, "kernel_ridge": 0.5, "ease_ridge": 2.0}

@@ -18,7 +18,6 @@ from transfer.data.interactions.world import Side, World
 from transfer.errors import TransferError
 from transfer.solvers import biases, histories, joint
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 N_USERS, N_ITEMS = 12, 9
 DAMPING = 3.0
 Floats = NDArray[np.float64]

@@ -212,7 +212,7 @@ def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypat
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_sweep_goes_on_where_it_was(how: int, tmp_path: Path) -> None:
     """Killed in the second of three programs: the first is not run again, and the end is that of an unbroken sweep."""
-    words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=400", "train.patience=400", "hydra.sweep.dir=S"]
+    words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=200", "train.patience=200", "hydra.sweep.dir=S"]
     words += ["seed=0,1", "model.dim=8,9,10", "train.checkpoint_seconds=0"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     first, second = tmp_path / "S" / "0" / "result.json", tmp_path / "S" / "2" / "checkpoint.safetensors"

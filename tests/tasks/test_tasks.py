@@ -31,7 +31,6 @@ from transfer.evaluate.rank_metrics import METRICS
 from transfer.program import Batch, Scores, Task
 from transfer.tasks import ranking, rating
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 KS = (5, 10, 20)
 SCALE = (1.0, 5.0)
 N_ITEMS, N_USERS, N_EVENTS = 9, 6, 26

@@ -36,7 +36,7 @@ print(json.dumps({
 
 def run_script(seeds: list[int], cache: Path, devices: int = 1, mode: str = "map") -> dict:
     words = [*RATING, *WORLD, *BUDGET, "method=target_only", f"train.replicas={mode}"]
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "XLA_FLAGS": flags}
     command = [sys.executable, "-c", SCRIPT, json.dumps(words), json.dumps(seeds)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
@@ -44,18 +44,25 @@ def run_script(seeds: list[int], cache: Path, devices: int = 1, mode: str = "map
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_two_devices_give_the_bits_of_one(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    """Three replicas on one device, and the folder where their programs are kept: nothing was there before."""
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, run_script([0, 1, 2], cache)
+
+
+def test_two_devices_give_the_bits_of_one(first: tuple[Path, dict]) -> None:
     """Three replicas on two devices: the second device's share is filled up, and what fills it is dropped."""
-    one, two = run_script([0, 1, 2], tmp_path, 1), run_script([0, 1, 2], tmp_path, 2)
+    one, two = first[1], run_script([0, 1, 2], first[0], 2)
     assert (one["devices"], two["devices"]) == (1, 2)
     assert one["sums"] == two["sums"]
     assert one["metrics"] == two["metrics"]
     assert len(set(one["sums"])) == 3
 
 
-def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
-    first, second = run_script([0, 1], tmp_path), run_script([5, 6], tmp_path)
-    assert first["misses"] > 0
+def test_a_second_process_compiles_nothing(first: tuple[Path, dict]) -> None:
+    second = run_script([5, 6, 7], first[0])
+    assert first[1]["misses"] > 0
     assert second["misses"] == 0
     assert second["hits"] >= 3
 

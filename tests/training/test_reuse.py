@@ -63,11 +63,12 @@ def test_runs_that_differ_after_a_stage_share_it(fitted: list[tuple[str, int]], 
     run_batch([tiny("method=finetune", "seed=1")], reuse=tmp_path)
     assert fitted == [("target", 1)]
     fitted.clear()
-    run_batch([tiny(*EMCDR, "hp.l2=3", "seed=1")], reuse=tmp_path)
-    run_batch([tiny(*EMCDR, "seed=2")], reuse=tmp_path)
+    run_batch([tiny(*EMCDR, "hp.l2=3", "seed=1"), tiny(*EMCDR, "seed=2")], reuse=tmp_path)
+    assert fitted == [("source", 2), ("target", 2)], "neither is there"
+    fitted.clear()
     run_batch([tiny(*EMCDR, "train.epochs=7", "seed=1")], reuse=tmp_path)
     run_batch([tiny(*EMCDR, "split.seed=5", "seed=1")], reuse=tmp_path)
-    assert fitted == [("source", 1), ("target", 1)] * 4
+    assert fitted == [("source", 1), ("target", 1)] * 2
 
 
 def test_the_records_of_a_shared_stage_belong_to_every_run(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from transfer.storage.trees import name_of
 from transfer.sweep import finished
 
 WORDS = ("domain=digits_shift", "split=few_labels", "model=mlp", "model.dim=4", "train.epochs=1", "train.progress=false")
-pytestmark = pytest.mark.usefixtures("quick_compile")
 STILL = ("hp.learning_rate=0", "seed=7")  # what a run that never moves ends with is what it started from
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from transfer.errors import TransferError
 
-WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>[.\w]*)=(?P<value>.*)", re.DOTALL)
+WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>(?:\.[.\w]*)?)=(?P<value>.*)", re.DOTALL)
 CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
 
 

@@ -55,14 +55,6 @@ def telling_no_room() -> Iterator[None]:
         raise
 
 
-class Compiled(NamedTuple):
-    """An executable, and the bytes on one device that it needs: in all, and of its arguments."""
-
-    run: Callable[..., Any]
-    need: float
-    arguments: float
-
-
 @dataclass(frozen=True)
 class Compiler:
     """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; the executables compiled so far.
@@ -103,15 +95,16 @@ class Compiler:
             began = time.perf_counter()
             executable = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
-            compiled = Compiled(executable, *memory_of(executable))
-            self._check_memory(compiled, count, devices)
-            self.executables[key] = compiled
-        self.needs[key] = self.executables[key].need
-        results = self.executables[key].run(shared, padded)
+            memory = memory_of(executable)  # once for each: of a large program the analysis takes tens of milliseconds
+            self._check_memory(memory, count, devices)
+            self.executables[key] = executable, memory
+        executable, memory = self.executables[key]
+        self.needs[key] = memory.need
+        results = executable(shared, padded)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
-    def _check_memory(self, compiled: Compiled, count: int, devices: int) -> None:
-        need, there = compiled.need, device_memory()
+    def _check_memory(self, memory: Memory, count: int, devices: int) -> None:
+        (need, held), there = memory, device_memory()
         most = min(self.limit or SHARE * there.free.size, there.free.size)
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
@@ -119,16 +112,19 @@ class Compiler:
             raise TooLarge(0, need, there.free)
 
 
-def memory_of(executable: Any) -> tuple[float, float]:
-    """Bytes on one device that an executable needs, by its own analysis: in all, and of its arguments alone.
+class Memory(NamedTuple):
+    """Bytes on one device that an executable says it needs in all, and those of its arguments, there before it runs."""
 
-    The analysis takes longer than a short program: it is asked once for each.
-    """
+    need: float
+    held: float
+
+
+def memory_of(executable: Any) -> Memory:
     facts = executable.memory_analysis()
     if facts is None:  # some backends do not tell
-        return 0.0, 0.0
-    results = facts.output_size_in_bytes - facts.alias_size_in_bytes
-    return facts.argument_size_in_bytes + results + facts.temp_size_in_bytes, facts.argument_size_in_bytes
+        return Memory(0.0, 0.0)
+    held = facts.argument_size_in_bytes + facts.output_size_in_bytes - facts.alias_size_in_bytes
+    return Memory(held + facts.temp_size_in_bytes, facts.argument_size_in_bytes)
 
 
 class There(NamedTuple):

@@ -265,7 +265,6 @@ def composed(method: str, domain: str, folder: Path) -> Config:
     return check_settings(compose(words))
 
 
-@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("domain", ["digits_shift", "movie_to_book_genres", "news_to_books"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_legal_combination_takes_a_step_and_the_others_are_refused(method: str, domain: str, folder: Path) -> None:

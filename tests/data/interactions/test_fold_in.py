@@ -29,7 +29,6 @@ from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
 from transfer.solvers import histories
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 DAYS = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 30), st.integers(0, 20)), min_size=1, max_size=60)
 
 
