@@ -16,7 +16,6 @@ from scipy import optimize
 from transfer.solvers import ratios
 
 Floats = NDArray[Any]
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def clusters_of(rng: np.random.Generator, sizes: Sequence[tuple[int, int]], d: int = 3) -> Floats:

@@ -108,7 +108,7 @@ class Compiler:
         most = min(self.limit or SHARE * there.free.size, there.free.size)
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
-        if need - (0.0 if there.whole else compiled.arguments) > there.free.size:
+        if need - (0.0 if there.whole else held) > there.free.size:
             raise TooLarge(0, need, there.free)
 
 
