@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 from scipy.special import expit, log_softmax, softmax
 
 Array = NDArray[np.float64]
@@ -103,6 +102,8 @@ def label_shift(held: Array, y: Array, target: Array) -> float:
     q follows from what is predicted in the target and what is confused in the source (Lipton et al. 2018):
     q_c = p_c v_c with v ≥ 0 the least squares solution of C v = r, C_kc = P_source(predicted k, true c), r_k = P_target(k).
     """
+    from scipy.optimize import nnls  # takes a quarter of a second, and every run imports this file
+
     joint = decided(held, False).T @ y / len(y)
     predicted = decided(target, False).mean(axis=0)
     p = y.mean(axis=0)

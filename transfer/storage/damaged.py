@@ -12,6 +12,7 @@ from transfer.errors import TransferError
 
 LARGEST = 2**32  # bytes that a file may unpack to
 ROWS = 50_000_000  # rows of a table of examples
+POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # what Polars raises; the latter is no Exception
 SHOWN = 200  # characters of a parser's own words
 
 

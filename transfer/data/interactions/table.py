@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from polars.exceptions import PolarsError
 
 from transfer.errors import TransferError
+from transfer.storage.damaged import POLARS
 
 SEPARATORS = {".inter": "\t", ".item": "\t", ".tsv": "\t", ".txt": "\t", ".csv": ","}
 UNQUOTED = {".inter", ".item"}
@@ -45,7 +45,7 @@ def open_table(path: Path, separator: str | None, encoding: str) -> Table:
             quote = None if path.suffix in UNQUOTED else '"'
             rows = pl.scan_csv(source, separator=separator, quote_char=quote, infer_schema=False, glob=False)
         schema = dict(rows.collect_schema())
-    except PolarsError as error:
+    except POLARS as error:
         raise TransferError(f"{path}: {str(error).splitlines()[0]}; give a file with a header and rows") from None
     if "\ufffd" in "".join(schema):
         decoded(path, encoding)
@@ -73,7 +73,7 @@ def collect(table: Table, wanted: dict[str, pl.Expr]) -> tuple[pl.DataFrame, dic
     query = table.rows.select(short, **wanted)
     try:
         rows = query.collect(engine="streaming", optimizations=whole).with_row_index("row")
-    except PolarsError as error:
+    except POLARS as error:
         if table.separator:
             decoded(table.path, table.encoding)
             _blank_rows(table)

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.exceptions import PolarsError
 from scipy import sparse
 
 from transfer.config.domains import Files, Texts
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.read import locate
 from transfer.errors import TransferError
+from transfer.storage.damaged import POLARS
 
 BUCKETS = 2**17
 RAREST, COMMONEST = 2, 0.2  # a word counts if it is in at least 2 texts and in at most this share of one domain's
@@ -58,7 +58,7 @@ def _table(name: str, columns: list[str], data_dir: Path) -> pl.DataFrame:
     path = locate(name, data_dir)
     try:
         table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
-    except PolarsError as error:
+    except POLARS as error:
         raise TransferError(f"{path}: {str(error).splitlines()[0]}; give a CSV or Parquet file of texts") from None
     if missing := [column for column in columns if column not in table.columns]:
         raise TransferError(

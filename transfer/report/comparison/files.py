@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transfer.config.schema import describe
 from transfer.errors import TransferError
 from transfer.results.run_folder import Loader
+from transfer.storage.damaged import POLARS
 
 BYTES, NODES, ROWS = 2**25, 100_000, 50_000_000
 # Control characters and marks that turn the direction of text: in no file of a report.
@@ -164,7 +165,7 @@ def read_parquet(path: Path, columns: Iterable[str]) -> pl.DataFrame:
         if rows * max(len(schema), 1) > ROWS:
             raise TransferError(f"{path.name}: {rows:,} rows of {len(schema)} columns, too many to be the values of a test")
         table = lazy.collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+    except (*POLARS, OSError, ValueError) as error:
         raise TransferError(f"{path.name}: not readable as Parquet ({clean(str(error))})") from None
     for name, kind in table.schema.items():
         if not (kind.is_numeric() or kind == pl.Boolean):
