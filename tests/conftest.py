@@ -82,7 +82,8 @@ def data_dir() -> Path:
 
 @pytest.fixture(scope="module")
 def full_compile() -> Iterator[None]:
-    """Compile with more optimisations, which takes longer: for tests that run thousands of steps."""
+    """Compile with more optimisations, which takes longer: for tests that run thousands of steps, or that compare bits of
+    programs for different numbers of replicas."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(QUICK)
         jax.config.update(QUICK.lower(), False)
