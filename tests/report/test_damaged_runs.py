@@ -169,6 +169,9 @@ def test_thousands_of_broken_files(whole: Path, tmp_path: Path) -> None:
 BROKEN: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "cut": ("result.json", lambda file: file.write_bytes(file.read_bytes()[:200]), "not readable as JSON"),
     "nan": ("result.json", lambda file: file.write_text('{"status": NaN}'), "NaN is no number"),
+    "unknown status": (
+        "result.json", lambda file: file.write_text(file.read_text().replace('"done"', '"NaN"')), "status: ",
+    ),
     "no status": ("result.json", lambda file: file.write_text("{}"), "status: "),
     "latin": ("config.yaml", lambda file: file.write_bytes(b"name: caf\xe9"), "not readable as YAML"),
     "bomb": (

@@ -57,7 +57,7 @@ class Guard(Lenient):
 class Result(Lenient):
     """result.json of any run."""
 
-    status: Annotated[str, Field(pattern=r"^\w{1,40}$")]
+    status: Literal["done", "diverged", "failed", "interrupted", "unfinished"]
     metrics: dict[str, Numbers] = {}
     error: str | None = None
     parameters: Count | None = None

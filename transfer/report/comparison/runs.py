@@ -54,7 +54,12 @@ class Run(NamedTuple):
     @property
     def error(self) -> str:
         """The first line of what went wrong; empty for a finished run."""
-        reasons = {"missing": "left no result: it never began, or was killed", "diverged": "a loss or metric is not finite"}
+        reasons = {
+            "missing": "left no result: it never began, or was killed",
+            "diverged": "a loss or metric is not finite",
+            "interrupted": "was interrupted: the same command goes on with it",
+            "failed": "does not say why",
+        }
         lines = str(self.result.get("error") or reasons.get(self.status, ""))[:10_000].splitlines()
         return clean(lines[0]) if lines else ""
 
