@@ -57,8 +57,8 @@ class Run(NamedTuple):
         reasons = {
             "missing": "left no result: it never began, or was killed",
             "diverged": "a loss or metric is not finite",
-            "interrupted": "was interrupted: the same command goes on with it",
-            "failed": "does not say why",
+            "interrupted": "before its end: the same command goes on with it",
+            "failed": "without saying why",
         }
         lines = str(self.result.get("error") or reasons.get(self.status, ""))[:10_000].splitlines()
         return clean(lines[0]) if lines else ""
