@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +32,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # More than half of the suite's time was XLA's: programs are small and most run once. So they are compiled with few
 # optimisations, in child processes too; modules that run many steps ask for more with `full_compile`. XLA reads its flags
-# when it first compiles, and ends the process at one that it has dropped, as it has the second after jaxlib 0.10.
+# when it first compiles.
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-EMITTERS = ("--xla_cpu_use_fusion_emitters=false",) if version("jaxlib").startswith("0.10.") else ()
-FLAGS = ("--xla_backend_optimization_level=1", *EMITTERS)
+FLAGS = ("--xla_backend_optimization_level=1",)
 given = os.environ.get("XLA_FLAGS", "").split()  # a pytest worker has those of its parent
 os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in FLAGS if flag not in given)])
 os.environ[QUICK] = "true"
