@@ -168,10 +168,16 @@ def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> 
 
 
 def resolve(mode: str) -> str:
-    """`auto` is lax.map on CPUs, where vectorised scatters are slow, and vmap elsewhere."""
+    """`auto`: vmap, but on CPUs, where vectorised scatters are slow, one after another.
+
+    There every replica runs the program of one, which is compiled once for sweeps of any size; over several devices the
+    replicas are divided as a batch.
+    """
     if mode != "auto":
         return mode
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+    if jax.default_backend() != "cpu":
+        return "vmap"
+    return "loop" if jax.local_device_count() == 1 else "map"
 
 
 def _count(rows: Any) -> int:
