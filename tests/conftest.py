@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,9 +33,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # More than half of the suite's time was XLA's: programs are small and most run once. So they are compiled with few
 # optimisations, in child processes too; modules that run many steps ask for more with `full_compile`. XLA reads its flags
-# when it first compiles.
+# when it first compiles, and ends the process at one that it has dropped, as it has the emitters' after jaxlib 0.10.
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-FLAGS = ("--xla_backend_optimization_level=1",)
+EMITTERS = "xla_cpu_use_fusion_emitters"
+FLAGS = ("--xla_backend_optimization_level=1", "--xla_cpu_parallel_codegen_split_count=1")
+if version("jaxlib").startswith("0.10."):
+    FLAGS = (*FLAGS, f"--{EMITTERS}=false")
 given = os.environ.get("XLA_FLAGS", "").split()  # a pytest worker has those of its parent
 os.environ["XLA_FLAGS"] = " ".join([*given, *(flag for flag in FLAGS if flag not in given)])
 os.environ[QUICK] = "true"

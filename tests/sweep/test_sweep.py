@@ -275,7 +275,7 @@ def test_batches_are_cut_to_what_was_asked_for_and_to_what_fits(
 
 
 def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs() -> None:
-    configs = [compose([*SMALL, "method=target_only", "model.dim=12", f"seed={s}"]) for s in range(4)]
+    configs = [compose([*SMALL, "method=target_only", "model.dim=12", "train.replicas=map", f"seed={s}"]) for s in range(4)]
     needed = run_batch(configs[:1])[0]
     assert needed.facts["replicas"] == 1
     whole = run_batch(configs)

@@ -22,6 +22,7 @@ from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Re
 from transfer.registry import find, outline
 from transfer.storage import weights
 from transfer.storage.packaged import located
+from transfer.training.compiler import Compiler
 from transfer.training.stages import parameter_shapes
 
 
@@ -90,11 +91,11 @@ def protocol(config: Config) -> dict[str, Any]:
     return getattr(find("tasks", config.task.name), "protocol", lambda config: {})(config)
 
 
-def program_shapes(program: Program, world: AnyWorld, replicas: Replicas) -> Done:
+def program_shapes(program: Program, world: AnyWorld, replicas: Replicas, run: Compiler) -> Done:
     """Shapes of all parameters of a program with their leading replica axis, without computing them."""
     shapes: dict[str, Any] = {}
     for stage in program.stages:
-        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas)
+        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas, run)
     return shapes
 
 

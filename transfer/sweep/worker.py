@@ -25,7 +25,7 @@ def pool(workers: int) -> Iterator[Any]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     each = str(max(1, cpu_count() // workers))
-    env = {name: os.environ.get(name, each) for name in THREADS}
+    env = {name: os.environ.get(name, each) for name in THREADS} | {"LOKY_MAX_CPU_COUNT": each}
     executor = ProcessPoolExecutor(workers, initializer=begin, initargs=(os.getpid(),), env=env)
     try:
         yield executor

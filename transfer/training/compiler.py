@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from transfer.errors import MachineError
@@ -60,13 +62,15 @@ class Compiler:
     """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; the executables compiled so far.
 
     With several devices the replica axis is divided among them. limit: bytes that one may need (None: what is free).
+    A name stands for one function: what is traced for its shapes or its text is not traced again to run it.
     """
 
     mode: str
     clock: Clock
     executables: dict[Any, Any]
     limit: float | None = None
-    needs: dict[tuple[str, int], float] = field(default_factory=dict)  # bytes by executable that this compiler has run
+    needs: dict[str, float] = field(default_factory=dict)  # bytes by name that this compiler has run
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def peak_memory(self) -> float:
@@ -78,34 +82,62 @@ class Compiler:
 
         Raises TooLarge where the executable's own analysis says that it would not fit into memory.
         """
-        mode = resolve(self.mode)
-        if mode != "loop":
-            return self._run(name, function, mode, shared, rows)
-        single = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], rows) for i in range(_count(rows))]
-        results = [self._run(name, function, "map", shared, row) for row in single]
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *results)
-
-    def _run(self, name: str, function: Callable[..., Any], mode: str, shared: Any, rows: Any) -> Any:
-        count, devices = _count(rows), len(jax.local_devices())
+        mode, count, devices = resolve(self.mode), _count(rows), len(jax.local_devices())
+        function = self._traced(name, function)
+        if mode == "loop":
+            return self._one_by_one(name, function, shared, rows)
         devices = min(devices, count)
         # the last row is repeated until every device has as many
         padded = jax.tree.map(lambda leaf: _padded(leaf, -count % devices), rows) if count % devices else rows
-        key = (name, count)
+        results = self._run(name, count, jax.jit(over_replicas(function, mode, devices)), shared, padded, devices)
+        return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
+
+    def shapes(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+        """What a call would return, as shapes alone."""
+        return jax.eval_shape(over_replicas(self._traced(name, function), "map"), shared, rows)
+
+    def text(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> str:
+        """The lowered program of one row, equal for equal computations."""
+        row = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), rows)
+        return self._traced(name, function).lower(shared, row).as_text()
+
+    def _one_by_one(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+        """Every row by the program of one: as many at once as there are cores, and room for them."""
+        first, *others = _unstacked(rows)
+        results = [self._run(name, 1, function, shared, first)]
+        if others:
+            from joblib import cpu_count
+
+            need = self.needs[name]
+            at_once = max(1, min(len(others), cpu_count(), int(self._most() // max(need, 1.0))))
+            with ThreadPoolExecutor(at_once) as threads:
+                results += threads.map(lambda row: jax.block_until_ready(self._run(name, 1, function, shared, row)), others)
+            self.needs[name] = at_once * need
+        return _stacked(results)
+
+    def _traced(self, name: str, function: Callable[..., Any]) -> Any:
+        return self.functions.setdefault(name, jax.jit(function))
+
+    def _run(self, name: str, count: int, function: Any, shared: Any, rows: Any, devices: int = 1) -> Any:
+        key = (name, count, jax.tree.structure(rows))  # in a sweep a stage may see fewer of the numbers
         if key not in self.executables:
             began = time.perf_counter()
-            executable = jax.jit(over_replicas(function, mode, devices)).lower(shared, padded).compile()
+            executable = function.lower(shared, rows).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
             memory = memory_of(executable)  # once for each: of a large program the analysis takes tens of milliseconds
             self._check_memory(memory, count, devices)
             self.executables[key] = executable, memory
         executable, memory = self.executables[key]
-        self.needs[key] = memory.need
-        results = executable(shared, padded)
-        return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
+        self.needs[name] = memory.need
+        return executable(shared, rows)
+
+    def _most(self) -> float:
+        """Bytes that may be asked for at once."""
+        free = device_memory().free.size
+        return min(self.limit or SHARE * free, free)
 
     def _check_memory(self, memory: Memory, count: int, devices: int) -> None:
-        (need, held), there = memory, device_memory()
-        most = min(self.limit or SHARE * there.free.size, there.free.size)
+        (need, held), there, most = memory, device_memory(), self._most()
         if need > most and count > devices:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
         if need - (0.0 if there.whole else held) > there.free.size:
@@ -182,6 +214,23 @@ def resolve(mode: str) -> str:
 
 def _count(rows: Any) -> int:
     return jax.tree.leaves(rows)[0].shape[0]
+
+
+def _unstacked(rows: Any) -> list[Any]:
+    """The rows one by one; views where arrays are the host's own."""
+    host = jax.tree.map(lambda leaf: np.asarray(leaf) if _of_host(leaf) else leaf, rows)
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(_count(rows))]
+
+
+def _stacked(results: list[Any]) -> Any:
+    if len(results) == 1:
+        return jax.tree.map(lambda leaf: np.asarray(leaf)[None] if _of_host(leaf) else leaf[None], results[0])
+    return jax.tree.map(lambda *leaves: (np if _of_host(leaves[0]) else jnp).stack(leaves), *results)
+
+
+def _of_host(leaf: Any) -> bool:
+    """Whether NumPy may look at an array in place; keys of random streams are JAX's own."""
+    return jax.default_backend() == "cpu" and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended)
 
 
 def _padded(leaf: jax.Array, more: int) -> jax.Array:

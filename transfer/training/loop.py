@@ -16,7 +16,7 @@ import optax
 from transfer.config.schema import Train
 from transfer.data.interactions.world import at_inference
 from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, Turn, stream
-from transfer.training.compiler import Compiler, over_replicas
+from transfer.training.compiler import Compiler
 from transfer.training.rates import Moving, movers
 
 DRAWN = 2**24  # bytes of batches that are drawn at once
@@ -47,12 +47,17 @@ def solve(stage: Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Ru
 
     It is waited for: programs run asynchronously, and the seconds of a solve are seconds of training.
     """
+    return jax.block_until_ready(run(*solving(stage), world, (done, replicas)))
+
+
+def solving(stage: Solve) -> tuple[str, Callable[..., Params]]:
+    """The name of the program of a closed form, and what it does for one replica."""
 
     def solve_row(world: AnyWorld, row: Any) -> Params:
         done, (key, hp) = row
         return stage.solve(world, done, hp, stream(key, stage.name))
 
-    return jax.block_until_ready(run(f"{stage.name}/solve", solve_row, world, (done, replicas)))
+    return f"{stage.name}/solve", solve_row
 
 
 def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:
@@ -102,7 +107,7 @@ def train_stage(
         size = min(length, total - step)
         block = make_block(stage, task, train, total, size)
         began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
-        state, report = run(f"{stage.name}/block of {size}", block, world, (state, done, replicas))
+        state, report = run(block_name(stage, size), block, world, (state, done, replicas))
         report = jax.device_get(report)
         steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
         run.clock["steps"] = run.clock.get("steps", 0.0) + steps
@@ -110,20 +115,22 @@ def train_stage(
         on_block(state, _records(stage, report, active, step + size), step + size, total)
 
 
-def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas, train: Train) -> str:
+def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replicas, train: Train, run: Compiler) -> str:
     """The text of what a stage computes for one replica, equal for equal computations: its lowered start and block."""
     length, total = plan(stage, world, train)
-    block = make_block(stage, task, train, total, length)
     texts = [f"{total} steps, {train.seconds} seconds"]  # dead code in the block unless the loss looks at the progress
 
     def lower(name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
-        row = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), rows)
-        texts.append(jax.jit(function).lower(shared, row).as_text())
-        return jax.eval_shape(over_replicas(function, "map"), shared, rows)
+        texts.append(run.text(name, function, shared, rows))
+        return run.shapes(name, function, shared, rows)
 
     state = start(stage, world, done, replicas, lower)
-    lower("block", block, world, (state, done, replicas))
+    lower(block_name(stage, length), make_block(stage, task, train, total, length), world, (state, done, replicas))
     return "\n".join(texts)
+
+
+def block_name(stage: Fit, size: int) -> str:
+    return f"{stage.name}/block of {size}"
 
 
 def plan(stage: Fit, world: AnyWorld, train: Train) -> tuple[int, int]:
@@ -151,7 +158,7 @@ def make_block(stage: Fit, task: Task, train: Train, total: int, length: int) ->
 def block_or_rest(setup: Setup, world: AnyWorld, row: Any) -> tuple[State, Block]:
     """The block of a replica that is active; the same state, and a report of NaN, of one that is not."""
     state, done, (key, hp) = row
-    active = partial(train_block, setup)
+    active = jax.jit(partial(train_block, setup))  # traced once for its shapes and the branch
     report = jax.eval_shape(active, world, state, done, hp, key)[1]
 
     def rest(*_: Any) -> tuple[State, Block]:
@@ -172,14 +179,15 @@ def descend(
     setup: Setup, moving: list[Moving], world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array
 ) -> tuple[Params, Any, jax.Array]:
     """The steps of a block: parameters, moments and the mean loss. Batches are drawn for several steps at once."""
-    draw = partial(draw_batch, setup.stage, world, done, key)
+    draw = jax.jit(partial(draw_batch, setup.stage))
     update = partial(step, setup, moving, done, hp, key)
 
     def several(carry: tuple[Params, Any], numbers: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
-        return jax.lax.scan(update, carry, (numbers, jax.vmap(draw)(numbers)))
+        batches = jax.vmap(draw, in_axes=(None, None, None, 0))(world, done, key, numbers)
+        return jax.lax.scan(update, carry, (numbers, batches))
 
     numbers = state.step + jnp.arange(setup.length, dtype=jnp.int32)
-    groups = numbers.reshape(-1, _drawn_together(setup.length, jax.eval_shape(draw, state.step)))
+    groups = numbers.reshape(-1, _drawn_together(setup.length, jax.eval_shape(draw, world, done, key, state.step)))
     (params, moments), losses = jax.lax.scan(several, (state.params, state.optimizer), groups)
     return params, moments, jnp.mean(losses)
 

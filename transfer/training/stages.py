@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from transfer.program import AnyWorld, Done, Fit, Params, Program, Replicas, Sol
 from transfer.storage import trees
 from transfer.storage.damaged import reading
 from transfer.training import reuse
-from transfer.training.compiler import Compiler, over_replicas
-from transfer.training.loop import State, identity, solve, start, train_stage
+from transfer.training.compiler import Compiler
+from transfer.training.loop import State, identity, solve, solving, start, train_stage
 
 RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
 
@@ -74,17 +73,17 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
         if job.reuse and number + 1 < len(program.stages):
             params = _shared(number, stage, job, job.reuse, done, records, rows, state)
         else:
-            params = _train(number, stage, job, every_row, done, records, state)
+            params = _train(number, stage, job, every_row, (done, job.replicas), done, records, state)
         done, rows, state = {**done, stage.name: params}, [], None
     return done, records
 
 
-def _rows(job: Job, done: Done, numbers: list[int]) -> tuple[Done, Replicas]:
+def _rows(seen: tuple[Done, Replicas], numbers: list[int]) -> tuple[Done, Replicas]:
     """Earlier parameters and replicas of some rows; of all of them as they are."""
-    if numbers == list(range(len(job.ids))):
-        return done, job.replicas
+    if numbers == list(range(len(seen[1].keys))):
+        return seen
     at = jnp.array(numbers)
-    return jax.tree.map(lambda leaf: leaf[at], (done, job.replicas))
+    return jax.tree.map(lambda leaf: leaf[at], seen)
 
 
 def _shared(
@@ -97,11 +96,13 @@ def _shared(
     stages, names = reuse.reads(stage, job.task, job.world, done, job.replicas)
     read = {name: done[name] for name in stages}
     hp = {name: job.replicas.hp[name] for name in names}
-    text = identity(stage, job.task, job.world, read, Replicas(job.replicas.keys, hp), job.train)
-    keys = reuse.keys(text, job.fingerprint, job.seeds, read, hp)
+    as_read = read, Replicas(job.replicas.keys, hp)
+    keys = reuse.keys(
+        identity(stage, job.task, job.world, *as_read, job.train, job.run), job.fingerprint, job.seeds, read, hp
+    )
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
-        parameter_shapes(stage, job.world, done, job.replicas),
+        parameter_shapes(stage, job.world, *as_read, job.run),
     )
     with reuse.claimed(folder, sorted(set(keys))):
         known = {key: entry for key in set(keys) if (entry := reuse.load(folder, key, shapes))}
@@ -112,7 +113,7 @@ def _shared(
             for run in records:
                 run[:] = [record for record in run if record["stage"] != stage.name]
         if chosen:
-            params = jax.device_get(_train(number, stage, job, chosen, done, records, state))
+            params = jax.device_get(_train(number, stage, job, chosen, as_read, done, records, state))
             for row, i in enumerate(chosen):
                 of_stage = [record for record in records[i] if record["stage"] == stage.name]
                 known[keys[i]] = (jax.tree.map(lambda leaf, row=row: leaf[row], params), of_stage)
@@ -123,9 +124,21 @@ def _shared(
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(known[key][0] for key in keys))
 
 
-def _train(number: int, stage: Fit, job: Job, rows: list[int], done: Done, records: Records, state: State | None) -> Params:
-    """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records."""
-    of_rows = _rows(job, done, rows)
+def _train(
+    number: int,
+    stage: Fit,
+    job: Job,
+    rows: list[int],
+    seen: tuple[Done, Replicas],
+    done: Done,
+    records: Records,
+    state: State | None,
+) -> Params:
+    """One gradient stage of some replicas, with progress bar and checkpoints; appends to their records.
+
+    seen: what it may read of all replicas. done: all earlier parameters, for the checkpoint.
+    """
+    of_rows = _rows(seen, rows)
     due = time.monotonic() + job.train.checkpoint_seconds
 
     def on_block(state: State, block: list[dict[str, Any]], step: int, total: int) -> None:
@@ -165,29 +178,24 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
     with reading(path, "a checkpoint of this program; give resume=false to start afresh"):
         number: int = facts["stage"]
         done: dict[str, Any] = {}
-        for stage in program.stages[:number]:
-            done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas)
-        of_rows = jax.eval_shape(lambda done: _rows(job, done, facts["rows"]), done)
-        state = _shapes(start, program.stages[number], job.world, *of_rows)
+        resumed: Any  # only gradient stages write checkpoints
+        *before, resumed = program.stages[: number + 1]
+        for stage in before:
+            done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas, job.run)
+        earlier, replicas = jax.eval_shape(lambda done: _rows((done, job.replicas), facts["rows"]), done)
+        state = start(resumed, job.world, earlier, replicas, job.run.shapes)
         tree = trees.load_tree(path, {"done": done, "state": state})
         tree = jax.tree.map(jnp.asarray, tree)
         job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
-    console.print(f"resuming stage {program.stages[number].name} after step {int(tree['state'].step.max()):,}")
+    console.print(f"resuming stage {resumed.name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 
 
-def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
+def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> Any:
     """Shapes of a stage's parameters with their leading replica axis, without computing them."""
     if isinstance(stage, Fit):
-        return _shapes(start, stage, world, done, replicas).params
-    return _shapes(solve, stage, world, done, replicas)
-
-
-def _shapes(function: Any, stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas) -> Any:
-    def trace(name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
-        return over_replicas(function, "map")(shared, rows)
-
-    return jax.eval_shape(lambda w, d, r: function(stage, w, d, r, trace), world, done, replicas)
+        return start(stage, world, done, replicas, run.shapes).params
+    return run.shapes(*solving(stage), world, (done, replicas))
 
 
 def selected(records: list[dict[str, Any]], task: Task, train: Train) -> dict[str, dict[str, Any]]:
