@@ -15,7 +15,6 @@ from transfer.experiment.checks import check_settings
 from transfer.solvers import perceptron
 from transfer.solvers.histories import user_counts
 
-pytestmark = pytest.mark.usefixtures("full_compile")  # long training of every method
 RANKING = [
     "user_knn method.neighbours=30",
     "ease",

@@ -211,9 +211,9 @@ def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_sweep_goes_on_where_it_was(how: int, tmp_path: Path) -> None:
-    """Killed in the second of three programs: the first is not run again, and the end is that of an unbroken sweep."""
-    words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=200", "train.patience=200", "hydra.sweep.dir=S"]
-    words += ["seed=0,1", "model.dim=8,9,10", "train.checkpoint_seconds=0"]
+    """Killed in the second of two programs: the first is not run again, and the end is that of an unbroken sweep."""
+    words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=120", "train.patience=120", "hydra.sweep.dir=S"]
+    words += ["seed=0,1", "model.dim=8,9", "train.checkpoint_seconds=0"]
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     first, second = tmp_path / "S" / "0" / "result.json", tmp_path / "S" / "2" / "checkpoint.safetensors"
     deadline = time.monotonic() + 200
@@ -225,14 +225,14 @@ def test_an_interrupted_sweep_goes_on_where_it_was(how: int, tmp_path: Path) -> 
     said = process.communicate(timeout=100)[1]
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "interrupted: 2 of 6 runs are done; to go on: transfer -m" in said
+        assert "interrupted: 2 of 4 runs are done; to go on: transfer -m" in said
     process.stderr.close()
     stamp = (tmp_path / "S" / "0" / "parameters.safetensors").stat().st_mtime_ns
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
-    assert "2 of 6 runs are there already" in done.stderr
+    assert "2 of 4 runs are there already" in done.stderr
     assert "resuming stage target after step" in done.stderr
     assert (tmp_path / "S" / "0" / "parameters.safetensors").stat().st_mtime_ns == stamp
-    configs = [compose([*words[4:-4], f"model.dim={d}", f"seed={s}"]) for d in (8, 9, 10) for s in (0, 1)][2:4]
+    configs = [compose([*words[4:-4], f"model.dim={d}", f"seed={s}"]) for d in (8, 9) for s in (0, 1)][2:]
     whole = run_batch(configs)
     for number, expected in zip((2, 3), whole, strict=True):
         folder = tmp_path / "S" / str(number)

@@ -59,7 +59,7 @@ def telling_no_room() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Compiler:
-    """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; the executables compiled so far.
+    """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; what was traced and compiled so far.
 
     With several devices the replica axis is divided among them. limit: bytes that one may need (None: what is free).
     A name stands for one function: what is traced for its shapes or its text is not traced again to run it.
@@ -70,7 +70,6 @@ class Compiler:
     executables: dict[Any, Any]
     limit: float | None = None
     needs: dict[str, float] = field(default_factory=dict)  # bytes by name that this compiler has run
-    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
 
     @property
     def peak_memory(self) -> float:
@@ -116,7 +115,7 @@ class Compiler:
         return _stacked(results)
 
     def _traced(self, name: str, function: Callable[..., Any]) -> Any:
-        return self.functions.setdefault(name, jax.jit(function))
+        return self.executables.setdefault(name, jax.jit(function))
 
     def _run(self, name: str, count: int, function: Any, shared: Any, rows: Any, devices: int = 1) -> Any:
         key = (name, count, jax.tree.structure(rows))  # in a sweep a stage may see fewer of the numbers

@@ -13,7 +13,7 @@ from transfer.data.interactions.events import Room, heldout_of, interactions_of
 from transfer.errors import TransferError
 from transfer.experiment.run import Result, _executables, run_batch
 from transfer.registry import names, outline
-from transfer.training import compiler
+from transfer.training import loop
 
 # Few enough people and items that each has training events: the worlds with and without padding are then the same.
 DENSE = {
@@ -69,8 +69,8 @@ def test_worlds_of_one_capacity_share_their_compiled_programs(
     capacity: int | None, traces: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     traced: list[str] = []
-    real = compiler.over_replicas
-    monkeypatch.setattr(compiler, "over_replicas", lambda of, *rest: traced.append(of.__name__) or real(of, *rest))
+    real = loop.stream
+    monkeypatch.setattr(loop, "stream", lambda key, name, *rest: traced.append(name) or real(key, name, *rest))
     counts = []
     for world in OTHER:
         run_batch([compose(words("user_knn", capacity, world))])
