@@ -56,7 +56,7 @@ NUMBERS = {
     "ridge_map": ("hp.ridge=10", "hp.normalise=0.5"),
     "kernel_map": ("train.epochs=12", "train.evaluate_every=6"),
     "history_map": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.01"),
-    "log_linear": ("train.epochs=48", "train.evaluate_every=12", "hp.learning_rate=0.1"),
+    "log_linear": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.2"),
     "codebook": ("method.users=4", "method.items=4", "method.starts=2"),
     "darec": ("train.epochs=48", "train.evaluate_every=6", "hp.learning_rate=0.03"),
     "ptupcdr": ("train.epochs=12", "train.evaluate_every=6", "hp.learning_rate=0.01", "hp.map_rate=0.01"),
