@@ -274,8 +274,10 @@ def test_batches_are_cut_to_what_was_asked_for_and_to_what_fits(
         assert one.metrics == other.metrics
 
 
-def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs() -> None:
-    configs = [compose([*SMALL, "method=target_only", "model.dim=12", "train.replicas=map", f"seed={s}"]) for s in range(4)]
+@pytest.mark.parametrize("mode", ["map", "loop"])
+def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs(mode: str) -> None:
+    words = [*SMALL, "method=target_only", "model.dim=12", f"train.replicas={mode}"]
+    configs = [compose([*words, f"seed={seed}"]) for seed in range(4)]
     needed = run_batch(configs[:1])[0]
     assert needed.facts["replicas"] == 1
     whole = run_batch(configs)

@@ -107,8 +107,12 @@ class Compiler:
         if others:
             from joblib import cpu_count
 
-            need = self.needs[name]
-            at_once = max(1, min(len(others), cpu_count(), int(self._most() // max(need, 1.0))))
+            need, held, most = self.needs[name], _bytes(results), self._most()
+            # all results are held, and once more while they are stacked
+            if need + 2 * held * (1 + len(others)) > most:
+                fits = max(1, min(len(others), int((most - need) / (2 * held + 1))))
+                raise TooLarge(fits, need + 2 * held * (1 + len(others)), device_memory().free)
+            at_once = max(1, min(len(others), cpu_count(), int(most // max(need, 1.0))))
             with ThreadPoolExecutor(at_once) as threads:
                 results += threads.map(lambda row: jax.block_until_ready(self._run(name, 1, function, shared, row)), others)
             self.needs[name] = at_once * need
@@ -225,6 +229,10 @@ def _stacked(results: list[Any]) -> Any:
     if len(results) == 1:
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None] if _of_host(leaf) else leaf[None], results[0])
     return jax.tree.map(lambda *leaves: (np if _of_host(leaves[0]) else jnp).stack(leaves), *results)
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
 def _of_host(leaf: Any) -> bool:
