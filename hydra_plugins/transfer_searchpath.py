@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-GROUPS = ("transfer.methods", "transfer.models", "transfer.tasks", "transfer.domains")
 
 
 class TransferSearchPath(SearchPathPlugin):
@@ -20,12 +16,9 @@ class TransferSearchPath(SearchPathPlugin):
         main = next((element.path for element in search_path.get_path() if element.provider == "main"), None) or ""
         if not (Path(main.removeprefix("file://")) / "domain" / "files_base.yaml").exists():
             return
+        from transfer.registry import configuration_folders
+
         search_path.append(provider="transfer", path="declared://ours")
-        installed = entry_points()  # asked once: it reads the metadata of every package
-        packages = {point.module.split(".")[0] for group in GROUPS for point in installed.select(group=group)}
-        for package in sorted(packages - {"transfer"}):
-            spec = find_spec(package)
-            for place in (spec.submodule_search_locations if spec else None) or []:
-                if (folder := Path(place) / "conf").is_dir():
-                    search_path.append(provider=package, path=f"file://{folder}")
+        for package, folder in configuration_folders():
+            search_path.append(provider=package, path=f"file://{folder}")
         search_path.append(provider="transfer", path="declared://theirs")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from transfer.config.schema import Config
     from transfer.experiment import Result
 
 _HERE = Path(__file__).resolve().parent
+_kept: dict[Hashable, DictConfig] = {}
 
 
 def config_folder() -> Path:
@@ -22,7 +25,6 @@ def config_folder() -> Path:
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The configuration for these overrides, as `transfer OVERRIDES` has it. Raises TransferError for what does not fit."""
-    import hydra
     from hydra.errors import HydraException
 
     from transfer.config.schema import parse
@@ -30,8 +32,7 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
     words = spelled_out(overrides)
     try:
-        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return parse(hydra.compose("config", overrides=words))
+        return parse(_composed(words))
     except HydraException as error:
         raise TransferError(one_line(error)) from None
 
@@ -46,15 +47,39 @@ def spelled_out(words: Sequence[str]) -> list[str]:
 
 def _domain(choices: list[str]) -> Any:
     """The domain that these choices of groups name, as plain values; None where they fit nothing (Hydra says what)."""
-    import hydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
 
     try:
-        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return OmegaConf.to_container(hydra.compose("config", overrides=choices).domain)
+        return OmegaConf.to_container(_composed(choices).domain)
     except HydraException:
         return None
+
+
+def _composed(words: list[str]) -> DictConfig:
+    """What Hydra composes of these words; composed once for the same groups while nothing of it changes."""
+    import hydra
+
+    from transfer.config.choices import once_per_choice
+
+    def compose(words: list[str]) -> DictConfig:
+        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return hydra.compose("config", overrides=words)
+
+    if any(word.startswith("hydra.searchpath=") for word in words):  # somebody's folder, of which we know nothing
+        return compose(words)
+    return once_per_choice(compose, _kept, _state())(words)
+
+
+def _state() -> Hashable:
+    """What configurations are made of now: the files, and what the modules of this process declare."""
+    from hydra_plugins.transfer_declared import KINDS, declared
+    from transfer.registry import configuration_folders, imported
+
+    folders = [config_folder(), *(folder for _, folder in configuration_folders())]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
+    modules = [str(declared(group, *one)) for group, kind in KINDS.items() for one in imported(kind).items()]
+    return (*modules, *((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
 
 
 @contextmanager

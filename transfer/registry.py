@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import sys
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -111,3 +112,23 @@ def ours(kind: str) -> dict[str, str]:
 def _theirs(kind: str) -> dict[str, EntryPoint]:
     """What installed packages declare, by name."""
     return {point.name: point for point in entry_points(group=f"transfer.{kind}")}
+
+
+def imported(kind: str) -> dict[str, ModuleType]:
+    """The modules of a kind that this process has, as they are now: a notebook may have changed or reloaded one."""
+    places = ours(kind) | {name: point.module for name, point in _theirs(kind).items()}
+    return {name: sys.modules[place] for name, place in places.items() if place in sys.modules}
+
+
+@cache
+def configuration_folders() -> list[tuple[str, Path]]:
+    """Installed packages that declare something, each with a `conf` folder of its own."""
+    installed = entry_points()  # asked once: it reads the metadata of every package
+    packages = {point.module.split(".")[0] for kind in PLACES for point in installed.select(group=f"transfer.{kind}")}
+    folders = []
+    for package in sorted(packages - {"transfer"}):
+        spec = find_spec(package)
+        for place in (spec.submodule_search_locations if spec else None) or []:
+            if (folder := Path(place) / "conf").is_dir():
+                folders.append((package, folder))
+    return folders

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig
 
+from transfer.config.choices import once_per_choice
 from transfer.config.schema import Engine, parse_engine
 from transfer.console import Interrupted, say, stoppable
 from transfer.errors import MachineError, TransferError
@@ -35,8 +36,9 @@ def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> lis
     def compose(words: list[str]) -> DictConfig:
         return launcher.hydra_context.config_loader.load_sweep_config(launcher.config, words)
 
-    jobs = plan(compose, overrides, first, folder)
-    if first == 0 and (lines := wrong_choices(jobs, compose)):
+    composed = once_per_choice(compose, {})
+    jobs = plan(composed, overrides, first, folder)
+    if first == 0 and (lines := wrong_choices(jobs, composed)):
         for line in lines:
             say(f"error: {line}", style="red")
         sys.exit(2)

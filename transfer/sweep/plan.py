@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from transfer.config.choices import Compose
 from transfer.config.schema import Config, parse, traced
 from transfer.errors import TransferError, one_line
 from transfer.experiment.checks import check_numbers, check_settings
@@ -38,9 +39,6 @@ class Job:
     values: dict[str, Any]  # of its traced overrides, by key
     config: Config | None
     error: str | None
-
-
-Compose = Callable[[list[str]], DictConfig]
 
 
 def plan(compose: Compose, overrides: Sequence[Sequence[str]], first: int, folder: Path) -> list[Job]:
