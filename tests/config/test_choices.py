@@ -23,7 +23,7 @@ WORDS = [
     ["domain=files", "domain.source.path=a.csv", "domain.target.path='b c.csv'"],
     ["task=rating", "data_dir=somewhere", "domain.name='1,2'", "+hp.new=3"],
     ["domain=moons", "domain.name=clouds"],
-    ["method=cmf", "track=wandb", "track.group=a=b"],
+    ["method=cmf", "track=wandb", "track.per=program"],
 ]
 WRONG = [
     ["train.epoch=3"],
