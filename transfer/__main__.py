@@ -8,13 +8,14 @@ import shlex
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transfer.api import config_folder, spelled_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from omegaconf import DictConfig
 
@@ -76,7 +77,8 @@ def command() -> int:
         if {"-m", "--multirun"} & set(sys.argv) and {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv}:
             raise TransferError("--cfg shows one configuration: leave -m out and give every key one value")
         sys.argv[1:] = spelled_out(sys.argv[1:])
-        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
+        with mode_by_flag(sys.argv[1:]):
+            hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
         if asked == "1":
             raise
@@ -86,6 +88,20 @@ def command() -> int:
         os.environ["HYDRA_FULL_ERROR"] = asked
         failed = close()
     return code or failed
+
+
+@contextmanager
+def mode_by_flag(words: list[str]) -> Iterator[None]:
+    """Hydra composes everything twice, the first time to look for `hydra.mode`; not where no word can set it."""
+    from hydra._internal.hydra import Hydra
+
+    asked = Hydra.get_mode
+    if not any(word.lstrip("+").startswith(("hydra.mode", "experiment", "--config", "-c")) for word in words):
+        Hydra.get_mode = lambda *_, **__: None  # as where it is not set: -m decides
+    try:
+        yield
+    finally:
+        Hydra.get_mode = asked
 
 
 def task(raw: DictConfig) -> float:

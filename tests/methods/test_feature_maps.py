@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from numpy.typing import NDArray
-from planted import figure, outcome, planted, world_of
+from planted import check_whole, figure, outcome, planted, world_of
 
 from transfer.api import compose
 from transfer.data.examples import msda
@@ -181,6 +181,7 @@ def test_ptupcdr_starts_at_the_common_map_and_then_makes_it_personal() -> None:
     common = learnt(0.9, "rating", "emcdr", "train.epochs=12", "train.evaluate_every=6")
     start = learnt(0.9, "rating", "ptupcdr", "hp.l2=5", "hp.map_rate=0")
     personal = learnt(0.9, "rating", "ptupcdr", "hp.l2=5")
+    check_whole(personal, "rating")
     users = common.predictor.loaded.users
     np.testing.assert_allclose(start.predictor.score(users), common.predictor.score(users), rtol=1e-4)
     moved = np.abs(personal.predictor.score(users) - common.predictor.score(users)).max(axis=1)

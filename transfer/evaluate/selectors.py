@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax, softmax
 
 Array = NDArray[np.float64]
 TEMPERATURE = 0.05  # of soft neighbourhoods (Saito et al. 2021)
@@ -26,6 +25,8 @@ class Pairs(NamedTuple):
 
 def entropy(logits: Array, multi_label: bool) -> float:
     """-mean_i H(p_i): a model is trusted that is sure of the target's examples (Morerio et al. 2018)."""
+    from scipy.special import expit, log_softmax  # late, as below: every run imports this file, and few have a use for it
+
     if multi_label:
         p = expit(logits)
         return float(np.mean(_plogp(p) + _plogp(1 - p)))
@@ -38,6 +39,8 @@ def soft_neighbourhood_density(logits: Array, multi_label: bool) -> float:
 
     High where examples have many neighbours that are predicted like them.
     """
+    from scipy.special import expit, softmax
+
     p = expit(logits) if multi_label else softmax(logits, axis=1)
     p = p / np.maximum(np.linalg.norm(p, axis=1, keepdims=True), 1e-12)
     near = p @ p.T / TEMPERATURE

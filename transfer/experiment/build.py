@@ -40,7 +40,7 @@ def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
     if not config.model.weights:
         console.print(f"model={config.model.name} without model.weights=PATH: its weights are random, not pre-trained")
         return loaded, ""
-    given = jax.tree.map(jax.numpy.asarray, module.read_weights(config.model, loaded.world))
+    given = jax.device_put(module.read_weights(config.model, loaded.world))
     fingerprint = weights.fingerprint(located(config.model.weights))
     return replace(loaded, world=replace(loaded.world, pretrained=given)), fingerprint
 

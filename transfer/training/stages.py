@@ -185,7 +185,7 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
         earlier, replicas = jax.eval_shape(lambda done: _rows((done, job.replicas), facts["rows"]), done)
         state = start(resumed, job.world, earlier, replicas, job.run.shapes)
         tree = trees.load_tree(path, {"done": done, "state": state})
-        tree = jax.tree.map(jnp.asarray, tree)
+        tree = jax.device_put(tree)
         job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
     console.print(f"resuming stage {resumed.name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]

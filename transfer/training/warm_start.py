@@ -61,7 +61,7 @@ def warm_started(
             f"init_from: {asked} no parameter that could be taken; what is drawn afresh is {names or 'none'}"
         )
     start.left.extend(sorted(set(stored) - set(start.taken.values())))
-    world = replace(world, initial=jax.tree.map(jax.numpy.asarray, given))
+    world = replace(world, initial=jax.device_put(given))
     return program._replace(stages=tuple(stages)), world, start
 
 

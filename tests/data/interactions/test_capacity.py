@@ -7,12 +7,13 @@ import pytest
 from conftest import small_overrides, small_world
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import PADDED, check_whole
 
 from transfer.api import compose
 from transfer.data.interactions.events import Room, heldout_of, interactions_of
 from transfer.errors import TransferError
 from transfer.experiment.run import Result, _executables, run_batch
-from transfer.registry import names, outline
+from transfer.registry import outline
 from transfer.training import loop
 
 # Few enough people and items that each has training events: the worlds with and without padding are then the same.
@@ -25,15 +26,6 @@ DENSE = {
     "domain__target_events": 11,
     "domain__popularity_skew": 0.1,
 }
-# Methods of interactions, once each; those whose closed forms look at ratings do so. Left out are two that compile long and
-# read events as others here do: emcdr as ptupcdr, darec as history_map.
-OF_RATINGS = ("item_bias", "global_mean", "source_bias", "user_knn", "ridge_map", "codebook", "target_only")
-RANKING = [
-    method
-    for method in names("methods")
-    if "ranking" in outline("methods", method).needs.tasks and method not in (*OF_RATINGS, "emcdr", "darec")
-]
-TASKS = [*((method, "rating") for method in OF_RATINGS), *((method, "ranking") for method in RANKING)]
 
 
 def run(method: str, task: str, capacity: int | None) -> Result:
@@ -43,9 +35,10 @@ def run(method: str, task: str, capacity: int | None) -> Result:
     return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
 
 
-@pytest.mark.parametrize(("method", "task"), TASKS)
+@pytest.mark.parametrize(("method", "task"), PADDED)
 def test_padding_changes_no_figure(method: str, task: str) -> None:
     exact, padded = run(method, task, None), run(method, task, 2048)
+    check_whole(exact, task)
     assert exact.per_user is not None
     assert padded.per_user is not None
     assert exact.per_user["user"].to_list() == padded.per_user["user"].to_list()

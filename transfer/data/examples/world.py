@@ -133,7 +133,7 @@ def build_examples(
         "inputs": list(xs[0].shape[1:]),
         "multi_label": multi,
     }
-    return LoadedExamples(jax.tree.map(jax.numpy.asarray, host), classes, summary, _fingerprint(host))
+    return LoadedExamples(jax.device_put(host), classes, summary, _fingerprint(host))
 
 
 def hidden(parts: list[tuple[int, Examples]], multi: bool) -> HiddenExamples:

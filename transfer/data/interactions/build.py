@@ -121,7 +121,7 @@ def build_world(
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
     ids = [own.to_list() for own in items]
     summary["names"] = names_hash([users.to_list(), *ids], titles)
-    arrays = jax.tree.map(jax.numpy.asarray, host)
+    arrays = jax.device_put(host)
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
 
 
