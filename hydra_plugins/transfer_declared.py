@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-KINDS = {"method": "methods", "model": "models"}
+from transfer.config.declared import KINDS, configuration
 
 
 class DeclaredSource(ConfigSource):
@@ -42,7 +40,7 @@ class DeclaredSource(ConfigSource):
         from transfer.registry import find
 
         group, _, name = config_path.removesuffix(".yaml").partition("/")
-        config = OmegaConf.create(declared(group, name, find(KINDS[group], name)))
+        config = OmegaConf.create(configuration(group, name, find(KINDS[group], name)))
         if "hp" in config:
             OmegaConf.set_struct(config.hp, False)  # experiment.checks knows which numbers there are, and refuses others
         return ConfigResult(self.provider, self.full_path(), config, {"package": "_global_"})
@@ -53,24 +51,3 @@ def _names(group: str, whose: str) -> list[str]:
 
     own = ours(KINDS[group])
     return [name for name in names(KINDS[group]) if (name in own) == (whose == "ours")]
-
-
-def declared(group: str, name: str, module: Any) -> dict[str, Any]:
-    """What a module declares, as its configuration file would say it."""
-    from transfer.config.schema import Method, Model
-
-    usual: type[Method | Model] = Method if group == "method" else Model
-    settings = getattr(module, "Settings", usual).model_fields
-    shared = {key: field.get_default() for key, field in usual.model_fields.items() if not field.is_required()}
-    own = {
-        key: "???" if field.is_required() else field.get_default(call_default_factory=True)
-        for key, field in settings.items()
-        if key != "name" and (key not in shared or field.get_default() != shared[key])
-    }
-    chosen = getattr(module, "DEFAULTS", {})
-    return {
-        "defaults": [*({f"override /{key}": value} for key, value in chosen.items() if isinstance(value, str)), "_self_"],
-        group: {"name": name, **own},
-        "hp": {key: number.default for key, number in getattr(module, "HP", {}).items()},
-        **{key: value for key, value in chosen.items() if not isinstance(value, str)},
-    }

@@ -73,12 +73,12 @@ def _composed(words: list[str]) -> DictConfig:
 
 def _state() -> Hashable:
     """What configurations are made of now: the files, and what the modules of this process declare."""
-    from hydra_plugins.transfer_declared import KINDS, declared
+    from transfer.config.declared import KINDS, configuration
     from transfer.registry import configuration_folders, imported
 
     folders = [config_folder(), *(folder for _, folder in configuration_folders())]
     files = [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
-    modules = [str(declared(group, *one)) for group, kind in KINDS.items() for one in imported(kind).items()]
+    modules = [str(configuration(group, *one)) for group, kind in KINDS.items() for one in imported(kind).items()]
     return (*modules, *((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
 
 

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from transfer.config.schema import Method, Model
+
+
+KINDS = {"method": "methods", "model": "models"}  # groups of the configuration that are declared so, and where they lie
 
 
 class Needs(NamedTuple):
@@ -64,3 +70,24 @@ def default_of(number: Range, config: Any) -> float:
     if not isinstance(number.default, str):
         return number.default
     return float(reduce(getattr, number.default.strip("${}").split("."), config))
+
+
+def configuration(group: str, name: str, module: Any) -> dict[str, Any]:
+    """What a module declares, as its configuration file would say it."""
+    from transfer.config.schema import Method, Model  # late: this file needs little, and `--help` reads it
+
+    usual: type[Method | Model] = Method if group == "method" else Model
+    settings = getattr(module, "Settings", usual).model_fields
+    shared = {key: field.get_default() for key, field in usual.model_fields.items() if not field.is_required()}
+    own = {
+        key: "???" if field.is_required() else field.get_default(call_default_factory=True)
+        for key, field in settings.items()
+        if key != "name" and (key not in shared or field.get_default() != shared[key])
+    }
+    chosen = getattr(module, "DEFAULTS", {})
+    return {
+        "defaults": [*({f"override /{key}": value} for key, value in chosen.items() if isinstance(value, str)), "_self_"],
+        group: {"name": name, **own},
+        "hp": {key: number.default for key, number in getattr(module, "HP", {}).items()},
+        **{key: value for key, value in chosen.items() if not isinstance(value, str)},
+    }
