@@ -93,15 +93,16 @@ def command() -> int:
 @contextmanager
 def mode_by_flag(words: list[str]) -> Iterator[None]:
     """Hydra composes everything twice, the first time to look for `hydra.mode`; not where no word can set it."""
-    from hydra._internal.hydra import Hydra
+    from hydra._internal import hydra
 
-    asked = Hydra.get_mode
+    internal: Any = hydra.Hydra
+    asked = internal.get_mode
     if not any(word.lstrip("+").startswith(("hydra.mode", "experiment", "--config", "-c")) for word in words):
-        Hydra.get_mode = lambda *_, **__: None  # as where it is not set: -m decides
+        internal.get_mode = lambda *_, **__: None  # as where it is not set: -m decides
     try:
         yield
     finally:
-        Hydra.get_mode = asked
+        internal.get_mode = asked
 
 
 def task(raw: DictConfig) -> float:
