@@ -100,10 +100,19 @@ class Classifier(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Vectors of the items in windows, in the order of time: float32 [B, L, d]; there bool [B, L], false for padding."""
+    """Vectors of items in rows of windows, in the order of time: float32 [B, L, d]; there bool [B, L], false for padding.
+
+    position int32 [B, L]: a step's place in its window, from 0. A row may hold several windows, one after another; those of
+    one window have the same `begins`.
+    """
 
     vectors: jax.Array
     there: jax.Array
+    position: jax.Array
+
+    def begins(self) -> jax.Array:
+        """Where in its row the window of each step begins: int32 [B, L]."""
+        return jnp.arange(self.position.shape[1])[None] - self.position
 
 
 class SequenceModel(NamedTuple):
@@ -111,7 +120,8 @@ class SequenceModel(NamedTuple):
 
     body(key, None) -> params;  head(key, items) -> {"items" [items, d], "bias" [items]}, with "outputs" [items, d] where
     inputs and outputs have tables of their own;  features(body, Steps) -> z [B, L, d], the state after each step, from that
-    step and those before it. `length` is that of its windows; `layers` names the body's parts from input to output.
+    step and those before it in its window. `length` is that of windows; `layers` names the body's parts from input to
+    output.
     """
 
     body: Callable[[jax.Array, None], Params]

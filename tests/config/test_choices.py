@@ -23,6 +23,9 @@ WORDS = [
     ["domain=files", "domain.source.path=a.csv", "domain.target.path='b c.csv'"],
     ["task=rating", "data_dir=somewhere", "domain.name='1,2'", "+hp.new=3"],
     ["domain=moons", "domain.name=clouds"],
+    ["train.epochs=3", "++train.epochs=5", "++hp.new=2"],
+    ["++train.epochs=5", "train.epochs=3", "train.epochs=4"],
+    ["++train.epochs=5", "~hp.l2", "+hp.l2=7"],
     ["method=cmf", "track=wandb", "track.per=program"],
 ]
 WRONG = [

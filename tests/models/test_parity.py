@@ -184,7 +184,7 @@ def windows(n: int, length: int, dim: int) -> Steps:
     x = np.random.default_rng(0).normal(size=(n, length, dim)).astype(np.float32)
     there = np.ones((n, length), bool)
     there[1, : length // 2] = False
-    return Steps(jnp.asarray(x), jnp.asarray(there))
+    return Steps(jnp.asarray(x), jnp.asarray(there), jnp.broadcast_to(jnp.arange(length), (n, length)))
 
 
 def of_linear(layer: Any) -> Any:

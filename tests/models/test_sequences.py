@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfer.api import compose
-from transfer.data.interactions.sequences import sorted_by_time
+from transfer.data.interactions.sequences import Sequences, sorted_by_time
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task, load_world
 from transfer.experiment.checks import check_model, check_settings
-from transfer.learning import sequences
+from transfer.learning import sequences, windows
 from transfer.program import SequenceModel, Steps
 
 MODELS = ("sasrec", "gru4rec", "caser")
@@ -41,18 +41,91 @@ def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, i
     if not len(of.learners):
         return
     predicted = len(user) // 2 + 1
-    batch = sequences.draw(sequences.Reading(of, predicted, predicted), jax.random.key(0), 8, length, 2)
+    drawn = windows.windows(of, predicted, jax.random.key(0), 8, length)
     for row in range(8):
-        own = np.asarray(batch.items[row])[np.asarray(batch.there[row])]
+        own = np.unique(np.asarray(drawn.items[row]), return_index=True)[1]
+        own = np.asarray(drawn.items[row])[np.sort(own)]
+        own = own[: min(length + 1, (user == user[own[0]]).sum())]  # what follows is padding
         assert len(set(user[own])) == 1
         assert (np.diff(day[own]) >= 0).all()
-        assert len(own) == min(length + 1, (user == user[own[0]]).sum())
         for place, event in enumerate(own):
             earlier = np.flatnonzero(day[own] < day[event])
-            assert bool(batch.counts[row, place]) == (len(earlier) > 0 and event < predicted)
+            assert bool(drawn.counts[row, place]) == (len(earlier) > 0 and event < predicted)
             if len(earlier):
-                assert int(batch.before[row, place]) == earlier.max()
-        assert not np.asarray(batch.counts[row])[len(own) :].any()
+                assert int(drawn.before[row, place]) == earlier.max()
+        assert not np.asarray(drawn.counts[row])[len(own) :].any()
+    for rooms in ((), (windows.room_for(of, predicted, 8, length),)):
+        batch = sequences.draw(reading_of(replace(of, rooms=rooms), predicted), jax.random.key(0), 8, length, 2)
+        assert told(batch) == sorted(
+            (int(items[place]), items[: int(before[place]) + 1].tolist())
+            for items, before, counts in zip(*map(np.asarray, drawn), strict=True)
+            for place in np.flatnonzero(counts)
+        )
+
+
+def reading_of(of: Sequences, predicted: int) -> sequences.Reading:
+    return sequences.Reading(of, predicted, predicted)
+
+
+def told(batch: sequences.Predictions) -> list[tuple[int, list[int]]]:
+    """The events that are predicted, each with the items of its window up to the step that predicts it."""
+    items, there, position = (np.asarray(leaf).ravel() for leaf in (batch.items, batch.there, batch.position))
+    found = []
+    for at, target in zip(
+        *(np.asarray(leaf)[np.asarray(batch.counts) > 0] for leaf in (batch.at, batch.targets)), strict=True
+    ):
+        history = slice(at - position[at], at + 1)
+        assert there[history].all()
+        assert (position[history] == np.arange(position[at] + 1)).all()
+        assert (at - position[at]) // batch.items.shape[1] == at // batch.items.shape[1], "a window lies in one row"
+        found.append((int(target), items[history].tolist()))
+    return sorted(found)
+
+
+def crowd(users: int, events: int) -> Sequences:
+    """Users with few events and, a few of them, with many."""
+    random = np.random.default_rng(0)
+    user = (users * random.random(events) ** 2).astype(int)
+    return jax.device_put(sorted_by_time(user, random.integers(0, 30, events), random.integers(0, 60, events), users, 30))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_windows_that_share_rows_have_the_loss_and_the_gradient_of_rows_of_their_own(name: str, task: Any) -> None:
+    model, size = model_of(name, "model.length=13"), 40
+    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 30)}
+    alone = crowd(200, 1200)
+    room = windows.room_for(alone, 20, size, model.length)
+    assert 0 < room.rows * room.width < size * model.length
+    assert room.events < size * (model.length + 1)
+
+    @jax.jit
+    def found(of: Sequences) -> Any:
+        batch = sequences.draw(reading_of(of, 20), jax.random.key(2), size, model.length, 8)
+        return jax.value_and_grad(lambda p: mean_loss(task, model, p, batch, jax.random.key(3)))(params)
+
+    for mine, right in zip(*(jax.tree.leaves(found(of)) for of in (replace(alone, rooms=(room,)), alone)), strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-4, atol=1e-6)
+
+
+def test_what_finds_no_room_is_left_out_and_nothing_else(task: Any) -> None:
+    of, size, length = crowd(200, 1200), 40, 13
+    room = windows.room_for(of, 20, size, length)
+    every = told(sequences.draw(reading_of(of, 20), jax.random.key(2), size, length, 8))
+    for tight, share in ((room, 1.0), (room._replace(rows=2), 0.5), (room._replace(events=16), 0.5)):
+        some = told(sequences.draw(reading_of(replace(of, rooms=(tight,)), 20), jax.random.key(2), size, length, 8))
+        assert all(some.count(event) <= every.count(event) for event in some)
+        assert len(some) == len(every) if share == 1 else 0 < len(some) < share * len(every)
+    assert len(some) == 16
+
+
+def test_a_room_is_as_large_as_its_batches_need_and_hardly_larger() -> None:
+    of, size, length = crowd(2000, 9000), 256, 50
+    room = windows.room_for(of, 30, size, length)
+    used = [windows.windows(of, 30, jax.random.key(i), size, length) for i in range(20)]
+    steps = [int(windows.power_of_two(each.lengths()).sum()) for each in used]
+    events = [int(each.counts.sum()) for each in used]
+    assert max(steps) <= room.rows * room.width < 2 * np.mean(steps)
+    assert max(events) <= room.events < 2 * np.mean(events)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -62,14 +135,15 @@ def test_a_state_knows_its_own_and_earlier_steps_only(name: str) -> None:
     body = model.body(jax.random.key(1), None)
     x = jax.random.normal(jax.random.key(2), (2, 6, 8))
     there = jnp.ones((2, 6), bool)
-    before, changed = (model.features(body, Steps(v, there)) for v in (x, x.at[:, 3].multiply(-1.0)))
+    position = jnp.broadcast_to(jnp.arange(6), (2, 6))
+    before, changed = (model.features(body, Steps(v, there, position)) for v in (x, x.at[:, 3].multiply(-1.0)))
     np.testing.assert_allclose(before[:, :3], changed[:, :3], atol=1e-6)
     assert (jnp.abs(before[:, 3] - changed[:, 3]).max(axis=-1) > 1e-4).all()
-    padded = model.features(body, Steps(x.at[:, 4:].set(0.0), there.at[:, 4:].set(False)))
+    padded = model.features(body, Steps(x.at[:, 4:].set(0.0), there.at[:, 4:].set(False), position))
     np.testing.assert_allclose(before[:, :4], padded[:, :4], atol=1e-6)
 
 
-def mean_loss(task: Any, model: SequenceModel, params: Any, batch: sequences.Windows, key: jax.Array) -> jax.Array:
+def mean_loss(task: Any, model: SequenceModel, params: Any, batch: sequences.Predictions, key: jax.Array) -> jax.Array:
     return sequences.mean_over_predicted(sequences.losses(task, model, params, batch, jnp.float32(0.0), key), batch)
 
 
@@ -135,7 +209,9 @@ def test_the_recurrent_layer_is_the_stated_one() -> None:
         (r, z, n), (hr, hz, hn) = (np.split(v @ part["kernel"] + part["bias"], 3) for v, part in ((x[0, t], w), (h, u)))
         h = (1 - sigmoid(z + hz)) * np.tanh(n + sigmoid(r + hr) * hn) + sigmoid(z + hz) * h
     expected = h @ body["last"]["kernel"] + body["last"]["bias"]
-    found = model.features(jax.tree.map(jnp.float32, body), Steps(jnp.float32(x), jnp.ones((1, 6), bool)))[0, -1]
+    found = model.features(
+        jax.tree.map(jnp.float32, body), Steps(jnp.float32(x), jnp.ones((1, 6), bool), jnp.arange(6)[None])
+    )[0, -1]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Hashable, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 Compose = Callable[[list[str]], DictConfig]
-VALUE = re.compile(r"(?!hydra\.)(?:seed|\w+(?:\.\w+)+)=.*", re.DOTALL)  # a key with a dot is of no group; no +key, no ~key
+KEY = r"(?!hydra\.)(?:seed|\w+(?:\.\w+)+)"  # a key with a dot is of no group
+VALUE = re.compile(rf"(?:\+\+)?{KEY}=.*", re.DOTALL)
+OTHER = re.compile(rf"[+~]{KEY}(?:=.*)?", re.DOTALL)  # adds or takes away: only in its place among the others
 MOST = 256
 
 
@@ -24,6 +26,8 @@ def once_per_choice(compose: Compose, kept: dict[Hashable, DictConfig], key: Has
     """
 
     def composed(words: list[str]) -> DictConfig:
+        if any(OTHER.fullmatch(word) for word in words):
+            return compose(words)
         values = [word for word in words if VALUE.fullmatch(word)]
         choices = [word for word in words if not VALUE.fullmatch(word)]
         place = (key, *choices)
@@ -47,7 +51,8 @@ def _set(config: DictConfig, words: Sequence[str]) -> bool:
         for override in OverridesParser.create().parse_overrides(list(words)):
             if override.is_sweep_override():
                 return False
-            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+            added = override.is_force_add()
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True, force_add=added)
     except (OverrideParseException, OmegaConfBaseException):
         return False
     return True

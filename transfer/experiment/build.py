@@ -16,7 +16,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
-from transfer.learning import guard
+from transfer.learning import guard, windows
 from transfer.models import text_encoder
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
 from transfer.registry import find, outline
@@ -43,6 +43,14 @@ def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
     given = jax.device_put(module.read_weights(config.model, loaded.world))
     fingerprint = weights.fingerprint(located(config.model.weights))
     return replace(loaded, world=replace(loaded.world, pretrained=given)), fingerprint
+
+
+def with_room(config: Config, loaded: Any) -> Any:
+    """The same, whose sequences know how much room a batch takes where the model is of sequences."""
+    model = checks.check_model(config).build(config.model)
+    if not isinstance(model, SequenceModel):
+        return loaded
+    return replace(loaded, world=windows.with_room(loaded.world, config.train.batch_size, model.length))
 
 
 def build_task(config: Config, world: AnyWorld) -> Task:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.data.interactions.sequences import Sequences, window
+from transfer.learning.windows import packed, windows
 from transfer.program import Batch, Params, Scores, SequenceModel, Steps, Task, stream
 
 
@@ -22,50 +23,52 @@ class Reading(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows:
-    """A batch: items int32 [B, L + 1] in the order of time; `before` int32 [B, L + 1], the last position of an earlier day.
+class Predictions:
+    """A batch: the steps that are read, items int32 [rows, width], with `there` and `position`, the place in the window.
 
-    counts float32 [B, L + 1] is 1 where an event is predicted; negatives int32 [N] are shared by all of them.
+    at int32 [E]: the step whose state predicts an event, among rows · width; targets int32 [E]: its item;
+    counts float32 [E]: 0 where there is no event. negatives int32 [N] are shared by all of them.
     """
 
     items: jax.Array
     there: jax.Array
-    before: jax.Array
+    position: jax.Array
+    at: jax.Array
+    targets: jax.Array
     counts: jax.Array
     negatives: jax.Array
     predicted: int = field(metadata={"static": True})
 
 
-def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int) -> Windows:
-    """Windows of `length` + 1 events that end at a random event of a random user with something to learn from."""
-    known = reading.sequences
-    users = known.learners[jax.random.randint(stream(key, "user"), (size,), 0, known.learners.shape[0])]
-    degree = known.starts[users + 1] - known.starts[users]
-    spare = jnp.maximum(degree - (length + 1), 0)  # a short sequence is taken whole
-    ends = degree - jax.random.randint(stream(key, "end"), (size,), 0, spare + 1)
-    items, days, there = window(known, users, ends, length + 1)
-    earlier = (days[:, None, :] < days[:, :, None]) & there[:, None, :]
-    before = jnp.sum(earlier, axis=2) - 1
-    counts = there & (before >= 0) & (items < reading.predicted)
-    drawn = jax.random.randint(stream(key, "negative"), (negatives,), 0, reading.predicted)
-    return Windows(items, there, jnp.maximum(before, 0), counts.astype(jnp.float32), drawn, reading.predicted)
+def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int) -> Predictions:
+    """The events that random windows predict; what finds no room, in one batch of very many, is left out."""
+    of, predicted = reading.sequences, reading.predicted
+    room = next((room for room in of.rooms if room[:3] == (predicted, size, length)), None)
+    drawn = windows(of, predicted, key, size, length)
+    rows = packed(drawn.items[:, :-1], drawn.lengths(), room)
+    counts = (drawn.counts & rows.kept[:, None]).reshape(-1)
+    events = jnp.nonzero(counts, size=room.events, fill_value=0)[0] if room else jnp.arange(counts.shape[0])
+    there = counts if room is None else jnp.arange(room.events) < jnp.sum(counts)
+    at = (rows.first[:, None] + jnp.maximum(drawn.before, 0)).reshape(-1)[events]
+    targets = drawn.items.reshape(-1)[events]
+    shared = jax.random.randint(stream(key, "negative"), (negatives,), 0, predicted)
+    return Predictions(*rows[:3], at, targets, there.astype(jnp.float32), shared, predicted)
 
 
 def losses(
-    task: Task, model: SequenceModel, params: Params, batch: Windows, dropout: jax.Array, key: jax.Array
+    task: Task, model: SequenceModel, params: Params, batch: Predictions, dropout: jax.Array, key: jax.Array
 ) -> jax.Array:
-    """The task's loss of every event of the windows, from the state after the last event of an earlier day: [B (L + 1)].
+    """The task's loss of every event that is predicted, from the state after the last event of an earlier day: [E].
 
     The negatives are uniform and shared; one that is the event itself does not count.
     dropout is the share of entries of the item vectors that the model does not see.
     """
     head = params["head"]
-    told = steps(head, batch.items[:, :-1], batch.there[:, :-1])
+    told = steps(head, batch.items, batch.there, batch.position)
     kept = jax.random.bernoulli(key, 1 - dropout, told.vectors.shape)
     states = model.features(params["body"], told._replace(vectors=jnp.where(kept, told.vectors / (1 - dropout), 0.0)))
-    at = jnp.minimum(batch.before, states.shape[1] - 1)
-    z = jnp.take_along_axis(states, at[:, :, None], axis=1).reshape(-1, states.shape[2])
-    items, weights = batch.items.reshape(-1), batch.counts.reshape(-1)
+    z = states.reshape(-1, states.shape[2])[jnp.minimum(batch.at, batch.items.size - 1)]
+    items, weights = batch.targets, batch.counts
     predicted = batch.predicted
     given = candidates(head, predicted)
     observed = (
@@ -86,15 +89,14 @@ def losses(
     return task.loss(outputs, event)
 
 
-def mean_over_predicted(losses: jax.Array, batch: Windows) -> jax.Array:
-    """Σ counts · loss / Σ counts: the mean of `losses` over the events of the windows that are predicted."""
-    counts = batch.counts.reshape(-1)
-    return jnp.sum(counts * losses) / jnp.maximum(jnp.sum(counts), 1.0)
+def mean_over_predicted(losses: jax.Array, batch: Predictions) -> jax.Array:
+    """Σ counts · loss / Σ counts: the mean of `losses` over the events that are predicted."""
+    return jnp.sum(batch.counts * losses) / jnp.maximum(jnp.sum(batch.counts), 1.0)
 
 
-def steps(head: Params, items: jax.Array, there: jax.Array) -> Steps:
-    """Item vectors of a window, zero where nothing is there."""
-    return Steps(jnp.where(there[:, :, None], head["items"][items], 0.0), there)
+def steps(head: Params, items: jax.Array, there: jax.Array, position: jax.Array) -> Steps:
+    """Item vectors of rows of steps, zero where nothing is there."""
+    return Steps(jnp.where(there[:, :, None], head["items"][items], 0.0), there, position)
 
 
 def candidates(head: Params, predicted: int) -> Params:
@@ -109,7 +111,8 @@ def scores(model: SequenceModel, reading: Reading, params: Params) -> Scores:
         sequences = reading.sequences
         ends = sequences.starts[users + 1] - sequences.starts[users]
         items, _, there = window(sequences, users, ends, model.length)
-        states = model.features(params["body"], steps(params["head"], items, there))
+        place = jnp.broadcast_to(jnp.arange(model.length)[None], items.shape)
+        states = model.features(params["body"], steps(params["head"], items, there, place))
         last = jnp.clip(ends, 1, model.length) - 1
         z = jnp.take_along_axis(states, last[:, None, None], axis=1)[:, 0]
         given = candidates(params["head"], reading.scored)

@@ -78,7 +78,8 @@ def _some_input(model: AnyModel, shape: Any, *_: Any) -> Any:
     if isinstance(model, Classifier):
         return jnp.zeros((1, *shape), model.dtype)
     if isinstance(model, SequenceModel):
-        return Steps(jnp.zeros((1, model.length, model.dim)), jnp.ones((1, model.length), bool))
+        shape = (1, model.length)
+        return Steps(jnp.zeros((*shape, model.dim)), jnp.ones(shape, bool), jnp.zeros(shape, jnp.int32))
     return jnp.zeros(1, jnp.int32)
 
 

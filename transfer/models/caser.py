@@ -42,8 +42,10 @@ class Convolutions(nnx.Module):
 
     def __call__(self, steps: Steps) -> jax.Array:
         length, span = steps.vectors.shape[1], self.span
-        padded = jnp.pad(steps.vectors, ((0, 0), (span - 1, 0), (0, 0)))  # zero before the history begins
+        padded = jnp.pad(steps.vectors, ((0, 0), (span - 1, 0), (0, 0)))
         image = jnp.stack([padded[:, k : k + length] for k in range(span)], axis=2)  # [B, L, span, d]
+        there = steps.position[:, :, None] >= jnp.arange(span - 1, -1, -1)[None, None]
+        image = jnp.where(there[..., None], image, 0.0)  # zero before the history begins
         strongest = []
         for h in range(1, span + 1):
             parts = [image[:, :, k : k + h].reshape(*image.shape[:2], -1) for k in range(span - h + 1)]

@@ -32,15 +32,19 @@ class Layer(nnx.Module):
     def __init__(self, dim: int, rngs: nnx.Rngs):
         self.inputs, self.hidden = nnx.Linear(dim, 3 * dim, rngs=rngs), nnx.Linear(dim, 3 * dim, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        def step(h: jax.Array, given: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, x: jax.Array, first: jax.Array) -> jax.Array:
+        """first bool [B, L]: where a window begins, from the state 0."""
+
+        def step(h: jax.Array, of: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            given, begins = of
+            h = jnp.where(begins[:, None], 0.0, h)
             (r, u, n), (hr, hu, hn) = jnp.split(given, 3, axis=-1), jnp.split(self.hidden(h), 3, axis=-1)
             r, u = jax.nn.sigmoid(r + hr), jax.nn.sigmoid(u + hu)
             h = (1 - u) * jnp.tanh(n + r * hn) + u * h
             return h, h
 
         start = jnp.zeros((x.shape[0], x.shape[2]))
-        _, states = jax.lax.scan(step, start, jnp.moveaxis(self.inputs(x), 1, 0))
+        _, states = jax.lax.scan(step, start, (jnp.moveaxis(self.inputs(x), 1, 0), first.T))
         return jnp.moveaxis(states, 0, 1)
 
 
@@ -56,7 +60,7 @@ class Recurrent(nnx.Module):
     def __call__(self, steps: Steps) -> jax.Array:
         x = steps.vectors
         for i in range(self.layers):
-            x = getattr(self, f"layer{i}")(x)
+            x = getattr(self, f"layer{i}")(x, steps.position == 0)
         return self.last(x)
 
 

@@ -29,7 +29,7 @@ class Settings(item_tables.Settings):
 
 
 class Block(nnx.Module):
-    """x [B, L, d] -> [B, L, d]; each position attends to itself and to earlier ones that are there."""
+    """x [B, L, d] -> [B, L, d]; each step attends to itself and to earlier ones of its window."""
 
     def __init__(self, dim: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
@@ -58,9 +58,11 @@ class Transformer(nnx.Module):
 
     def __call__(self, steps: Steps) -> jax.Array:
         length = steps.vectors.shape[1]
+        begins = steps.begins()
         causal = jnp.tril(jnp.ones((length, length), bool))[None] & steps.there[:, None, :]
+        causal &= begins[:, :, None] == begins[:, None, :]
         mask = causal | jnp.eye(length, dtype=bool)[None]  # padding attends to itself: no row without any
-        x = steps.vectors + self.positions(jnp.arange(length))[None]
+        x = steps.vectors + self.positions(steps.position)
         for i in range(self.layers):
             x = getattr(self, f"layer{i}")(x, mask)
         return self.last(x)

@@ -1,0 +1,124 @@
+"""Windows of histories, drawn at random; several are put in one row, for padding costs as much as events do, and most
+histories are far shorter than a window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from transfer.data.interactions.sequences import Room, Sequences, window
+from transfer.data.interactions.world import World
+from transfer.program import stream
+
+SAMPLE = 4096  # windows that are drawn to learn how much room a batch takes
+DEVIATIONS = 6.0  # room above the mean, in standard deviations: one batch in 10⁹ has more
+
+
+class Windows(NamedTuple):
+    """Events of a batch, items int32 [B, L + 1] in the order of time; `before` int32 [B, L + 1], the last position of an
+    earlier day, -1 where there is none; counts bool [B, L + 1] where an event is predicted."""
+
+    items: jax.Array
+    before: jax.Array
+    counts: jax.Array
+
+    def lengths(self) -> jax.Array:
+        """How many of its first events a prediction of each window sees: int32 [B]."""
+        return jnp.max(jnp.where(self.counts, self.before + 1, 0), axis=1)
+
+
+def windows(of: Sequences, predicted: int, key: jax.Array, size: int, length: int) -> Windows:
+    """Windows of `length` + 1 events that end at a random event of a random user with something to learn from."""
+    users = of.learners[jax.random.randint(stream(key, "user"), (size,), 0, of.learners.shape[0])]
+    degree = of.starts[users + 1] - of.starts[users]
+    spare = jnp.maximum(degree - (length + 1), 0)  # a short sequence is taken whole
+    ends = degree - jax.random.randint(stream(key, "end"), (size,), 0, spare + 1)
+    items, days, there = window(of, users, ends, length + 1)
+    place = jnp.arange(length + 1)[None]
+    begins = (place == 0) | (days != jnp.roll(days, 1, axis=1))  # a day
+    before = jax.lax.cummax(jnp.where(begins, place, 0), axis=1) - 1
+    return Windows(items, before, there & (before >= 0) & (items < predicted))
+
+
+class Packed(NamedTuple):
+    """Rows of steps: items int32 [rows, width], there, and position, a step's place in its own window.
+
+    first int32 [B]: where the first step of a window stands among rows · width; kept bool [B]: it has found room.
+    """
+
+    items: jax.Array
+    there: jax.Array
+    position: jax.Array
+    first: jax.Array
+    kept: jax.Array
+
+
+def packed(items: jax.Array, lengths: jax.Array, room: Room | None) -> Packed:
+    """The first `lengths` [B] steps of windows, items [B, L], in the rows of a room; a row for each without one.
+
+    A window takes the next power of two of places. From the longest to the shortest, none lies across the end of a row.
+    """
+    size, length = items.shape
+    if room is None or not room.rows:
+        place = jnp.broadcast_to(jnp.arange(length)[None], items.shape)
+        there = place < lengths[:, None]
+        return Packed(jnp.where(there, items, 0), there, place, jnp.arange(size) * length, jnp.ones(size, bool))
+    taken = power_of_two(lengths)
+    order = jnp.argsort(-taken)
+    starts = jnp.cumsum(taken[order]) - taken[order]
+    first = jnp.zeros(size, jnp.int32).at[order].set(starts)
+    slots = jnp.arange(room.rows * room.width)
+    nth = jnp.searchsorted(starts, slots, side="right") - 1
+    whose, place = order[nth], slots - starts[nth]
+    there = place < lengths[whose]
+    place = jnp.where(there, place, 0)
+    shape = (room.rows, room.width)
+    rows = [leaf.reshape(shape) for leaf in (jnp.where(there, items[whose, place], 0), there, place)]
+    return Packed(*rows, first, first + taken <= room.rows * room.width)
+
+
+def power_of_two(n: jax.Array) -> jax.Array:
+    """The smallest power of two that is not below n; 0 for 0."""
+    return jnp.where(n > 0, jnp.left_shift(1, 32 - jax.lax.clz(n - 1)), 0)
+
+
+def with_room(world: World, size: int, length: int) -> World:
+    """The world whose sequences know how much room a batch of `size` windows takes, to predict all their items or, where
+    domains are merged, the target's alone."""
+
+    def known(of: Sequences | None, *predicted: int) -> Sequences | None:
+        if of is None or not of.learners.shape[0]:
+            return of
+        return replace(of, rooms=tuple(room_for(of, each, size, length) for each in dict.fromkeys(predicted)))
+
+    target = replace(world.target, sequence=known(world.target.sequence, world.n_items))
+    sources = [replace(s, sequence=known(s.sequence, s.sequence.n_items if s.sequence else 0)) for s in world.sources]
+    both = known(world.merged, world.merged.n_items, world.n_items) if world.merged else None
+    return replace(world, target=target, sources=tuple(sources), merged=both)
+
+
+def room_for(of: Sequences, predicted: int, size: int, length: int) -> Room:
+    """How much room a batch of windows takes, measured on SAMPLE of them. Numbers are rounded up, so that a little more or
+    less of data makes the same program."""
+    drawn: Windows = jax.jit(windows, static_argnums=(1, 3, 4))(of, predicted, jax.random.key(0), SAMPLE, length)
+    steps, events = np.asarray(power_of_two(drawn.lengths())), np.asarray(drawn.counts.sum(axis=1))
+    width = 1 << (length - 1).bit_length()
+    rows = _rounded(_most(steps, size) / width)
+    if rows * width >= size * length:  # most windows are full
+        rows = 0
+    return Room(predicted, size, length, rows, width, min(_rounded(_most(events, size)), size * (length + 1)))
+
+
+def _most(each: np.ndarray, size: int) -> float:
+    return max(float(size * each.mean() + DEVIATIONS * each.std() * size**0.5), float(each.max(initial=1)))
+
+
+def _rounded(number: float) -> int:
+    """Up, to three binary digits."""
+    step = 2 ** max(0, math.ceil(number).bit_length() - 3)
+    return math.ceil(number / step) * step
