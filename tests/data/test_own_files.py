@@ -299,7 +299,7 @@ def test_strangers_with_numbers_and_padded_ids_are_said(tmp_path: Path) -> None:
 
 
 def test_other_readers_of_the_same_books_stand_in_the_columns_of_the_target(data: Path) -> None:
-    from transfer.solvers.joint import joint_matrix, most_chosen
+    from transfer.solvers.joint import joint_rows, most_chosen
 
     books = ratings()["books"]
     strangers = books.with_columns(pl.col("user_id").str.replace("u", "v"), pl.col("item_id").str.replace("b00", "x00"))
@@ -314,7 +314,7 @@ def test_other_readers_of_the_same_books_stand_in_the_columns_of_the_target(data
     assert named == [item if item in loaded.items else None for item in loaded.source_items[0]]
     for most in (None, 30):
         world = most_chosen(loaded.world, most)
-        x = np.asarray(joint_matrix(world, True, [1.0]))
+        x = np.asarray(joint_rows(world, True, [1.0], np.arange(world.n_users)))
         rows = [i for i, user in enumerate(loaded.users) if user.startswith("v")]
         kept = np.flatnonzero(np.asarray(world.sources[0].target_items) >= 0)
         of_source = np.asarray(world.sources[0].train.item_counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.experiment import run_batch
+from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.checks import check_settings
 from transfer.program import Needs
 from transfer.registry import find, names
+from transfer.solvers import histories
 
 Floats = NDArray[np.float64]
 METHODS = names("methods")
@@ -200,6 +204,31 @@ def neighbours(world: World, values: list[Any], shrinkage: float, user: int, cou
     weight[~trained | (np.arange(len(x)) == user)] = 0
     weight[weight < max(np.sort(weight)[-count] - 1e-7, 1e-9)] = 0
     return weight
+
+
+@pytest.mark.parametrize("task", ["ranking", "rating"])
+def test_ridge_map_solves_over_those_whom_both_domains_know(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others' rows are zero: without them the figures are the same, in memory for those few alone."""
+    words = ["domain.users=400", "domain.shared=0.2", f"task={task}", "method=ridge_map", "split=ratio", "hp.ridge=3"]
+    config = check_settings(compose(words))
+    loaded = load_world(config)
+    world, width = loaded.world, loaded.world.sources[0].train.n_items
+    known = [np.diff(side.train.starts) > 0 for side in (world.target, *world.sources)]
+    bridges = np.asarray(world.bridges)
+    assert bridges.tolist() == np.flatnonzero(known[0] & known[1]).tolist()
+    assert 20 < len(bridges) < world.n_users / 3
+
+    def scores(world: World) -> Floats:
+        program = build_program(config, world, build_task(config, world))
+        hp = {name: jax.numpy.float32(value) for name, value in config.hp.items()}
+        done = {"map": program.stages[0].solve(world, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+        return np.asarray(program.scores(world, done, hp)(jax.numpy.arange(world.n_users)))
+
+    everybody = scores(replace(world, bridges=None))
+    monkeypatch.setattr(histories, "DENSE_CELLS", max(len(bridges) * max(len(bridges), width), width * world.n_items))
+    np.testing.assert_allclose(scores(world), everybody, rtol=1e-4, atol=1e-4)
+    with pytest.raises(TransferError, match="method=ridge_map needs a"):
+        scores(replace(world, bridges=None))
 
 
 def test_user_knn_by_hand() -> None:

@@ -98,14 +98,22 @@ def world_of(target: Interactions, *sources: Interactions) -> World:
 
 
 @pytest.mark.parametrize("both", [True, False])
-def test_the_joint_matrix_has_the_target_first_and_weighted_sources(both: bool) -> None:
+def test_the_joint_matrix_has_the_target_first_and_weighted_sources(both: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     domains = [random_events(0), random_events(1, 7), random_events(2, 5)]
     world = world_of(*domains)
     blocks = [matrix(events, np.ones(events.users.shape, np.float32)) for events in domains]
     expected = np.concatenate([blocks[0], 0.25 * blocks[1], 0.5 * blocks[2]], axis=1) if both else blocks[0]
     assert joint.joint_width(world, both) == expected.shape[1]
     weight = joint.source_weights(world, {"source_weight": jnp.asarray(0.25), "source_weight_2": jnp.asarray(2.0)})
-    np.testing.assert_array_equal(jax.jit(joint.joint_matrix, static_argnums=1)(world, both, weight), expected)
+    everybody = jnp.arange(world.n_users)
+    np.testing.assert_array_equal(jax.jit(joint.joint_rows, static_argnums=1)(world, both, weight, everybody), expected)
+    gram = jax.jit(lambda world: joint.over_rows(world, both, weight, lambda x: x.T @ x))
+    np.testing.assert_allclose(gram(world), expected.T @ expected, rtol=1e-6)
+    monkeypatch.setattr(histories, "BLOCK_CELLS", 5 * expected.shape[1])  # five rows at a time, of the last only two
+    assert histories.blocks(world.n_users, expected.shape[1]).shape == (3, 5)
+    assert world.n_users == 12
+    gram = jax.jit(lambda world: joint.over_rows(world, both, weight, lambda x: x.T @ x))
+    np.testing.assert_allclose(gram(world), expected.T @ expected, rtol=1e-6)
     users = np.array([10, 0, 3, 3], np.int32)
     rows = jax.jit(joint.joint_rows, static_argnums=1)(world, both, weight, jnp.asarray(users))
     np.testing.assert_array_equal(rows, expected[users])

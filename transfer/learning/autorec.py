@@ -106,7 +106,9 @@ def stages(rating: bool, dim: int, size: int) -> tuple[Fit | Solve, ...]:
     def codes(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         def codes_of(name: str, events: Interactions) -> Params:
             level = base(events, hp["damping"])
-            h = encode(done[name], known_rows(events, jnp.arange(world.n_users)), level)
+            some = histories.blocks(world.n_users, events.n_items)
+            h = jax.lax.map(lambda users: encode(done[name], known_rows(events, users), level), some)
+            h = h.reshape(-1, h.shape[2])[: world.n_users]
             return {"h": h, "there": (histories.user_counts(events) > 0).astype(jnp.float32), "base": level}
 
         return {name: codes_of(name, side(world).train) for name, side in SIDES.items()}

@@ -11,6 +11,7 @@ from transfer.solvers.memory import GIB, host_memory
 
 # Closed forms that need a dense matrix refuse to build one beyond this many float32 cells (4 GiB).
 DENSE_CELLS = 2**30
+BLOCK_CELLS = 2**22  # of rows that are dense at once
 
 
 def fits(rows: int, columns: int) -> bool:
@@ -25,12 +26,19 @@ def check_dense(rows: int, columns: int, what: str) -> None:
         raise TransferError(
             f"{what} needs a {rows:,} x {columns:,} matrix ({size / GIB:.1f} GiB): {free.size / GIB:.1f} GiB {free.bound} "
             f"are free, and {DENSE_CELLS * 4 // GIB} GiB is the most; keep fewer users and items with domain.core=5 or "
-            "more, or use method=target_only, cmf, finetune or emcdr"
+            "more, or use method=user_knn, item_knn, target_only, cmf, finetune or emcdr"
         )
 
 
+def blocks(n_users: int, width: int) -> jax.Array:
+    """All users, int32 [blocks, B], so many at once that B rows of `width` are small; n_users, who has no events, at the
+    end."""
+    size = min(max(BLOCK_CELLS // width, 1), n_users)
+    return jnp.minimum(jnp.arange(-(-n_users // size) * size), n_users).reshape(-1, size)
+
+
 def rows(events: Interactions, values: jax.Array, users: jax.Array) -> jax.Array:
-    """The rows of X for users [B], with the given value per event [n] -> [B, items]."""
+    """The rows of X for users [B], with the given value per event [n] -> [B, items]; zero for the user n_users."""
     start, degree = events.starts[users][:, None], (events.starts[users + 1] - events.starts[users])[:, None]
     offset = jnp.arange(events.longest)[None, :]
     event = jnp.minimum(start + offset, values.shape[0] - 1)

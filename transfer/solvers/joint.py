@@ -5,8 +5,9 @@ A source's event with an item that the target has too stands in the target's col
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +35,19 @@ def source_weights(world: World, hp: Hp) -> Weights:
     return [hp["source_weight"] * hp.get(f"source_weight_{i}", 1.0) for i, _ in enumerate(world.sources, start=1)]
 
 
-def joint_matrix(world: World, both: bool, weights: Weights) -> jax.Array:
-    """All rows: 1 for a target event, the source's weight for a source event [users, columns]."""
-    blocks = [histories.dense(events, jnp.ones_like(events.ratings)) for events in _domains(world, both)]
-    return _joined(world, blocks, weights)
+def over_rows(world: World, both: bool, weights: Weights, of: Callable[[jax.Array], Any]) -> Any:
+    """Σ of(X_B) over blocks X_B of the rows, so that X is never there as a whole."""
+    some = histories.blocks(world.n_users, joint_width(world, both))
+
+    def part(users: jax.Array) -> Any:
+        return of(joint_rows(world, both, weights, users))
+
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(part, some[0]))
+    return jax.lax.scan(lambda total, users: (jax.tree.map(jnp.add, total, part(users)), None), zero, some)[0]
 
 
 def joint_rows(world: World, both: bool, weights: Weights, users: jax.Array) -> jax.Array:
-    """The rows of some users [B, columns]."""
+    """The rows of some users [B, columns]: 1 for a target event, the source's weight for a source event."""
     blocks = [histories.rows(events, jnp.ones_like(events.ratings), users) for events in _domains(world, both)]
     return _joined(world, blocks, weights)
 

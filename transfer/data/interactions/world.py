@@ -41,6 +41,7 @@ class World:
     `inference`, where people come after training, is this world with their histories: scores are asked of it, nothing is
     learnt from it. `initial` holds the parameters of another run that stages start from, where one is named. `rated` are
     target items that users have rated without liking them: nothing is learnt from them, and they are no candidates.
+    `bridges` int32 [m] are the users with training events in the target and in a source; n_users behind them is padding.
     """
 
     target: Side
@@ -52,6 +53,7 @@ class World:
     inference: World | None = None
     initial: Any = None
     rated: Interactions | None = None
+    bridges: jax.Array | None = None
 
     @property
     def n_users(self) -> int:

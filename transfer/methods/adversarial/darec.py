@@ -48,7 +48,7 @@ class Settings(discriminator.Discriminator):
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     settings, rating = config.method, config.task.name == "rating"
     widest = max(side(world).train.n_items for side in SIDES.values())
-    histories.check_dense(world.n_users, widest, "method=darec")
+    histories.check_dense(settings.rows, widest, "method=darec")
 
     def extract(params: Params, h: jax.Array) -> jax.Array:
         return jax.nn.relu(discriminator.apply(params["extractor"], h))

@@ -19,7 +19,7 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
-from transfer.solvers.joint import everywhere, joint_matrix, joint_rows, joint_width, most_chosen, source_weights
+from transfer.solvers.joint import everywhere, joint_rows, joint_width, most_chosen, over_rows, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
 HP = {"ridge": Range(1000.0, low=0, above=True), "source_weight": Range(1.5, low=0, by_source=True)}
@@ -34,12 +34,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     both = config.method.domains == "both"
     most = config.method.most
     width = joint_width(most_chosen(world, most), both)
-    histories.check_dense(width, max(width, world.n_users), "method=ease without a smaller method.most")
+    histories.check_dense(width, width, "method=ease without a smaller method.most")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         world = most_chosen(world, most)
-        x = joint_matrix(world, both, source_weights(world, hp))
-        inverse = jnp.linalg.inv(x.T @ x + hp["ridge"] * jnp.eye(width))
+        gram = over_rows(world, both, source_weights(world, hp), lambda x: x.T @ x)
+        inverse = jnp.linalg.inv(gram + hp["ridge"] * jnp.eye(width))
         items = jnp.arange(world.n_items)
         weights = -inverse[:, : world.n_items] / jnp.diag(inverse)[None, : world.n_items]
         return {"weights": weights.at[items, items].set(0.0)}

@@ -19,7 +19,7 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories
-from transfer.solvers.joint import joint_matrix, joint_rows, joint_width, source_weights
+from transfer.solvers.joint import joint_rows, joint_width, over_rows, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
 HP = {"shrinkage": Range(50.0, low=0), "source_weight": Range(1.0, low=0, by_source=True)}
@@ -35,13 +35,16 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     both = config.method.domains == "both"
     width = joint_width(world, both)
     neighbours = min(config.method.neighbours, width)
-    if not histories.fits(max(width, world.n_users), width):
+    if not histories.fits(world.n_items, width):
         return _few_at_a_time(world, both, neighbours)
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        x = joint_matrix(world, both, [1.0] * len(world.sources))
-        norm = jnp.sqrt(jnp.sum(x * x, axis=0))
-        similarity = (x[:, : world.n_items].T @ x) / (norm[: world.n_items, None] * norm[None, :] + hp["shrinkage"] + 1e-9)
+        def products(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return x[:, : world.n_items].T @ x, jnp.sum(x * x, axis=0)
+
+        together, squares = over_rows(world, both, [1.0] * len(world.sources), products)
+        norm = jnp.sqrt(squares)
+        similarity = together / (norm[: world.n_items, None] * norm[None, :] + hp["shrinkage"] + 1e-9)
         items = jnp.arange(world.n_items)
         similarity = similarity.at[items, items].set(0.0)
         least = jax.lax.top_k(similarity, neighbours)[0][:, -1:]

@@ -1,7 +1,8 @@
 """A linear map from a user's source history to target scores: W = argmin |X_s W - X_t|² + hp.ridge |W|², s(u) = x_s(u) W.
 
-Solved in its dual over the training users, W = X_sᵀ (X_s X_sᵀ + hp.ridge I)⁻¹ X_t, with each history divided by its
-length to the power hp.normalise. For ratings X holds deviations from μ + b_i + s·d_u, which is added back.
+Solved in its dual over the readers whom both domains know in training, W = X_sᵀ (X_s X_sᵀ + hp.ridge I)⁻¹ X_t, with each
+history divided by its length to the power hp.normalise. For ratings X holds deviations from μ + b_i + s·d_u, which is added
+back.
 """
 
 from __future__ import annotations
@@ -24,10 +25,16 @@ HP = {
 }
 
 
+def readers(world: World) -> jax.Array:
+    """Who tells what follows from what: the others' rows would be zero."""
+    return jnp.arange(world.n_users) if world.bridges is None else world.bridges
+
+
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     rating = config.task.name == "rating"
-    widest = max(world.n_users, world.n_items, *(side.train.n_items for side in world.sources))
-    histories.check_dense(world.n_users, widest, "method=ridge_map")
+    width = sum(side.train.n_items for side in world.sources)
+    histories.check_dense(readers(world).shape[0], max(readers(world).shape[0], width), "method=ridge_map")
+    histories.check_dense(width, world.n_items, "method=ridge_map")
 
     def source_values(events: Interactions, hp: Hp) -> jax.Array:
         if rating:
@@ -41,16 +48,17 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return jnp.concatenate(blocks, axis=1) * scale[:, None]
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        events = world.target.train
-        trained = (histories.user_counts(events) > 0).astype(jnp.float32)
-        x = source_rows(world, hp, jnp.arange(world.n_users)) * trained[:, None]
+        events, users = world.target.train, readers(world)
+        trained = histories.user_counts(events).at[users].get(mode="fill", fill_value=0.0) > 0
+        there = trained.astype(jnp.float32)[:, None]
+        x = source_rows(world, hp, users) * there
         if rating:
             base = biases.source_biases(world, hp)
-            y = histories.dense(events, biases.residuals(events, base) - base["user"][events.users])
+            y = histories.rows(events, biases.residuals(events, base) - base["user"][events.users], users)
         else:
-            popular = events.item_counts / jnp.sum(trained)
-            base, y = {"popular": popular}, histories.dense(events, jnp.ones_like(events.ratings)) - popular[None, :]
-        dual = jnp.linalg.solve(x @ x.T + hp["ridge"] * jnp.eye(world.n_users), y * trained[:, None])
+            popular = events.item_counts / jnp.sum(histories.user_counts(events) > 0).astype(jnp.float32)
+            base, y = {"popular": popular}, histories.rows(events, jnp.ones_like(events.ratings), users) - popular[None, :]
+        dual = jnp.linalg.solve(x @ x.T + hp["ridge"] * jnp.eye(users.shape[0]), y * there)
         return {"base": base, "weights": x.T @ dual}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
