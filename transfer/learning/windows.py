@@ -78,8 +78,9 @@ def packed(items: jax.Array, lengths: jax.Array, room: Room | None) -> Packed:
     there = place < lengths[whose]
     place = jnp.where(there, place, 0)
     shape = (room.rows, room.width)
-    rows = [leaf.reshape(shape) for leaf in (jnp.where(there, items[whose, place], 0), there, place)]
-    return Packed(*rows, first, first + taken <= room.rows * room.width)
+    read = jnp.where(there, items[whose, place], 0).reshape(shape)
+    kept = first + taken <= room.rows * room.width
+    return Packed(read, there.reshape(shape), place.reshape(shape), first, kept)
 
 
 def power_of_two(n: jax.Array) -> jax.Array:

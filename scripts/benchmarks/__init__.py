@@ -1,0 +1,1 @@
+"""The parts of `python scripts/benchmark.py`, a module each: measure(arguments) -> rows of the table."""
