@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -11,8 +13,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-SCRATCH = tempfile.TemporaryDirectory(prefix="benchmark-")  # removed when the process ends
 
 
 class Row(NamedTuple):
@@ -72,8 +72,10 @@ def transfer(*words: str) -> list[str]:
 
 
 def scratch() -> Path:
-    """A new folder that is removed at the end."""
-    return Path(tempfile.mkdtemp(dir=SCRATCH.name))
+    """A new folder, removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix="benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def best_of(function: Callable[[], Any], least: float = 0.3, times: int = 3) -> float:

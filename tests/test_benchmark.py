@@ -1,0 +1,74 @@
+"""The benchmark's own arithmetic, and that its parts are there; what it measures is not tested here."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT = sorted((ROOT / "experiments" / "benchmarks").glob("*.csv"))
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    yield importlib.import_module("benchmark")
+    for name in [name for name in sys.modules if name.split(".")[0] in ("benchmark", "benchmarks")]:
+        del sys.modules[name]
+
+
+def test_ratios_are_taken_within_a_turn_and_told_by_their_median(benchmark: ModuleType) -> None:
+    measuring = importlib.import_module("benchmarks.measuring")
+    called: list[str] = []
+
+    def seconds(name: str, *values: float) -> object:
+        left = iter(values)
+        return lambda: called.append(name) or next(left)
+
+    measured = {"unit": seconds("unit", 1.0, 2.0, 10.0), "other": seconds("other", 3.0, 4.0, 50.0)}
+    assert measuring.in_turns(measured, "unit", 3, lambda: called.append("first")) == [
+        measuring.Row("other", "unit", 3.0, 2.0, 5.0, 3)
+    ]
+    assert called == ["first", *["unit", "other"] * 3]
+
+
+def test_a_command_that_fails_ends_the_benchmark_with_what_it_said(benchmark: ModuleType) -> None:
+    measuring = importlib.import_module("benchmarks.measuring")
+    with pytest.raises(SystemExit, match="no such thing"):
+        measuring.run([sys.executable, "-c", "raise SystemExit('no such thing')"])
+    assert measuring.processor_seconds([sys.executable, "-c", "sum(range(10**6))"]) > 0
+
+
+def test_a_part_writes_its_table_and_the_machine(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measuring = importlib.import_module("benchmarks.measuring")
+    rows = [measuring.Row("a, b", "c", 2.0, 1.0, 3.14159265, 4)]
+    monkeypatch.setattr(importlib.import_module("benchmarks.load"), "measure", lambda arguments: rows)
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "load", "--out", str(tmp_path)])
+    benchmark.main()
+    told = list(csv.reader((tmp_path / "load.csv").open()))
+    assert told == [["what", "of", "ratio", "low", "high", "turns"], ["a, b", "c", "2", "1", "3.142", "4"]]
+    assert json.loads((tmp_path / "load.json").read_text())["versions"]["jax"]
+    assert "2 x c" in capsys.readouterr().out
+
+
+def test_every_part_can_be_measured(benchmark: ModuleType) -> None:
+    for part in benchmark.PARTS:
+        assert callable(importlib.import_module(f"benchmarks.{part}").measure)
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_kept_tables_have_their_machine_beside_them(path: Path, benchmark: ModuleType) -> None:
+    assert path.stem in benchmark.PARTS
+    rows = list(csv.DictReader(path.open()))
+    assert rows
+    assert all(float(row["low"]) <= float(row["ratio"]) <= float(row["high"]) for row in rows)
+    assert json.loads(path.with_suffix(".json").read_text())["processors"]
