@@ -26,7 +26,7 @@ def check_dense(rows: int, columns: int, what: str) -> None:
         raise TransferError(
             f"{what} needs a {rows:,} x {columns:,} matrix ({size / GIB:.1f} GiB): {free.size / GIB:.1f} GiB {free.bound} "
             f"are free, and {DENSE_CELLS * 4 // GIB} GiB is the most; keep fewer users and items with domain.core=5 or "
-            "more, or use method=user_knn, item_knn, target_only, cmf, finetune or emcdr"
+            "more, or use method=target_only, cmf, finetune or emcdr"
         )
 
 
