@@ -240,6 +240,26 @@ def test_what_would_not_be_heeded_is_refused_before_anything_is_written(
     assert {path.name for path in tmp_path.rglob("*.*")} <= {"multirun.yaml"}, "Hydra's note of a sweep and nothing else"
 
 
+def test_a_command_is_composed_once_and_hydra_mode_is_heeded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra._internal.hydra import Hydra
+
+    composed = []
+    real = Hydra.compose_config
+    monkeypatch.setattr(Hydra, "compose_config", lambda *words, **more: composed.append(more) or real(*words, **more))
+    words = (*RATING, *WORLD, "method=item_bias")
+    assert command(*words, "hydra.run.dir=one").code == 0
+    assert len(composed) == 1
+    assert Path("one/result.json").exists()
+    assert command(*words, "seed=0,1", "hydra.mode=MULTIRUN", "hydra.sweep.dir=many").code == 0
+    assert {path.parent.name for path in Path("many").glob("*/result.json")} == {"0", "1"}
+    file = Path("mine/experiment/two.yaml")
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {seed: '3,4'}}}\n")
+    folder = Path("mine").resolve()
+    assert command(*words, f"hydra.searchpath=[file://{folder}]", "experiment=two", "hydra.sweep.dir=more").code == 0
+    assert len(list(Path("more").glob("*/result.json"))) == 2
+
+
 def test_a_missing_wandb_is_told_before_training(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transfer.results.wandb_copy.find_spec", lambda name: None)
     monkeypatch.delenv("WANDB_MODE", raising=False)

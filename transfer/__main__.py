@@ -97,7 +97,9 @@ def mode_by_flag(words: list[str]) -> Iterator[None]:
 
     internal: Any = hydra.Hydra
     asked = internal.get_mode
-    if not any(word.lstrip("+").startswith(("hydra.mode", "experiment", "--config", "-c")) for word in words):
+    if not any(
+        word.lstrip("+").startswith(("hydra.mode", "hydra.searchpath", "experiment", "-c", "--c")) for word in words
+    ):
         internal.get_mode = lambda *_, **__: None  # as where it is not set: -m decides
     try:
         yield

@@ -41,14 +41,14 @@ def step(words: tuple[str, ...]) -> Callable[[], float]:
     import jax
 
     from transfer.api import compose
-    from transfer.experiment.build import build_program, build_task, load_world, replicas_of, with_room
+    from transfer.experiment.build import build_program, build_task, load_world, replicas_of, with_packings
     from transfer.experiment.checks import check_settings
     from transfer.training.compiler import Compiler
     from transfer.training.loop import Setup, descend, start
     from transfer.training.rates import movers
 
     config = check_settings(compose(words))
-    world = with_room(config, load_world(config)).world
+    world = with_packings(config, load_world(config)).world
     task = build_task(config, world)
     stage: Any = build_program(config, world, task).stages[0]
     rows = replicas_of([config])

@@ -54,8 +54,8 @@ def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, i
             if len(earlier):
                 assert int(drawn.before[row, place]) == earlier.max()
         assert not np.asarray(drawn.counts[row])[len(own) :].any()
-    for rooms in ((), (windows.room_for(of, predicted, 8, length),)):
-        batch = sequences.draw(reading_of(replace(of, rooms=rooms), predicted), jax.random.key(0), 8, length, 2)
+    for packings in ((), (windows.packing_for(of, predicted, 8, length),)):
+        batch = sequences.draw(reading_of(replace(of, packings=packings), predicted), jax.random.key(0), 8, length, 2)
         assert told(batch) == sorted(
             (int(items[place]), items[: int(before[place]) + 1].tolist())
             for items, before, counts in zip(*map(np.asarray, drawn), strict=True)
@@ -94,38 +94,58 @@ def test_windows_that_share_rows_have_the_loss_and_the_gradient_of_rows_of_their
     model, size = model_of(name, "model.length=13"), 40
     params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 30)}
     alone = crowd(200, 1200)
-    room = windows.room_for(alone, 20, size, model.length)
-    assert 0 < room.rows * room.width < size * model.length
-    assert room.events < size * (model.length + 1)
+    packing = windows.packing_for(alone, 20, size, model.length)
+    assert 0 < packing.rows * packing.width < size * model.length
+    assert packing.events < size * (model.length + 1)
 
     @jax.jit
     def found(of: Sequences) -> Any:
         batch = sequences.draw(reading_of(of, 20), jax.random.key(2), size, model.length, 8)
         return jax.value_and_grad(lambda p: mean_loss(task, model, p, batch, jax.random.key(3)))(params)
 
-    for mine, right in zip(*(jax.tree.leaves(found(of)) for of in (replace(alone, rooms=(room,)), alone)), strict=True):
+    for mine, right in zip(
+        *(jax.tree.leaves(found(of)) for of in (replace(alone, packings=(packing,)), alone)), strict=True
+    ):
         np.testing.assert_allclose(mine, right, rtol=1e-4, atol=1e-6)
 
 
-def test_what_finds_no_room_is_left_out_and_nothing_else(task: Any) -> None:
+def test_what_finds_no_place_is_left_out_and_nothing_else(task: Any) -> None:
     of, size, length = crowd(200, 1200), 40, 13
-    room = windows.room_for(of, 20, size, length)
+    packing = windows.packing_for(of, 20, size, length)
     every = told(sequences.draw(reading_of(of, 20), jax.random.key(2), size, length, 8))
-    for tight, share in ((room, 1.0), (room._replace(rows=2), 0.5), (room._replace(events=16), 0.5)):
-        some = told(sequences.draw(reading_of(replace(of, rooms=(tight,)), 20), jax.random.key(2), size, length, 8))
+    for tight, share in ((packing, 1.0), (packing._replace(rows=2), 0.5), (packing._replace(events=16), 0.5)):
+        some = told(sequences.draw(reading_of(replace(of, packings=(tight,)), 20), jax.random.key(2), size, length, 8))
         assert all(some.count(event) <= every.count(event) for event in some)
         assert len(some) == len(every) if share == 1 else 0 < len(some) < share * len(every)
     assert len(some) == 16
 
 
-def test_a_room_is_as_large_as_its_batches_need_and_hardly_larger() -> None:
+def test_a_packing_is_as_large_as_its_batches_need_and_hardly_larger() -> None:
     of, size, length = crowd(2000, 9000), 256, 50
-    room = windows.room_for(of, 30, size, length)
+    packing = windows.packing_for(of, 30, size, length)
     used = [windows.windows(of, 30, jax.random.key(i), size, length) for i in range(20)]
     steps = [int(windows.power_of_two(each.lengths()).sum()) for each in used]
     events = [int(each.counts.sum()) for each in used]
-    assert max(steps) <= room.rows * room.width < 2 * np.mean(steps)
-    assert max(events) <= room.events < 2 * np.mean(events)
+    assert max(steps) <= packing.rows * packing.width < 2 * np.mean(steps)
+    assert max(events) <= packing.events < 2 * np.mean(events)
+
+
+@pytest.mark.parametrize("size", [8, 64])
+def test_long_windows_that_are_rare_find_their_place(size: int) -> None:
+    """One user in a hundred has a long history, the others two events: a margin in standard deviations is too small."""
+    long = np.arange(200) % 100 == 0
+    degree = np.where(long, 65, 2)
+    user = np.repeat(np.arange(200), degree)
+    day = np.concatenate([np.arange(n) for n in degree])
+    of = jax.device_put(sorted_by_time(user, day % 30, day, 200, 30))
+    packing = windows.packing_for(of, 30, size, 64)
+    keys = jax.random.split(jax.random.key(1), 40_000 // size)
+    drawn = jax.jit(jax.vmap(lambda key: windows.windows(of, 30, key, size, 64)))(keys)
+    lengths = jax.vmap(windows.Windows.lengths)(drawn)
+    steps, events = (np.asarray(each).sum(axis=1) for each in (windows.power_of_two(lengths), drawn.counts.sum(axis=2)))
+    assert steps.max() > 2 * steps.mean()
+    assert steps.max() <= (packing.rows * packing.width or size * 64)
+    assert events.max() <= packing.events < size * 64
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -45,12 +45,12 @@ def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
     return replace(loaded, world=replace(loaded.world, pretrained=given)), fingerprint
 
 
-def with_room(config: Config, loaded: Any) -> Any:
-    """The same, whose sequences know how much room a batch takes where the model is of sequences."""
+def with_packings(config: Config, loaded: Any) -> Any:
+    """The same, whose sequences know how much a batch takes where the model is of sequences."""
     model = checks.check_model(config).build(config.model)
     if not isinstance(model, SequenceModel):
         return loaded
-    return replace(loaded, world=windows.with_room(loaded.world, config.train.batch_size, model.length))
+    return replace(loaded, world=windows.with_packings(loaded.world, config.train.batch_size, model.length))
 
 
 def build_task(config: Config, world: AnyWorld) -> Task:

@@ -29,7 +29,7 @@ from transfer.experiment.build import (
     protocol,
     replicas_of,
     uses_source,
-    with_room,
+    with_packings,
     with_weights,
 )
 from transfer.experiment.checks import check_numbers, check_settings
@@ -168,7 +168,7 @@ def _prepare(
     task = build_task(config, loaded.world)
     unlabelled_selection.check(config, loaded.world)
     program = build_program(config, loaded.world, task)
-    loaded = with_room(config, loaded)
+    loaded = with_packings(config, loaded)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
     run = Compiler(config.train.replicas, clock, _executables(*_program_of(config, world, content)), memory)

@@ -41,14 +41,14 @@ class Predictions:
 
 
 def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int) -> Predictions:
-    """The events that random windows predict; what finds no room, in one batch of very many, is left out."""
+    """The events that random windows predict; what finds no place, in one batch of 10⁹ at most, is left out."""
     of, predicted = reading.sequences, reading.predicted
-    room = next((room for room in of.rooms if room[:3] == (predicted, size, length)), None)
+    packing = next((packing for packing in of.packings if packing[:3] == (predicted, size, length)), None)
     drawn = windows(of, predicted, key, size, length)
-    rows = packed(drawn.items[:, :-1], drawn.lengths(), room)
+    rows = packed(drawn.items[:, :-1], drawn.lengths(), packing)
     counts = (drawn.counts & rows.kept[:, None]).reshape(-1)
-    events = jnp.nonzero(counts, size=room.events, fill_value=0)[0] if room else jnp.arange(counts.shape[0])
-    there = counts if room is None else jnp.arange(room.events) < jnp.sum(counts)
+    events = jnp.nonzero(counts, size=packing.events, fill_value=0)[0] if packing else jnp.arange(counts.shape[0])
+    there = counts if packing is None else jnp.arange(packing.events) < jnp.sum(counts)
     at = (rows.first[:, None] + jnp.maximum(drawn.before, 0)).reshape(-1)[events]
     targets = drawn.items.reshape(-1)[events]
     shared = jax.random.randint(stream(key, "negative"), (negatives,), 0, predicted)

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from transfer.data.interactions.sequences import Room, Sequences, window
+from transfer.data.interactions.sequences import Packing, Sequences, window
 from transfer.data.interactions.world import World
 from transfer.program import stream
 
-SAMPLE = 4096  # windows that are drawn to learn how much room a batch takes
-DEVIATIONS = 6.0  # room above the mean, in standard deviations: one batch in 10⁹ has more
+SAMPLE = 4096  # windows that are drawn to learn how much a batch takes
+CHANCE = 1e-9  # of a batch that takes more
 
 
 class Windows(NamedTuple):
@@ -48,7 +48,7 @@ def windows(of: Sequences, predicted: int, key: jax.Array, size: int, length: in
 class Packed(NamedTuple):
     """Rows of steps: items int32 [rows, width], there, and position, a step's place in its own window.
 
-    first int32 [B]: where the first step of a window stands among rows · width; kept bool [B]: it has found room.
+    first int32 [B]: where the first step of a window stands among rows · width; kept bool [B]: it has found a place.
     """
 
     items: jax.Array
@@ -58,13 +58,13 @@ class Packed(NamedTuple):
     kept: jax.Array
 
 
-def packed(items: jax.Array, lengths: jax.Array, room: Room | None) -> Packed:
-    """The first `lengths` [B] steps of windows, items [B, L], in the rows of a room; a row for each without one.
+def packed(items: jax.Array, lengths: jax.Array, packing: Packing | None) -> Packed:
+    """The first `lengths` [B] steps of windows, items [B, L], in the rows of a packing; in a row of their own without.
 
     A window takes the next power of two of places. From the longest to the shortest, none lies across the end of a row.
     """
     size, length = items.shape
-    if room is None or not room.rows:
+    if packing is None or not packing.rows:
         place = jnp.broadcast_to(jnp.arange(length)[None], items.shape)
         there = place < lengths[:, None]
         return Packed(jnp.where(there, items, 0), there, place, jnp.arange(size) * length, jnp.ones(size, bool))
@@ -72,14 +72,14 @@ def packed(items: jax.Array, lengths: jax.Array, room: Room | None) -> Packed:
     order = jnp.argsort(-taken)
     starts = jnp.cumsum(taken[order]) - taken[order]
     first = jnp.zeros(size, jnp.int32).at[order].set(starts)
-    slots = jnp.arange(room.rows * room.width)
+    slots = jnp.arange(packing.rows * packing.width)
     nth = jnp.searchsorted(starts, slots, side="right") - 1
     whose, place = order[nth], slots - starts[nth]
     there = place < lengths[whose]
     place = jnp.where(there, place, 0)
-    shape = (room.rows, room.width)
+    shape = (packing.rows, packing.width)
     read = jnp.where(there, items[whose, place], 0).reshape(shape)
-    kept = first + taken <= room.rows * room.width
+    kept = first + taken <= packing.rows * packing.width
     return Packed(read, there.reshape(shape), place.reshape(shape), first, kept)
 
 
@@ -88,14 +88,14 @@ def power_of_two(n: jax.Array) -> jax.Array:
     return jnp.where(n > 0, jnp.left_shift(1, 32 - jax.lax.clz(n - 1)), 0)
 
 
-def with_room(world: World, size: int, length: int) -> World:
-    """The world whose sequences know how much room a batch of `size` windows takes, to predict all their items or, where
+def with_packings(world: World, size: int, length: int) -> World:
+    """The world whose sequences know how much a batch of `size` windows takes, to predict all their items or, where
     domains are merged, the target's alone."""
 
     def known(of: Sequences | None, *predicted: int) -> Sequences | None:
         if of is None or not of.learners.shape[0]:
             return of
-        return replace(of, rooms=tuple(room_for(of, each, size, length) for each in dict.fromkeys(predicted)))
+        return replace(of, packings=tuple(packing_for(of, each, size, length) for each in dict.fromkeys(predicted)))
 
     target = replace(world.target, sequence=known(world.target.sequence, world.n_items))
     sources = [replace(s, sequence=known(s.sequence, s.sequence.n_items if s.sequence else 0)) for s in world.sources]
@@ -103,20 +103,26 @@ def with_room(world: World, size: int, length: int) -> World:
     return replace(world, target=target, sources=tuple(sources), merged=both)
 
 
-def room_for(of: Sequences, predicted: int, size: int, length: int) -> Room:
-    """How much room a batch of windows takes, measured on SAMPLE of them. Numbers are rounded up, so that a little more or
+def packing_for(of: Sequences, predicted: int, size: int, length: int) -> Packing:
+    """How much a batch of windows takes, measured on SAMPLE of them. Numbers are rounded up, so that a little more or
     less of data makes the same program."""
     drawn: Windows = jax.jit(windows, static_argnums=(1, 3, 4))(of, predicted, jax.random.key(0), SAMPLE, length)
     steps, events = np.asarray(power_of_two(drawn.lengths())), np.asarray(drawn.counts.sum(axis=1))
     width = 1 << (length - 1).bit_length()
-    rows = _rounded(_most(steps, size) / width)
+    most = min(int(np.diff(of.starts).max()) - 1, length)  # steps of a window, and events that it predicts
+    rows = _rounded(_most(steps, int(power_of_two(jnp.int32(most))), size) / width)
     if rows * width >= size * length:  # most windows are full
         rows = 0
-    return Room(predicted, size, length, rows, width, min(_rounded(_most(events, size)), size * (length + 1)))
+    return Packing(predicted, size, length, rows, width, min(_rounded(_most(events, most, size)), size * length))
 
 
-def _most(each: np.ndarray, size: int) -> float:
-    return max(float(size * each.mean() + DEVIATIONS * each.std() * size**0.5), float(each.max(initial=1)))
+def _most(each: np.ndarray, largest: int, size: int) -> float:
+    """What the sum of `size` draws from `each` exceeds with CHANCE at most: min over t of (size log M(t) - log CHANCE) / t
+    with M(t) = E exp(t x) (Chernoff). The largest there can be is put among the draws, lest a rare one was not seen."""
+    x = np.append(each, largest).astype(np.float64)
+    t = np.geomspace(1e-3, 1e2, 200) / max(largest, 1)
+    log_m = t * largest + np.log(np.mean(np.exp(t[:, None] * (x - largest)[None, :]), axis=1))
+    return float(min(np.min((size * log_m - np.log(CHANCE)) / t), size * largest))
 
 
 def _rounded(number: float) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 
-class Room(NamedTuple):
+class Packing(NamedTuple):
     """What a batch of `size` windows of `length` takes, where the first `predicted` items are predicted.
 
     rows · width steps that are read (rows 0: a row for every window), and the events that are predicted.
@@ -31,7 +31,7 @@ class Sequences:
     """Events sorted by (user, time, item): items, days int32 [n]; those of user u stand at starts[u]:starts[u + 1].
 
     Events of one day stand in no order: none of them may predict another. `learners` int32 [m] are the users with events
-    on two days or more: from the others there is nothing to learn. `rooms`: what batches of windows take, where known.
+    on two days or more: from the others there is nothing to learn. `packings`: what batches of windows take, where known.
     """
 
     items: jax.Array
@@ -39,7 +39,7 @@ class Sequences:
     starts: jax.Array
     learners: jax.Array
     n_items: int = field(metadata={"static": True})
-    rooms: tuple[Room, ...] = field(default=(), metadata={"static": True})
+    packings: tuple[Packing, ...] = field(default=(), metadata={"static": True})
 
 
 def sequences(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Sequences:
