@@ -67,16 +67,18 @@ class Model(NamedTuple):
     """A representation of users that can travel (the body) and a domain's own output on it (the head).
 
     body(key, n_users) -> params;  head(key, interactions) -> params;  features(body, users [B]) -> z, a pytree over B;
-    outputs(head, z, items [B, K]) -> [B, K];  scores(head, z) -> [B, items];  penalty(params, batch) -> scalar.
+    of_items(head, items [B, K]) -> y, what the head holds of them;  outputs(z, y) -> [B, K];
+    scores(head, z) -> [B, items];  penalty(z, y, batch) -> scalar, the prior of what the batch touches.
     `layers` names the body's parts from input to output.
     """
 
     body: Callable[[jax.Array, int], Params]
     head: Callable[[jax.Array, Interactions], Params]
     features: Callable[[Params, jax.Array], Any]
-    outputs: Callable[[Params, Any, jax.Array], jax.Array]
+    of_items: Callable[[Params, jax.Array], Any]
+    outputs: Callable[[Any, Any], jax.Array]
     scores: Callable[[Params, Any], jax.Array]
-    penalty: Callable[[Params, Batch], jax.Array]
+    penalty: Callable[[Any, Any, Batch], jax.Array]
     layers: tuple[str, ...] = ()
 
 

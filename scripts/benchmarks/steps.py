@@ -44,16 +44,20 @@ def step(words: tuple[str, ...]) -> Callable[[], float]:
     from transfer.experiment.build import build_program, build_task, load_world, replicas_of, with_packings
     from transfer.experiment.checks import check_settings
     from transfer.training.compiler import Compiler
-    from transfer.training.loop import Setup, descend, start
-    from transfer.training.rates import movers
+    from transfer.training.loop import Setup, descend, start, updates_for
 
     config = check_settings(compose(words))
     world = with_packings(config, load_world(config)).world
     task = build_task(config, world)
     stage: Any = build_program(config, world, task).stages[0]
     rows = replicas_of([config])
-    state = start(stage, world, {}, rows, Compiler("loop", {}, {}))
+    state = start(stage, config.train, world, {}, rows, Compiler("loop", {}, {}))
     one, (key, hp) = jax.tree.map(lambda leaf: leaf[0], (state, rows))
     setup = Setup(stage, task, config.train, STEPS, STEPS)
-    steps = jax.jit(lambda world, state, hp, key: descend(setup, movers(stage, state.params), world, state, {}, hp, key))
+
+    @jax.jit
+    def steps(world: Any, state: Any, hp: Any, key: Any) -> Any:
+        updates = updates_for(stage, config.train, world, {}, hp, key, state.params)
+        return descend(setup, updates, world, state, {}, hp, key)
+
     return lambda: best_of(lambda: steps(world, one, hp, key)) / STEPS

@@ -33,12 +33,21 @@ def test_losses_are_one_for_each_event_and_the_stage_adds_the_priors() -> None:
     params, batch = jax.jit(lambda world: (stage.init(world, {}, key), stage.batch(world, {}, key)))(world)
     before = jax.tree.map(lambda leaf: leaf + 0.1, params)
 
-    losses = learner.losses(params, batch, hp, key)
-    outputs = model.outputs(params["head"], model.features(params["body"], batch.users), batch.items)[:, 0]
-    np.testing.assert_allclose(losses, np.square(np.asarray(outputs) - np.asarray(batch.ratings)), rtol=1e-5)
+    losses, prior = learner.losses(params, batch, hp, key)
+    users, items = (jax.tree.map(np.asarray, params[part]) for part in ("body", "head"))
+    (u, i), weights = (
+        (np.asarray(batch.users), np.asarray(batch.items)[:, 0]),
+        (batch.user_weights, batch.item_weights[:, 0]),
+    )
+    product = np.sum(users["factors"][u] * items["factors"][i], axis=1)
+    outputs = items["mean"] + users["bias"][u] + items["bias"][i] + product
+    np.testing.assert_allclose(losses, np.square(outputs - np.asarray(batch.ratings)), rtol=1e-5)
+    norms = [np.square(t["bias"][at]) + np.square(t["factors"][at]).sum(axis=1) for t, at in ((users, u), (items, i))]
+    by_hand = 0.5 * np.mean([np.asarray(w) * norm for w, norm in zip(weights, norms, strict=True)], axis=1).sum()
+    assert float(prior) == pytest.approx(by_hand, rel=1e-5)
 
     squared = sum(0.01 * leaf.size for leaf in jax.tree.leaves(params["body"]))
-    wanted = np.mean(losses) + 0.5 * float(model.penalty(params, batch)) + 2 / 2 * squared
+    wanted = np.mean(losses) + by_hand + 2 / 2 * squared
     loss = stage.loss(params, {"before": before}, batch, hp, key, jnp.float32(0))
     assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
 
@@ -52,7 +61,7 @@ def test_events_that_are_not_predicted_do_not_count_in_the_mean() -> None:
     def run(world: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         body = learner.body(world, key)
         params, batch = {"body": body, "head": learner.head(world, body, key)}, learner.batch(world, key)
-        losses = learner.losses(params, batch, hp, key)
+        losses, _ = learner.losses(params, batch, hp, key)
         return losses, batch.counts.ravel(), learner.mean(losses, batch)
 
     losses, counts, mean = map(np.asarray, run(world))

@@ -65,9 +65,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock on which every block takes a second, and nothing else any time."""
     now, run = [0.0], Compiler.__call__
 
-    def timed(self: Compiler, name: str, *arguments: Any) -> Any:
+    def timed(self: Compiler, name: str, *arguments: Any, **options: Any) -> Any:
         now[0] += "block" in name
-        return run(self, name, *arguments)
+        return run(self, name, *arguments, **options)
 
     monkeypatch.setattr(transfer.training.loop.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Compiler, "__call__", timed)

@@ -75,7 +75,8 @@ class Train(Frozen):
     """The budget of every gradient stage and how its replicas run.
 
     steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say;
-    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget.
+    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget;
+    tables: how the rows of a table move that a batch does not read.
     """
 
     epochs: int = Field(ge=1)
@@ -86,6 +87,7 @@ class Train(Frozen):
     patience: int = Field(ge=1)
     keep: Literal["best", "last"] = "best"
     replicas: Literal["auto", "vmap", "map", "loop"]
+    tables: Literal["auto", "dense", "late", "adagrad"] = "auto"
     checkpoint_seconds: float = Field(ge=0)
     progress: bool
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from transfer.config.domains import ExampleDomains
-from transfer.config.schema import Config
+from transfer.config.schema import Config, Train
 from transfer.console import console
 from transfer.data import load
 from transfer.data.examples.world import LoadedExamples
@@ -99,11 +99,11 @@ def protocol(config: Config) -> dict[str, Any]:
     return getattr(find("tasks", config.task.name), "protocol", lambda config: {})(config)
 
 
-def program_shapes(program: Program, world: AnyWorld, replicas: Replicas, run: Compiler) -> Done:
+def program_shapes(program: Program, train: Train, world: AnyWorld, replicas: Replicas, run: Compiler) -> Done:
     """Shapes of all parameters of a program with their leading replica axis, without computing them."""
     shapes: dict[str, Any] = {}
     for stage in program.stages:
-        shapes[stage.name] = parameter_shapes(stage, world, shapes, replicas, run)
+        shapes[stage.name] = parameter_shapes(stage, train, world, shapes, replicas, run)
     return shapes
 
 

@@ -187,7 +187,7 @@ def _prepare(
         alone=alone,
     )
     if alone:
-        show_parameters(program, program_shapes(program, world, job.replicas, run))
+        show_parameters(program, program_shapes(program, job.train, world, job.replicas, run))
         if begun:
             show_warm_start(begun, config)
     facts = {"fingerprint": begun_by, **begun._asdict()} if begun else None
@@ -293,7 +293,7 @@ def load_run(folder: Path) -> Result:
     loaded, _ = with_weights(config, loaded)
     task = build_task(config, loaded.world)
     program = build_program(config, loaded.world, task)
-    shapes = program_shapes(program, loaded.world, replicas_of([config]), Compiler("map", {}, {}))
+    shapes = program_shapes(program, config.train, loaded.world, replicas_of([config]), Compiler("map", {}, {}))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = trees.load_tree(run_folder.parameters_of(folder), shapes)
     return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)

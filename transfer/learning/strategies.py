@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from transfer.errors import TransferError
 from transfer.learning.supervised import AnyModel
-from transfer.program import Classifier, Done, Hp, Model, Params, Rate, SequenceModel, Steps, stream
+from transfer.program import Classifier, Done, Hp, Params, Rate, SequenceModel, Steps, stream
 
 
 def rates(model: AnyModel, params: Params, frozen: bool = False, decay: float = 1.0, until: float = 0.0) -> Any:
@@ -67,9 +67,6 @@ def with_addition(model: AnyModel, addition: Addition) -> Any:
         of_carried = model.adapt
         changed["adapt"] = of_carried and (lambda body, x: {**body, "carried": of_carried(body["carried"], x)})
         changed["fixed"] = None
-    elif isinstance(model, Model):
-        prior = model.penalty
-        changed["penalty"] = lambda params, batch: prior({**params, "body": addition.body(**params["body"])}, batch)
     return model._replace(**changed)
 
 

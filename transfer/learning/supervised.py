@@ -38,27 +38,27 @@ Data = Callable[[Any], Any]  # world -> the Interactions, Examples or Reading to
 
 
 class Learner(NamedTuple):
-    """How a model learns from data of its kind: loss = mean(losses) + penalty.
+    """How a model learns from data of its kind: loss = mean(losses) + prior.
 
     body(world, key) and head(world, body, key) -> params;  adapted(world, body) -> the body that a fit starts from;
-    batch(world, key);  losses(params, batch, hp, key) -> [B], one for each event or example;
-    penalty(params, batch, hp) -> scalar, the prior;  mean(losses [B], batch) -> scalar, over what counts;
-    scores(world, params) -> Scores;  size(world) -> events or examples.
+    batch(world, key);  losses(params, batch, hp, key) -> [B], one for each event or example, and a scalar, the prior;
+    mean(losses [B], batch) -> scalar, over what counts;  scores(world, params) -> Scores;
+    size(world) -> events or examples.
     """
 
     body: Callable[[AnyWorld, jax.Array], Params]
     head: Callable[[AnyWorld, Params, jax.Array], Params]
     batch: Callable[[AnyWorld, jax.Array], Any]
-    losses: Callable[[Params, Any, Hp, jax.Array], jax.Array]
-    penalty: Callable[[Params, Any, Hp], jax.Array]
+    losses: Callable[[Params, Any, Hp, jax.Array], tuple[jax.Array, jax.Array]]
     scores: Callable[[AnyWorld, Params], Scores]
     size: Callable[[AnyWorld], int]
     adapted: Callable[[AnyWorld, Params], Params] = lambda world, body: body
     mean: Callable[[jax.Array, Any], jax.Array] = lambda losses, batch: jnp.mean(losses)
 
     def loss(self, params: Params, batch: Any, hp: Hp, key: jax.Array) -> jax.Array:
-        """mean(losses) + penalty."""
-        return self.mean(self.losses(params, batch, hp, key), batch) + self.penalty(params, batch, hp)
+        """mean(losses) + the prior."""
+        losses, prior = self.losses(params, batch, hp, key)
+        return self.mean(losses, batch) + prior
 
 
 def supervised(
@@ -164,15 +164,15 @@ def learner_of(task: Task, model: AnyModel, batch_size: int, data: Data) -> Lear
 
 
 def _interactions(task: Task, model: Model, batch_size: int, data: Callable[[World], Interactions]) -> Learner:
-    def losses(params: Params, batch: Batch, hp: Hp, key: jax.Array) -> jax.Array:
-        return event_losses(task, model, params["head"], model.features(params["body"], batch.users), batch)
+    def losses(params: Params, batch: Batch, hp: Hp, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        z, y = model.features(params["body"], batch.users), model.of_items(params["head"], batch.items)
+        return event_losses(task, model, params["head"], z, y, batch), hp["l2"] * model.penalty(z, y, batch)
 
     return Learner(
         body=lambda world, key: model.body(key, world.n_users),
         head=lambda world, body, key: model.head(key, data(world)),
         batch=lambda world, key: task.batch(data(world), key, batch_size),
         losses=losses,
-        penalty=lambda params, batch, hp: hp["l2"] * model.penalty(params, batch),
         scores=lambda world, params: model_scores(model, params),
         size=lambda world: data(world).users.shape[0],
     )
@@ -196,8 +196,7 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
         body=lambda world, key: model.body(key, world.unlabelled.shape[1:], world.pretrained),
         head=head,
         batch=lambda world, key: task.batch(data(world), key, batch_size),
-        losses=lambda params, batch, hp, key: task.loss(logits(params, batch.x), batch),
-        penalty=lambda params, batch, hp: hp["l2"] / 2 * squares(params),
+        losses=lambda params, batch, hp, key: (task.loss(logits(params, batch.x), batch), hp["l2"] / 2 * squares(params)),
         scores=lambda world, params: lambda inputs: logits(params, inputs.x),
         size=lambda world: data(world).x.shape[0],
         adapted=adapted,
@@ -211,21 +210,24 @@ def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable
         counts = jax.ops.segment_sum(jnp.ones(known.items.shape), known.items, known.n_items)
         return {**model.head(key, known.n_items), "bias": jnp.log1p(counts)}
 
+    def losses(params: Params, batch: Any, hp: Hp, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        of_events = sequences.losses(task, model, params, batch, hp["dropout"], key)
+        return of_events, hp["l2"] / 2 * squares(params["body"])
+
     return Learner(
         body=lambda world, key: model.body(key, None),
         head=head,
         batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives),
-        losses=lambda params, batch, hp, key: sequences.losses(task, model, params, batch, hp["dropout"], key),
-        penalty=lambda params, batch, hp: hp["l2"] / 2 * squares(params["body"]),
+        losses=losses,
         mean=sequences.mean_over_predicted,
         scores=lambda world, params: sequences.scores(model, data(world), params),
         size=lambda world: data(world).sequences.learners.shape[0],
     )
 
 
-def event_losses(task: Task, model: Model, head: Params, z: Any, batch: Batch) -> jax.Array:
-    """The task's loss of every event, from the features of its user and a head: z over B -> [B]."""
-    outputs = model.outputs(head, z, batch.items)
+def event_losses(task: Task, model: Model, head: Params, z: Any, y: Any, batch: Batch) -> jax.Array:
+    """The task's loss of every event, from the features z of its user and what the head holds of its items, y -> [B]."""
+    outputs = model.outputs(z, y)
     if task.every_item:
         outputs = jnp.concatenate([outputs, model.scores(head, z)], axis=1)
     return task.loss(outputs, batch)

@@ -25,18 +25,23 @@ def build(settings: Settings) -> Model:
     def head(key: jax.Array, events: Interactions) -> Params:
         return {"mean": events.mean_rating, **table(key, events.n_items)}
 
-    return Model(body=table, head=head, features=features, outputs=outputs, scores=scores, penalty=penalty)
+    return Model(body=table, head=head, features=rows, of_items=of_items, outputs=outputs, scores=scores, penalty=penalty)
 
 
-def features(body: Params, users: jax.Array) -> Params:
-    """Rows of the users: bias [B], factors [B, dim]."""
-    return {"bias": body["bias"][users], "factors": body["factors"][users]}
+def rows(table: Params, ids: jax.Array) -> Params:
+    """Rows of users or items, ids int32 of any shape: bias [...], factors [..., dim]."""
+    return {"bias": table["bias"][ids], "factors": table["factors"][ids]}
 
 
-def outputs(head: Params, z: Params, items: jax.Array) -> jax.Array:
-    """Scores of the given items int32 [B, K] for the users behind z -> [B, K]."""
-    product = jnp.einsum("bd,bkd->bk", z["factors"], head["factors"][items])
-    return head["mean"] + z["bias"][:, None] + head["bias"][items] + product
+def of_items(head: Params, items: jax.Array) -> Params:
+    """What the head holds of the given items int32 [B, K]: the rows, and the mean."""
+    return {"mean": head["mean"], **rows(head, items)}
+
+
+def outputs(z: Params, y: Params) -> jax.Array:
+    """Scores of the items behind y for the users behind z -> [B, K]."""
+    product = jnp.einsum("bd,bkd->bk", z["factors"], y["factors"])
+    return y["mean"] + z["bias"][:, None] + y["bias"] + product
 
 
 def scores(head: Params, z: Params) -> jax.Array:
@@ -44,12 +49,7 @@ def scores(head: Params, z: Params) -> jax.Array:
     return head["mean"] + z["bias"][:, None] + head["bias"][None, :] + z["factors"] @ head["factors"].T
 
 
-def penalty(params: Params, batch: Batch) -> jax.Array:
-    """Weighted squared norm of the biases and factors that a batch touches, mean over its examples.
-
-    Rows are squared before they are gathered: the gradient then scatters one number per row instead of a vector.
-    """
-    users, items = (
-        jnp.square(t["bias"]) + jnp.sum(jnp.square(t["factors"]), axis=-1) for t in (params["body"], params["head"])
-    )
-    return jnp.mean(batch.user_weights * users[batch.users] + jnp.sum(batch.item_weights * items[batch.items], axis=1))
+def penalty(z: Params, y: Params, batch: Batch) -> jax.Array:
+    """Weighted squared norm of the biases and factors that a batch touches, mean over its examples."""
+    users, items = (jnp.square(rows["bias"]) + jnp.sum(jnp.square(rows["factors"]), axis=-1) for rows in (z, y))
+    return jnp.mean(batch.user_weights * users + jnp.sum(batch.item_weights * items, axis=1))

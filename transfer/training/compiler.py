@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -76,19 +77,20 @@ class Compiler:
         """Bytes on one device that the largest executable of this run needs, by the compiler's own analysis."""
         return max(self.needs.values(), default=0.0)
 
-    def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+    def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any, *, used_up: bool = False) -> Any:
         """function(shared, row) for every row of `rows` (their leading axis), compiled once per name and shapes.
 
+        used_up: rows are a tuple, of which the first is not needed afterwards: results may take its memory.
         Raises TooLarge where the executable's own analysis says that it would not fit into memory.
         """
         mode, count, devices = resolve(self.mode), _count(rows), len(jax.local_devices())
         function = self._traced(name, function)
         if mode == "loop":
-            return self._one_by_one(name, function, shared, rows)
+            return self._one_by_one(name, function, shared, rows, used_up)
         devices = min(devices, count)
         # the last row is repeated until every device has as many
         padded = jax.tree.map(lambda leaf: _padded(leaf, -count % devices), rows) if count % devices else rows
-        results = self._run(name, count, jax.jit(over_replicas(function, mode, devices)), shared, padded, devices)
+        results = self._run(name, count, over_replicas(function, mode, devices), shared, padded, used_up, devices)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
     def shapes(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
@@ -100,10 +102,11 @@ class Compiler:
         row = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), rows)
         return self._traced(name, function).lower(shared, row).as_text()
 
-    def _one_by_one(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+    def _one_by_one(self, name: str, function: Callable[..., Any], shared: Any, rows: Any, used_up: bool) -> Any:
         """Every row by the program of one: as many at once as there are cores, and room for them."""
-        first, *others = _unstacked(rows)
-        results = [self._run(name, 1, function, shared, first)]
+        run_one = partial(self._run, name, 1, alone(function), shared, used_up=used_up)
+        first, *others = _one_each(rows)
+        results = [run_one(first)]
         if others:
             from joblib import cpu_count
 
@@ -114,25 +117,29 @@ class Compiler:
                 raise TooLarge(fits, need + 2 * held * (1 + len(others)), device_memory().free)
             at_once = max(1, min(len(others), cpu_count(), int(most // max(need, 1.0))))
             with ThreadPoolExecutor(at_once) as threads:
-                results += threads.map(lambda row: jax.block_until_ready(self._run(name, 1, function, shared, row)), others)
+                results += threads.map(lambda row: jax.block_until_ready(run_one(row)), others)
             self.needs[name] = at_once * need
-        return _stacked(results)
+        return _joined(results)
 
     def _traced(self, name: str, function: Callable[..., Any]) -> Any:
         return self.executables.setdefault(name, jax.jit(function))
 
-    def _run(self, name: str, count: int, function: Any, shared: Any, rows: Any, devices: int = 1) -> Any:
+    def _run(self, name: str, count: int, function: Any, shared: Any, rows: Any, used_up: bool, devices: int = 1) -> Any:
+        taken, kept = (rows[:1], rows[1:]) if used_up else ((), rows)
         key = (name, count, jax.tree.structure(rows))  # in a sweep a stage may see fewer of the numbers
         if key not in self.executables:
             began = time.perf_counter()
-            executable = function.lower(shared, rows).compile()
+            program = jax.jit(
+                lambda shared, taken, kept: function(shared, (*taken, *kept) if used_up else kept), donate_argnums=1
+            )
+            executable = program.lower(shared, taken, kept).compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
             memory = memory_of(executable)  # once for each: of a large program the analysis takes tens of milliseconds
             self._check_memory(memory, count, devices)
             self.executables[key] = executable, memory
         executable, memory = self.executables[key]
         self.needs[name] = memory.need
-        return executable(shared, rows)
+        return executable(shared, taken, kept)
 
     def _most(self) -> float:
         """Bytes that may be asked for at once."""
@@ -184,6 +191,15 @@ def free_memory() -> float:
     return SHARE * device_memory().free.size
 
 
+def alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """function(shared, row) of rows that are one."""
+
+    def of_one(shared: Any, rows: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[None], function(shared, jax.tree.map(lambda leaf: leaf[0], rows)))
+
+    return of_one
+
+
 def over_replicas(function: Callable[..., Any], mode: str, devices: int = 1) -> Callable[..., Any]:
     """function(shared, row) over the leading axis of rows, by vmap or by lax.map; the results are stacked alike.
 
@@ -219,16 +235,18 @@ def _count(rows: Any) -> int:
     return jax.tree.leaves(rows)[0].shape[0]
 
 
-def _unstacked(rows: Any) -> list[Any]:
-    """The rows one by one; views where arrays are the host's own."""
+def _one_each(rows: Any) -> list[Any]:
+    """The rows one by one, with their axis; views where arrays are the host's own."""
+    if _count(rows) == 1:
+        return [rows]
     host = jax.tree.map(lambda leaf: np.asarray(leaf) if _of_host(leaf) else leaf, rows)
-    return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(_count(rows))]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], host) for i in range(_count(rows))]
 
 
-def _stacked(results: list[Any]) -> Any:
+def _joined(results: list[Any]) -> Any:
     if len(results) == 1:
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[None] if _of_host(leaf) else leaf[None], results[0])
-    return jax.tree.map(lambda *leaves: (np if _of_host(leaves[0]) else jnp).stack(leaves), *results)
+        return results[0]
+    return jax.tree.map(lambda *leaves: (np if _of_host(leaves[0]) else jnp).concatenate(leaves), *results)
 
 
 def _bytes(tree: Any) -> int:

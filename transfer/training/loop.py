@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from transfer.config.schema import Train
 from transfer.data.interactions.world import at_inference
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, Turn, stream
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, stream
 from transfer.training.compiler import Compiler
-from transfer.training.rates import Moving, movers
+from transfer.training.rates import Moving
+from transfer.training.updates import Update, first_moments, step, up_to_date, updates_of
 
 DRAWN = 2**24  # bytes of batches that are drawn at once
 
@@ -60,15 +60,16 @@ def solving(stage: Solve) -> tuple[str, Callable[..., Params]]:
     return f"{stage.name}/solve", solve_row
 
 
-def start(stage: Fit, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:
+def start(stage: Fit, train: Train, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> State:
     """The state before the first step, for every replica."""
 
     def start_row(world: AnyWorld, row: Any) -> State:
         done, (key, hp) = row
         params = stage.init(world, done, stream(key, f"{stage.name}/init"))
+        updates = updates_for(stage, train, world, done, hp, key, params)
         return State(
             params=params,
-            optimizer=[stage.optimizer(hp).init(moving.leaves(params)) for moving in movers(stage, params)],
+            optimizer=first_moments(stage, train, updates, hp, params),
             best=params,
             best_score=jnp.float32(-jnp.inf),
             waited=jnp.int32(0),
@@ -100,14 +101,14 @@ def train_stage(
     """
     length, total = plan(stage, world, train)
     while True:
-        active = np.asarray(state.active)
+        active = np.array(state.active)
         step = int(np.max(np.asarray(state.step)))
         if not active.any() or step >= total or spent[active].max() >= (train.seconds or np.inf):
             return state
         size = min(length, total - step)
         block = make_block(stage, task, train, total, size)
         began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
-        state, report = run(block_name(stage, size), block, world, (state, done, replicas))
+        state, report = run(block_name(stage, size), block, world, (state, done, replicas), used_up=True)
         report = jax.device_get(report)
         steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
         run.clock["steps"] = run.clock.get("steps", 0.0) + steps
@@ -124,7 +125,7 @@ def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Repl
         texts.append(run.text(name, function, shared, rows))
         return run.shapes(name, function, shared, rows)
 
-    state = start(stage, world, done, replicas, lower)
+    state = start(stage, train, world, done, replicas, lower)
     lower(block_name(stage, length), make_block(stage, task, train, total, length), world, (state, done, replicas))
     return "\n".join(texts)
 
@@ -169,18 +170,27 @@ def block_or_rest(setup: Setup, world: AnyWorld, row: Any) -> tuple[State, Block
 
 def train_block(setup: Setup, world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array) -> tuple[State, Block]:
     """`length` steps, an evaluation, and what follows from it."""
-    moving = movers(setup.stage, state.params)
-    params, moments, loss = descend(setup, moving, world, state, done, hp, key)
+    updates = updates_for(setup.stage, setup.train, world, done, hp, key, state.params)
+    params, moments, loss = descend(setup, updates, world, state, done, hp, key)
+    params, moments = up_to_date(setup.stage, setup.train, updates, hp, params, moments, state.step + setup.length)
     metrics, watched = evaluate(setup, world, params, done, hp)
-    return advance(setup, moving[0], state, params, moments, loss, metrics), Block(loss, {**watched, **metrics})
+    return advance(setup, updates[0].moving, state, params, moments, loss, metrics), Block(loss, {**watched, **metrics})
+
+
+def updates_for(
+    stage: Fit, train: Train, world: AnyWorld, done: Done, hp: Hp, key: jax.Array, params: Params
+) -> list[Update]:
+    """The updates of a step, on batches as they are drawn."""
+    batch = partial(jax.eval_shape, partial(draw_batch, stage), world, done, key, jnp.int32(0))
+    return updates_of(stage, train, done, batch, hp, key, params)
 
 
 def descend(
-    setup: Setup, moving: list[Moving], world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array
+    setup: Setup, updates: list[Update], world: AnyWorld, state: State, done: Done, hp: Hp, key: jax.Array
 ) -> tuple[Params, Any, jax.Array]:
     """The steps of a block: parameters, moments and the mean loss. Batches are drawn for several steps at once."""
     draw = jax.jit(partial(draw_batch, setup.stage))
-    update = partial(step, setup, moving, done, hp, key)
+    update = partial(step, setup.stage, setup.train, setup.total, updates, done, hp, key)
 
     def several(carry: tuple[Params, Any], numbers: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
         batches = jax.vmap(draw, in_axes=(None, None, None, 0))(world, done, key, numbers)
@@ -197,34 +207,6 @@ def draw_batch(stage: Fit, world: AnyWorld, done: Done, key: jax.Array, number: 
     if stage.batch_at:
         return stage.batch_at(world, done, stream(key, f"{stage.name}/batch"), number)
     return stage.batch(world, done, stream(key, f"{stage.name}/batch", number))
-
-
-def step(
-    setup: Setup, moving: list[Moving], done: Done, hp: Hp, key: jax.Array, carry: tuple[Params, Any], drawn: Any
-) -> tuple[tuple[Params, Any], jax.Array]:
-    """A step on its batch: descend the loss, then that of each turn, `times` times; reports the value of the first."""
-    stage, (params, moments), (number, batch) = setup.stage, carry, drawn
-    optimizer, noise = stage.optimizer(hp), stream(key, f"{stage.name}/noise", number)
-    progress = number.astype(jnp.float32) / setup.total
-    after, values = [], []
-    for i, (turn, own, moment) in enumerate(zip((Turn(stage.loss, ()), *stage.turns), moving, moments, strict=True)):
-        for n in range(turn.times):
-            turn_key = stream(noise, f"turn {i}", n) if i else noise
-            loss = partial(_loss_of_leaves, turn.loss, own, params, done, batch, hp, turn_key, progress)
-            value, gradient = jax.value_and_grad(loss)(own.leaves(params))
-            updates, moment = optimizer.update(gradient, moment, own.leaves(params))
-            scaled = own.scale(updates, hp, progress)
-            scaled = [u * turn.rate(hp, progress) for u in scaled] if turn.rate else scaled
-            params = own.replaced(params, optax.apply_updates(own.leaves(params), scaled))
-        after.append(moment)
-        values.append(value)
-    return (params, after), values[0]
-
-
-def _loss_of_leaves(loss: Callable[..., jax.Array], moving: Moving, params: Params, *rest: Any) -> jax.Array:
-    """A loss as a function of the leaves that move, which come last."""
-    *others, leaves = rest
-    return loss(moving.replaced(params, leaves), *others)
 
 
 def evaluate(

@@ -31,6 +31,10 @@ class Moving(NamedTuple):
         new, leaves = iter(moved), zip(jax.tree.leaves(params), self.rates, strict=True)
         return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])
 
+    def factors(self, hp: Hp) -> list[jax.Array | float]:
+        """The factors on updates of leaves that train from the first step on."""
+        return [rate.factor * (hp[rate.by] if rate.by else 1.0) for rate in self.rates if rate.factor]
+
     def scale(self, updates: list[jax.Array], hp: Hp, progress: jax.Array) -> list[jax.Array]:
         """Updates times their factors; zero before their time has come."""
         moving = [rate for rate in self.rates if rate.factor]

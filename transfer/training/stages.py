@@ -21,6 +21,7 @@ from transfer.storage.damaged import reading
 from transfer.training import reuse
 from transfer.training.compiler import Compiler
 from transfer.training.loop import State, identity, solve, solving, start, train_stage
+from transfer.training.rows import Moments
 
 RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
 
@@ -58,6 +59,7 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
     resume goes on from the job's checkpoint, with the result of an uninterrupted run. Raises Interrupted, after saving,
     when a stop was asked for.
     """
+    check_tables(program, job)
     done: Done = {}
     records: Records = [[] for _ in job.ids]
     every_row = list(range(len(job.ids)))
@@ -76,6 +78,23 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
             params = _train(number, stage, job, every_row, (done, job.replicas), done, records, state)
         done, rows, state = {**done, stage.name: params}, [], None
     return done, records
+
+
+def check_tables(program: Program, job: Job) -> None:
+    """Raise TransferError where train.tables asks for updates by rows and no stage has a table for them."""
+    fits, shapes = [stage for stage in program.stages if isinstance(stage, Fit)], dict[str, Any]()
+    if job.train.tables in ("auto", "dense") or not fits:
+        return
+    for stage in program.stages:
+        if isinstance(stage, Fit):
+            state = start(stage, job.train, job.world, shapes, job.replicas, job.run.shapes)
+            if any(isinstance(moments, Moments) for moments in state.optimizer):
+                return
+        shapes[stage.name] = parameter_shapes(stage, job.train, job.world, shapes, job.replicas, job.run)
+    raise TransferError(
+        f"train.tables={job.train.tables} has no effect: no stage reads a table by a few of its rows alone, with "
+        "adam or sgd and one loss (task.loss=full_softmax reads all items); write train.tables=auto"
+    )
 
 
 def _rows(seen: tuple[Done, Replicas], numbers: list[int]) -> tuple[Done, Replicas]:
@@ -102,7 +121,7 @@ def _shared(
     )
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype),
-        parameter_shapes(stage, job.world, *as_read, job.run),
+        parameter_shapes(stage, job.train, job.world, *as_read, job.run),
     )
     with reuse.claimed(folder, sorted(set(keys))):
         known = {key: entry for key in set(keys) if (entry := reuse.load(folder, key, shapes))}
@@ -158,8 +177,10 @@ def _train(
 
     seconds = job.spent.setdefault(stage.name, np.zeros(len(job.ids)))[rows]
     if state is None:
-        state = start(stage, job.world, *of_rows, job.run)
+        state = start(stage, job.train, job.world, *of_rows, job.run)
         seconds[:] = 0
+        if moved_late := sum(len(moments.tables) for moments in state.optimizer if isinstance(moments, Moments)):
+            console.print(f"stage {stage.name}: rows of {moved_late} tables move late (train.tables={job.train.tables})")
     with Progress(stage.name, job.task.select, job.train.progress) as bar:
         return train_stage(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
 
@@ -181,9 +202,9 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
         resumed: Any  # only gradient stages write checkpoints
         *before, resumed = program.stages[: number + 1]
         for stage in before:
-            done[stage.name] = parameter_shapes(stage, job.world, done, job.replicas, job.run)
+            done[stage.name] = parameter_shapes(stage, job.train, job.world, done, job.replicas, job.run)
         earlier, replicas = jax.eval_shape(lambda done: _rows((done, job.replicas), facts["rows"]), done)
-        state = start(resumed, job.world, earlier, replicas, job.run.shapes)
+        state = start(resumed, job.train, job.world, earlier, replicas, job.run.shapes)
         tree = trees.load_tree(path, {"done": done, "state": state})
         tree = jax.device_put(tree)
         job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
@@ -191,10 +212,12 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
 
 
-def parameter_shapes(stage: Fit | Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler) -> Any:
+def parameter_shapes(
+    stage: Fit | Solve, train: Train, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler
+) -> Any:
     """Shapes of a stage's parameters with their leading replica axis, without computing them."""
     if isinstance(stage, Fit):
-        return start(stage, world, done, replicas, run.shapes).params
+        return start(stage, train, world, done, replicas, run.shapes).params
     return run.shapes(*solving(stage), world, (done, replicas))
 
 

@@ -87,7 +87,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         if config.method.loss == "mapping":
             error = jnp.sum(jnp.square(z - target), axis=1)
         else:
-            error = event_losses(task, model, done["target"]["head"], emcdr.unflat(z), events)
+            head = done["target"]["head"]
+            error = event_losses(task, model, head, emcdr.unflat(z), model.of_items(head, events.items), events)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
     learn = Fit(
