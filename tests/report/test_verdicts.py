@@ -18,7 +18,7 @@ from transfer.report.comparison.runs import read_runs
 from transfer.report.comparison.verdicts import HELPS, VERDICTS, Measured, verdict
 from transfer.report.page import source
 from transfer.report.page.page import write_report
-from transfer.report.page.tables import leaderboard
+from transfer.report.page.tables import leaderboard, markdown
 from transfer.report.page.words import lead
 from transfer.report.study import Order, Study, named, orderings
 from transfer.report.sweep_table import print_sweep
@@ -34,6 +34,15 @@ def popular(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Popularity is better than target_only; a method between them does not help, whatever it is to target_only."""
     gains = {"target_only": 0.0, "popularity": 0.06, "user_knn": 0.03, "emcdr": 0.12}
     return write_sweep(tmp_path_factory.mktemp("popular") / "S", gains)
+
+
+def test_where_every_method_sees_the_source_the_tables_say_that_there_is_no_reference(tmp_path: Path) -> None:
+    found = only(write_sweep(tmp_path / "S", {"ptupcdr": 0.1, "emcdr": 0.12}))
+    assert reference(found) is None
+    table = markdown([found])
+    assert "Reference: none, for no method without a source was run." in table
+    assert "| emcdr |" in table
+    assert "gap to" not in table
 
 
 def test_the_reference_is_the_best_without_a_source_and_target_only_stands_beside(popular: Path) -> None:

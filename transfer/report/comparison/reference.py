@@ -55,7 +55,9 @@ def reference_name(comparison: Comparison) -> str:
 
 
 def reference_words(comparison: Comparison) -> str:
-    """`popularity, best without a source on validation`."""
+    """`popularity, best without a source on validation`; that there is none where no run can be it."""
+    if reference(comparison) is None:
+        return "none, for no method without a source was run"
     why = "the source's own model, not adapted" if without_adaptation(comparison) else "best without a source on validation"
     return f"{reference_name(comparison)}, {why}"
 

@@ -64,6 +64,8 @@ def leaderboard(comparison: Comparison, everything: bool = False) -> Leaderboard
 
 
 def _gap_heads(comparison: Comparison) -> list[str]:
+    if reference(comparison) is None:
+        return []
     heads = [f"gap to {reference_name(comparison)}", "95 % interval of gap", "p", "verdict", *_groups(comparison)]
     return [*heads, f"gap to {TARGET_ONLY}"] if TARGET_ONLY in [*bases(comparison)][1:] else heads
 
@@ -71,6 +73,8 @@ def _gap_heads(comparison: Comparison) -> list[str]:
 def _gap_cells(setting: Setting, comparison: Comparison) -> list[Cell]:
     """The gap to the reference, its interval, corrected p and verdicts, and the gap to target_only where that is not it."""
     gap, groups = comparison.gap(setting.method), _groups(comparison)
+    if reference(comparison) is None:
+        return []
     if gap:
         low, high = gap.paired.low, gap.paired.high
         own = [comparison.gap(setting.method, group) for group in groups]
