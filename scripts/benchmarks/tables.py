@@ -1,4 +1,4 @@
-"""Seconds of a training step of BPR-MF by the length of its tables, 4,096 events a step; the unit is the shortest's."""
+"""Seconds of a training step of BPR-MF by the length of its tables and how they are updated, 4,096 events a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 from benchmarks.measuring import Row, in_turns, scratch
 from benchmarks.steps import step
 
-LENGTHS = (10**4, 10**5, 10**6)
+LENGTHS, UPDATES = (10**4, 10**5, 10**6), ("dense", "late", "adagrad")
+REFERENCE = ("dense", 10**4)
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
@@ -21,5 +22,13 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         pl.DataFrame(pairs).unique(maintain_order=True).write_parquet(file)
         return ("domain=files", "domain.source=null", f"domain.target.path={file}", "split=ratio", "method=target_only")
 
-    measured = {f"tables of {n:,} rows": step((*case(n), "train.batch_size=4096", "model.dim=32")) for n in LENGTHS}
-    return in_turns(measured, f"tables of {LENGTHS[0]:,} rows", arguments.turns)
+    measured = {
+        named(how, n): step((*case(n), "train.batch_size=4096", "model.dim=32", f"train.tables={how}"))
+        for n in LENGTHS
+        for how in UPDATES
+    }
+    return in_turns(measured, named(*REFERENCE), arguments.turns)
+
+
+def named(how: str, length: int) -> str:
+    return f"train.tables={how}, {length:,} rows"
