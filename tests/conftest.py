@@ -23,7 +23,7 @@ from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions, interactions_of
 from transfer.data.interactions.world import Loaded, World
 from transfer.experiment.build import load_world
-from transfer.experiment.run import _executables
+from transfer.training.compiler import executables_of
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -91,10 +91,10 @@ def full_compile() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(QUICK)
         jax.config.update(QUICK.lower(), False)
-        _executables.cache_clear()
+        executables_of.cache_clear()
         yield
     jax.config.update(QUICK.lower(), True)
-    _executables.cache_clear()
+    executables_of.cache_clear()
 
 
 SMALL = {

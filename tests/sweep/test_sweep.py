@@ -30,7 +30,7 @@ from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
 from transfer.solvers.memory import Free
 from transfer.sweep import finished
-from transfer.training.compiler import TooLarge
+from transfer.training.compiler import TooLarge, executables_of
 
 SMALL = (*RATING, *WORLD, *BUDGET)
 GRID = (*SMALL, "method=target_only", "seed=0,1", "hp.learning_rate=0.01,0.02")
@@ -281,7 +281,7 @@ def test_a_program_that_says_it_is_too_large_is_cut_before_it_runs(mode: str) ->
     needed = run_batch(configs[:1])[0]
     assert needed.facts["replicas"] == 1
     whole = run_batch(configs)
-    transfer.experiment.run._executables.cache_clear()
+    executables_of.cache_clear()
     cut = run_batch(configs, memory=1.0)  # nothing fits, so every run is alone
     assert [r.facts["replicas"] for r in whole] == [4] * 4
     assert [r.facts["replicas"] for r in cut] == [1] * 4

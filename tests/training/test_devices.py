@@ -13,7 +13,8 @@ from conftest import QUICK
 from planted import BUDGET, RATING, WORLD, tiny
 
 import transfer.training.stages
-from transfer.experiment.run import _executables, run_batch
+from transfer.experiment.run import run_batch
+from transfer.training.compiler import executables_of
 
 SCRIPT = """
 import json, sys
@@ -87,7 +88,7 @@ def test_one_trace_per_program_whatever_the_number_of_replicas(mode: str, monkey
     counts = []
     for replicas in (1, 5):
         traced.clear()
-        _executables.cache_clear()
+        executables_of.cache_clear()
         run_batch([tiny("method=target_only", f"train.replicas={mode}", f"seed={seed}") for seed in range(replicas)])
         counts.append(len(traced))
     assert counts[0] == counts[1] > 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,9 @@ from transfer.results.describe import count_parameters, describe_guard, describe
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
+from transfer.training.accelerator import tell_compiler
 from transfer.training.compile_cache import use_compile_cache
-from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, telling_no_room
+from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, executables_of, telling_no_room
 from transfer.training.stages import Job, Records, diverged, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
@@ -87,6 +87,7 @@ def run_batch(
     alone: these are not runs of a sweep, so every run draws its own figure.
     Raises TransferError for what users can mend, and `Interrupted` after Ctrl-C, with a checkpoint behind it.
     """
+    tell_compiler()
     use_compile_cache()
     configs = [check_numbers(config) for config in configs]
     groups: dict[str, list[int]] = {}
@@ -171,7 +172,7 @@ def _prepare(
     loaded = with_packings(config, loaded)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
-    run = Compiler(config.train.replicas, clock, _executables(*_program_of(config, world, content)), memory)
+    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world, content)), memory)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
@@ -271,12 +272,6 @@ def _program_of(config: Config, world: AnyWorld, content: str) -> tuple[str, str
         return config.program_key(), content
     shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]
     return config.program_key(without=("domain", "split")), str((jax.tree.structure(world), shapes))
-
-
-@lru_cache(maxsize=8)
-def _executables(key: str, world: str) -> dict[Any, Any]:
-    """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
-    return {}
 
 
 def load_run(folder: Path) -> Result:

@@ -12,9 +12,10 @@ from planted import PADDED, check_whole
 from transfer.api import compose
 from transfer.data.interactions.events import Room, heldout_of, interactions_of
 from transfer.errors import TransferError
-from transfer.experiment.run import Result, _executables, run_batch
+from transfer.experiment.run import Result, run_batch
 from transfer.registry import outline
 from transfer.training import loop
+from transfer.training.compiler import executables_of
 
 # Few enough people and items that each has training events: the worlds with and without padding are then the same.
 DENSE = {
@@ -76,7 +77,7 @@ def test_worlds_of_one_capacity_share_their_compiled_programs(
 def test_a_shared_program_sees_the_world_that_it_is_given(method: str) -> None:
     """The second world, run after another, has the figures that it has alone."""
     after = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in OTHER]
-    _executables.cache_clear()
+    executables_of.cache_clear()
     alone = [run_batch([compose(words(method, 2048, world))])[0].metrics for world in reversed(OTHER)]
     assert after == alone[::-1]
     assert after[0] != after[1]

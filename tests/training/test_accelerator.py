@@ -1,0 +1,31 @@
+"""Flags for accelerators: given where they are needed, and never in place of the user's own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import jaxlib
+import pytest
+
+from transfer.training.accelerator import ATOMIC, tell_compiler
+
+
+@pytest.mark.parametrize(
+    ("version", "plugin", "flags", "after"),
+    [
+        ("0.10.2", "jax_cuda13_plugin", "", ATOMIC),
+        ("0.11.0", "jax_cuda12_plugin", "--xla_dump_to=X", f"--xla_dump_to=X {ATOMIC}"),
+        ("0.11.0", "jax_cuda12_plugin", "--xla_backend_extra_options=-mine", "--xla_backend_extra_options=-mine"),
+        ("0.11.1", "jax_cuda12_plugin", "", ""),
+        ("0.10.2", "none", "", ""),
+    ],
+)
+def test_atomic_addition_is_asked_for_where_the_release_lacks_it(
+    version: str, plugin: str, flags: str, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxlib, "__version__", version)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == plugin or None)
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    tell_compiler()
+    assert os.environ["XLA_FLAGS"] == after
