@@ -78,6 +78,9 @@ RATE = f"hp.learning_rat: method=cmf has no such number; did you mean hp.learnin
 REFUSED = {
     "method=cmf hp.learning_rat=0.1": RATE,
     "method=cmf +hp.learning_rat=0.1": RATE,
+    "method=user_knn hp.neighbours=20": "hp.neighbours: method=user_knn has no such number; it is a setting: write "
+    "method.neighbours",
+    "method=cmf hp.dim=1": "hp.dim: method=cmf has no such number; it is a setting: write model.dim",
     "method=cmf hp.alone_l2=1": f"hp.alone_l2: method=cmf has no such number; it has {OF_CMF}",
     "method=cmf method.guard=gate hp.alone_l=1": "hp.alone_l: method=cmf has no such number; did you mean hp.alone_l2? "
     f"it has {OF_CMF}, hp.alone_learning_rate, hp.alone_l2",

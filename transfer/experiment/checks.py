@@ -70,6 +70,9 @@ def check_numbers(config: Config) -> Config:
     for name, value in config.hp.items():
         if name not in known:
             owner = f"method={config.method.name}"
+            for room, settings in (("method", config.method), ("model", config.model)):
+                if name in settings.model_dump():
+                    raise TransferError(f"hp.{name}: {owner} has no such number; it is a setting: write {room}.{name}")
             raise TransferError(no_such_key(name, known, "hp.", "it", f"{owner} has no such number"))
         if refused := known[name].refusal(value):
             raise TransferError(f"hp.{name}={value:g}: {refused}")
