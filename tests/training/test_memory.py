@@ -45,6 +45,26 @@ def test_peak_memory_is_of_the_programs_of_this_run_and_not_of_the_process() -> 
     assert again.peak_memory == small, "what another run compiled counts where it is run"
 
 
+@pytest.mark.parametrize("mode", ["loop", "map", "vmap"])
+def test_the_memory_of_what_is_used_up_is_that_of_the_result(mode: str) -> None:
+    """The state of a block is held once: its arrays are gone, those that are kept are not, and less is needed."""
+
+    def both(_: Any, row: Any) -> jax.Array:
+        state, kept = row
+        return state + kept
+
+    needs = {}
+    for used_up in (True, False):
+        state, kept = jnp.ones((1, ROWS, ROWS)), jnp.ones((1, ROWS, ROWS))
+        run = Compiler(mode, {}, {})
+        found = run("both", both, 0.0, (state, kept), used_up=used_up)
+        np.testing.assert_array_equal(found, 2.0)
+        assert state.is_deleted() is used_up
+        assert not kept.is_deleted()
+        needs[used_up] = run.peak_memory
+    assert needs[False] - needs[True] == 4 * ROWS**2
+
+
 def test_one_replica_too_is_refused_before_it_runs_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "host_memory", lambda: Free(ROWS**2, "of the test"))
     words = ["domain=simulated", "method=ease", "task=ranking", "train.progress=false"]

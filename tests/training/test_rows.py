@@ -20,7 +20,7 @@ from transfer.config.schema import Train
 from transfer.console import Interrupted
 from transfer.errors import TransferError
 from transfer.experiment.run import run_batch
-from transfer.training.rows import descend, first_moments, reads_of, row_adagrad, up_to_date
+from transfer.training.rows import late_step, moments_before, reads_of, row_adagrad, up_to_date
 
 ROWS, WIDTH, READ = 300, 4, 20
 Leaves = list[Any]
@@ -63,9 +63,9 @@ def late(optimizer: Any, steps: int, draw: Callable[[Any], Any] = batch, finishe
 
     def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
         params, moments = carry
-        return descend(reads, optimizer, optimizer, factors, params, moments, (draw(number),), number)[1:], None
+        return late_step(reads, optimizer, optimizer, factors, params, moments, (draw(number),), number)[1:], None
 
-    start = leaves(), first_moments(reads, optimizer, optimizer, leaves())
+    start = leaves(), moments_before(reads, optimizer, optimizer, leaves())
     params, moments = jax.lax.scan(step, start, jnp.arange(steps))[0]
     return up_to_date(reads, optimizer, factors, params, moments, jnp.int32(steps))[0] if finished else params
 
@@ -117,7 +117,7 @@ def test_a_row_is_moved_by_the_sum_of_its_gradients_over_the_root_of_its_squares
 
     reads = reads_of(train(), plain, [jnp.ones((9, 2))], jnp.zeros(3, jnp.int32))
     params: Leaves = [jnp.ones((9, 2))]
-    moments = first_moments(reads, optax.adam(0.1), row_adagrad(jnp.float32(rate)), params)
+    moments = moments_before(reads, optax.adam(0.1), row_adagrad(jnp.float32(rate)), params)
     for step, read in enumerate(ids):
         gradient = np.zeros((9, 2))
         np.add.at(gradient, read, 3 * table[read] ** 2 * np.array([1.0, 2.0]))
@@ -125,7 +125,7 @@ def test_a_row_is_moved_by_the_sum_of_its_gradients_over_the_root_of_its_squares
         sums[touched] += np.mean(gradient[touched] ** 2, axis=1)
         table[touched] -= rate * gradient[touched] / np.sqrt(sums[touched])[:, None]
         arguments = params, moments, (jnp.array(read),), jnp.int32(step)
-        _, params, moments = descend(reads, optax.adam(0.1), row_adagrad(jnp.float32(rate)), [1.0], *arguments)
+        _, params, moments = late_step(reads, optax.adam(0.1), row_adagrad(jnp.float32(rate)), [1.0], *arguments)
     np.testing.assert_allclose(params[0], table, rtol=1e-5)
     np.testing.assert_allclose(moments.tables[0].moments, sums, rtol=1e-5)
 
@@ -144,7 +144,16 @@ def test_only_what_is_read_by_rows_alone_is_a_table() -> None:
         assert also(use) == ()
     assert also(lambda table, ids: jax.lax.map(lambda i: table[i], ids)) == ()
     assert reads_of(train(), loss, leaves(), batch(0, read=ROWS)).tables == (), "nothing is gained"
-    assert reads_of(train("auto"), loss, leaves(), batch(0)).tables == (), "short tables are updated densely"
+
+
+def test_by_itself_only_a_long_table_is_updated_late() -> None:
+    def tables(rows: int, how: str) -> tuple[int, ...]:
+        table = jax.ShapeDtypeStruct((rows, WIDTH), jnp.float32)
+        ids = jax.ShapeDtypeStruct((READ,), jnp.int32)
+        return reads_of(train(how), lambda params, ids: jnp.sum(params[0][ids]), [table], ids).tables
+
+    assert tables(2**16, "auto") == tables(2**16, "late") == tables(2**16 - 1, "late") == (0,)
+    assert tables(2**16 - 1, "auto") == tables(2**16, "dense") == ()
 
 
 # Few events a step: the world is small.
@@ -177,6 +186,16 @@ def test_late_tables_go_on_to_the_same_bits(tmp_path: Path, monkeypatch: pytest.
     resumed = run_batch([config], [tmp_path / "cut"])[0]
     assert len(blocks) > 2
     jax.tree.map(np.testing.assert_array_equal, whole.parameters, resumed.parameters)
+
+
+@pytest.mark.parametrize("mode", ["vmap", "map"])
+def test_replicas_that_share_a_program_have_late_tables_of_their_own(mode: str) -> None:
+    """As many tables, step counts and moments as replicas, whatever runs them."""
+    configs = [tiny(*WORDS, "train.tables=late", f"train.replicas={mode}", f"seed={seed}") for seed in (0, 1)]
+    for result, alone in zip(
+        run_batch(configs), (parameters("train.tables=late", f"seed={s}") for s in (0, 1)), strict=True
+    ):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-5), result.parameters, alone)
 
 
 def test_late_tables_that_nothing_has_are_an_error() -> None:

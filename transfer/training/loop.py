@@ -17,7 +17,7 @@ from transfer.data.interactions.world import at_inference
 from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, stream
 from transfer.training.compiler import Compiler
 from transfer.training.rates import Moving
-from transfer.training.updates import Update, first_moments, step, up_to_date, updates_of
+from transfer.training.updates import Update, moments_before, step, up_to_date, updates_of
 
 DRAWN = 2**24  # bytes of batches that are drawn at once
 
@@ -69,7 +69,7 @@ def start(stage: Fit, train: Train, world: AnyWorld, done: Done, replicas: Repli
         updates = updates_for(stage, train, world, done, hp, key, params)
         return State(
             params=params,
-            optimizer=first_moments(stage, train, updates, hp, params),
+            optimizer=moments_before(stage, train, updates, hp, params),
             best=params,
             best_score=jnp.float32(-jnp.inf),
             waited=jnp.int32(0),

@@ -32,15 +32,13 @@ class Moving(NamedTuple):
         return jax.tree.unflatten(self.structure, [next(new) if rate.factor else leaf for leaf, rate in leaves])
 
     def factors(self, hp: Hp) -> list[jax.Array | float]:
-        """The factors on updates of leaves that train from the first step on."""
+        """The factors on updates of the leaves that train, once they do."""
         return [rate.factor * (hp[rate.by] if rate.by else 1.0) for rate in self.rates if rate.factor]
 
     def scale(self, updates: list[jax.Array], hp: Hp, progress: jax.Array) -> list[jax.Array]:
         """Updates times their factors; zero before their time has come."""
-        moving = [rate for rate in self.rates if rate.factor]
-        scaled = [u * rate.factor if rate.factor != 1 else u for u, rate in zip(updates, moving, strict=True)]
-        scaled = [u * hp[rate.by] if rate.by else u for u, rate in zip(scaled, moving, strict=True)]
-        started = zip(scaled, moving, strict=True)
+        scaled = [u * factor for u, factor in zip(updates, self.factors(hp), strict=True)]
+        started = zip(scaled, [rate for rate in self.rates if rate.factor], strict=True)
         return [jnp.where(progress >= rate.since, u, 0.0) if rate.since > 0 else u for u, rate in started]
 
 

@@ -129,13 +129,13 @@ def row_adagrad(rate: jax.Array) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda table: jnp.zeros(table.shape[0]), update)
 
 
-def first_moments(reads: Reads, of_all: Any, of_tables: Any, leaves: list[jax.Array]) -> Moments:
+def moments_before(reads: Reads, of_all: Any, of_tables: Any, leaves: list[jax.Array]) -> Moments:
     """Moments before the first step. of_all, of_tables: the optimizer of the dense leaves, and that of tables."""
     tables = {i: Late(of_tables.init(leaves[i]), jnp.zeros(leaves[i].shape[0], jnp.int32)) for i in reads.tables}
     return Moments(of_all.init([leaf for i, leaf in enumerate(leaves) if i not in tables]), tables)
 
 
-def descend(
+def late_step(
     reads: Reads,
     of_all: optax.GradientTransformation,
     of_tables: optax.GradientTransformation,
@@ -191,14 +191,12 @@ def idle(
     moments, steps = late.moments, step - late.made
     column = steps.astype(jnp.float32).reshape(-1, *[1] * (rows.ndim - 1))
     # each row's bias is corrected for the steps that it has made
-    counted = jax.tree.map(lambda m: m if m.shape[:1] == rows.shape[:1] else late.made.astype(m.dtype), moments)
+    counted = jax.tree.map(lambda m: m if _by_row(m, rows) else late.made.astype(m.dtype), moments)
     first, _ = jax.vmap(optimizer.update)(jnp.zeros_like(rows), counted, rows)
     moved = rows + factor * first * (1 - ratio**column) / (1 - ratio)
 
     def decayed(moment: jax.Array, decay: jax.Array) -> jax.Array:
-        if moment.shape[:1] != rows.shape[:1]:  # the count of steps
-            return moment
-        return moment * decay ** column.reshape(-1, *[1] * (moment.ndim - 1))
+        return moment * decay ** column.reshape(-1, *[1] * (moment.ndim - 1)) if _by_row(moment, rows) else moment
 
     return moved, jax.tree.map(decayed, moments, decays)
 
@@ -252,8 +250,12 @@ def _touched(table: jax.Array, late: Late, optimizer: Any, factor: Any, ids: lis
 
 def _of_rows(change: Callable[..., jax.Array], table: jax.Array, moments: Any, ids: jax.Array, new: Any) -> Any:
     """change(leaf, ids, that of `new`) of the moments that belong to rows; that of `new` of the others."""
-    of_table = lambda leaf: leaf.shape[:1] == table.shape[:1]  # noqa: E731
-    return jax.tree.map(lambda old, other: change(old, ids, other) if of_table(old) else other, moments, new)
+    return jax.tree.map(lambda old, other: change(old, ids, other) if _by_row(old, table) else other, moments, new)
+
+
+def _by_row(moment: jax.Array, table: jax.Array) -> bool:
+    """Whether it has something for each row of the table, unlike the count of steps."""
+    return moment.shape[:1] == table.shape[:1]
 
 
 def _written(leaf: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:

@@ -29,7 +29,8 @@ def updates_of(
 ) -> list[Update]:
     """The updates of a step on such a batch.
 
-    Tables move late where one loss moves them, from the first step on, by Adam or momentum.
+    Tables move late where one loss moves them, from the first step on, by Adam or momentum: of these it is known how rows
+    move without a gradient. The optimizer of a nested stage, such as a guard's, is not one of them: dense.
     """
     turns = (Turn(stage.loss, ()), *stage.turns)
     updates = [Update(turn, moving) for turn, moving in zip(turns, movers(stage, params), strict=True)]
@@ -42,12 +43,12 @@ def updates_of(
     return [own._replace(reads=reads if reads.tables else None)]
 
 
-def first_moments(stage: Fit, train: Train, updates: list[Update], hp: Hp, params: Params) -> list[Any]:
+def moments_before(stage: Fit, train: Train, updates: list[Update], hp: Hp, params: Params) -> list[Any]:
     """The moments of each update before the first step."""
     optimizer = stage.optimizer(hp)
     of_tables = rows.optimizer_of_tables(train, hp) or optimizer
     return [
-        rows.first_moments(reads, optimizer, of_tables, moving.leaves(params))
+        rows.moments_before(reads, optimizer, of_tables, moving.leaves(params))
         if reads
         else optimizer.init(moving.leaves(params))
         for _, moving, reads in updates
@@ -77,7 +78,7 @@ def step(
             rest = (params, done, batch, hp, turn_key, progress)
             if reads:
                 leaves, factors = own.leaves(params), own.factors(hp)
-                value, moved, moment = rows.descend(reads, optimizer, of_tables, factors, leaves, moment, rest, number)
+                value, moved, moment = rows.late_step(reads, optimizer, of_tables, factors, leaves, moment, rest, number)
             else:
                 value, gradient = jax.value_and_grad(partial(_loss, update))(own.leaves(params), *rest)
                 changes, moment = optimizer.update(gradient, moment, own.leaves(params))
