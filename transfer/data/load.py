@@ -15,7 +15,7 @@ from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
-from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.domain import Domain, coded
 from transfer.data.interactions.identity import compared
 from transfer.data.interactions.likes import counted, with_likes
 from transfer.data.interactions.read import read_domain
@@ -105,7 +105,10 @@ def read_domains(
     sources = [read_domain(files, data_dir) for files in domains.source]
     if not domains.same_users:
         sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
-    return (target, sources, {}) if as_they_are else clean(target, sources, domains)
+    if as_they_are:
+        return target, sources, {}
+    target, *sources = coded([target, *sources])
+    return clean(target, sources, domains)
 
 
 def _own_users(events: pl.DataFrame, name: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import polars as pl
 
-from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.domain import Domain, places
 from transfer.data.interactions.events import Room, coded_events, heldout_of, interactions_of
 from transfer.data.interactions.likes import prepared, rated_in
 from transfer.data.interactions.sequences import merged, sequences
@@ -138,7 +138,7 @@ def _bridges(world: World, room: Room | None) -> Any:
 def _places(ids: pl.Series, of_target: pl.Series) -> Any:
     """Where the items of a source stand among the target's, int32 [items], -1 for none; None where none is shared."""
     shared = ids.is_in(of_target.implode()).to_numpy()
-    return np.where(shared, of_target.search_sorted(ids).to_numpy(), -1).astype(np.int32) if shared.any() else None
+    return np.where(shared, places(ids, of_target), -1) if shared.any() else None
 
 
 def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:

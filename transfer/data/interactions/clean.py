@@ -35,8 +35,9 @@ def clean(
         edition_of = found if config.near_duplicates == "merge" else {}
         unwanted, mirrored = _mirrored(target, domain, config) if domain is not target else (set(), {})
         kept = _drop(domain, unwanted, edition_of)
-        merged = _merge(kept, edition_of)
-        settled = _settle(merged, config.duplicates)
+        repeated = kept.events.height - kept.events.n_unique(PAIR)
+        merged = _merge(kept, edition_of) if edition_of else kept
+        settled = _settle(merged, config.duplicates) if repeated or edition_of else merged
         cleaned.append(settled)
         counts[domain.name] = {
             **domain.notes,
@@ -46,7 +47,7 @@ def clean(
             **mirrored,
             "dropped_items": domain.events["item"].n_unique() - kept.events["item"].n_unique(),
             "dropped_rows": domain.events.height - kept.events.height,
-            "repeated": (repeated := kept.events.height - kept.events.n_unique(PAIR)),
+            "repeated": repeated,
             "repeated_by_merging": kept.events.height - settled.events.height - repeated,
             "rows": settled.events.height,
             "users": settled.events["user"].n_unique(),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from transfer.data.interactions.domain import places
 from transfer.errors import TransferError
 
 # A chunk of users is scored at once; this bounds its score matrix (users x items) to 16 MiB of float32.
@@ -81,9 +82,8 @@ class Room(NamedTuple):
 
 def coded_events(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Coded:
     """Events as index arrays, sorted by (user, item)."""
-    user = users.search_sorted(events["user"]).to_numpy().astype(np.int32)
-    item = items.search_sorted(events["item"]).to_numpy().astype(np.int32)
-    order = np.lexsort((item, user))
+    user, item = places(events["user"], users), places(events["item"], items)
+    order = np.argsort(user.astype(np.int64) * len(items) + item)
     return {"user": user[order], "item": item[order], "rating": events["rating"].to_numpy()[order].astype(np.float32)}
 
 

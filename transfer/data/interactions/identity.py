@@ -12,13 +12,13 @@ NUMBER = r"^\d{1,7}$"  # 1 ... n: what data sets number their users with
 
 
 def compared(target: pl.DataFrame, source: pl.DataFrame, names: tuple[str, str], config: FileDomains) -> dict[str, int]:
-    """Counts of what two domains (events: user, item) have alike, as cleaned.
+    """Counts of what two domains have alike, as cleaned: events with columns user and item, no pair of them twice.
 
     equal_pairs: (user, item) in both; numbered_users: shared users where all ids are small whole numbers on both sides;
     padded_users, padded_items: ids that would be equal without leading zeros; shared_items: with global ids.
     Raises TransferError where more than `domain.same_pairs` of the smaller domain's pairs are in the other too.
     """
-    pairs = [events.select(PAIR).unique() for events in (target, source)]
+    pairs = [events.select(PAIR) for events in (target, source)]
     equal = pairs[0].join(pairs[1], on=PAIR, how="semi").height
     smaller = min(map(len, pairs))
     if equal > config.same_pairs * smaller:
@@ -27,7 +27,7 @@ def compared(target: pl.DataFrame, source: pl.DataFrame, names: tuple[str, str],
             "the test away; remove the copies, or write domain.global_ids=true domain.mirrored=drop; where equal ids are "
             "other people, domain.same_users=false; where they are other items, domain.same_pairs=1"
         )
-    users, items = ([events[name].unique() for events in pairs] for name in PAIR)
+    users, items = ([events[name].unique().cast(pl.String) for events in pairs] for name in PAIR)
     shared = int(users[0].is_in(users[1].implode()).sum())
     numbered = all(ids.str.contains(NUMBER).all() for ids in users)
     return {

@@ -7,6 +7,8 @@ import polars as pl
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from transfer.data.interactions.domain import places
+
 BLOCK = 4096  # items per block of the product: bounds the memory of large catalogues
 
 
@@ -37,16 +39,16 @@ def mirrors(target: pl.DataFrame, source: pl.DataFrame, jaccard: float, common_r
 
 def _raters(domains: list[pl.DataFrame], at_least: int) -> tuple[list[sparse.csr_array], list[pl.Series]]:
     """Per domain: the 0/1 matrix items × users of items with `at_least` raters, and their ids in ascending order."""
-    pairs = [events.select("user", "item").unique() for events in domains]
-    users = pl.concat([pair.select("user") for pair in pairs]).unique().with_row_index("column")
+    users = pl.concat([events["user"] for events in domains]).unique().sort()
     matrices, names = [], []
-    for pair in pairs:
-        items = pair.group_by("item").len().filter(pl.col("len") >= at_least).select("item").sort("item")
-        cells = pair.join(items.with_row_index("row"), on="item").join(users, on="user")
-        row, column = cells["row"].to_numpy().astype(np.int32), cells["column"].to_numpy().astype(np.int32)
-        ones = np.ones(len(cells), np.int32)
-        matrices.append(sparse.csr_array((ones, (row, column)), shape=(len(items), len(users))))
-        names.append(items["item"])
+    for events in domains:
+        items = events["item"].unique().sort()
+        cells = places(events["item"], items), places(events["user"], users)
+        raters = sparse.csr_array((np.ones(len(events), np.int32), cells), shape=(len(items), len(users)))
+        raters.data[:] = 1  # repeated pairs were summed
+        enough = np.diff(raters.indptr) >= at_least
+        matrices.append(raters[enough])
+        names.append(items.filter(pl.Series(enough)))
     return matrices, names
 
 

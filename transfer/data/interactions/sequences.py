@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 
+from transfer.data.interactions.domain import places
+
 
 class Packing(NamedTuple):
     """What a batch of `size` windows of `length` takes, where the first `predicted` items are predicted.
@@ -44,8 +46,7 @@ class Sequences:
 
 def sequences(events: pl.DataFrame, users: pl.Series, items: pl.Series) -> Sequences:
     """The sequences of events (user, item, time); `days` numbers the distinct times."""
-    user = users.search_sorted(events["user"]).to_numpy().astype(np.int32)
-    item = items.search_sorted(events["item"]).to_numpy().astype(np.int32)
+    user, item = places(events["user"], users), places(events["item"], items)
     return sorted_by_time(user, item, events["time"].to_numpy(), len(users), len(items))
 
 
@@ -63,9 +64,9 @@ def sorted_by_time(user: np.ndarray, item: np.ndarray, time: np.ndarray, n_users
 def merged(events: list[pl.DataFrame], users: pl.Series, items: list[pl.Series]) -> Sequences:
     """The sequences of all domains together; the items of domain i follow those of the domains before it."""
     offsets = np.cumsum([0, *map(len, items)])
-    user = np.concatenate([users.search_sorted(part["user"]).to_numpy() for part in events]).astype(np.int32)
-    coded = [of.search_sorted(part["item"]).to_numpy() for part, of in zip(events, items, strict=True)]
-    item = np.concatenate([code + offset for code, offset in zip(coded, offsets, strict=False)]).astype(np.int32)
+    user = np.concatenate([places(part["user"], users) for part in events])
+    own = [places(part["item"], of) for part, of in zip(events, items, strict=True)]
+    item = np.concatenate([place + offset for place, offset in zip(own, offsets, strict=False)]).astype(np.int32)
     time = np.concatenate([part["time"].to_numpy() for part in events])
     return sorted_by_time(user, item, time, len(users), int(offsets[-1]))
 

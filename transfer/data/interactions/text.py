@@ -37,7 +37,9 @@ def with_texts(domain: Domain, files: Files, data_dir: Path) -> Domain:
     if table.is_empty():
         table = domain.events.select(pl.col("item").unique().sort()).with_columns(title=pl.lit(None, pl.String))
     for i, texts in enumerate(files.texts):
-        table = table.join(_read(texts, data_dir).rename({"text": f"text {i}"}), on="item", how="left")
+        found = _read(texts, data_dir).rename({"text": f"text {i}"})
+        found = found.with_columns(pl.col("item").cast(table["item"].dtype, strict=False))
+        table = table.join(found, on="item", how="left")
     parts = [name for name in table.columns if name in ("title", "author", "genres") or name.startswith("text")]
     return replace(domain, items=table.with_columns(text=pl.concat_str(parts, separator=" ", ignore_nulls=True)))
 
