@@ -157,7 +157,7 @@ class Config(Traced):
 
     def program_key(self, without: tuple[str, ...] = ()) -> str:
         """Equal keys mean one compiled program: the static part and the names (not the values) of hp. `without` leaves out
-        what only decides the world, for worlds whose shapes are known to be the same."""
+        what only decides the world, where its shapes stand beside the key."""
         static = {key: value for key, value in self.static().items() if key not in without}
         return json.dumps([static, sorted(self.hp)], sort_keys=True)
 

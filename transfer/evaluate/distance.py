@@ -70,16 +70,18 @@ class Distances(NamedTuple):
     spaces: tuple[np.ndarray, np.ndarray]
 
 
-def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Run) -> list[Distances]:
+def measure_distances(
+    program: Program, world: AnyWorld, done: Done, replicas: Replicas, run: Run, compared: bool
+) -> list[Distances]:
     """What the map does to the distance of the domains, per replica; none for interactions or no source.
 
-    Tokens have no `before`, and no place in a plane.
+    Tokens have no `before`, and no place in a plane. Unless `compared`, the representations alone.
     """
     if not isinstance(world, ExamplesWorld) or not world.sources:
         return []
     raw = [np.asarray(x).reshape(x.shape[0], -1) for x in samples(world)]
     tokens = np.issubdtype(raw[0].dtype, np.integer)  # ids are no points of a space
-    before = {} if tokens else {"before": distances(*raw)}
+    before = {"before": distances(*raw)} if compared and not tokens else {}
     if program.features is None:
         return [Distances(before, None, (raw[0], raw[1]))] * len(replicas.keys)
 
@@ -91,6 +93,8 @@ def measure_distances(program: Program, world: AnyWorld, done: Done, replicas: R
 
     spaces = [np.asarray(z) for z in run("features", represent, world, (done, replicas))]
     after = [[z[i] for z in spaces] for i in range(len(replicas.keys))]
+    if not compared:
+        return [Distances({}, None, (pair[0], pair[1])) for pair in after]
     projections = [None if tokens else project(raw, pair) for pair in after]
     return [
         Distances({**before, "after": distances(*pair)}, points, (pair[0], pair[1]))

@@ -54,11 +54,20 @@ def with_packings(config: Config, loaded: Any) -> Any:
 
 
 def build_task(config: Config, world: AnyWorld) -> Task:
-    return find("tasks", config.task.name).build(config.task, world)
+    """The task on worlds of these shapes."""
+    return find("tasks", config.task.name).build(config.task, shapes_of(world))
+
+
+def shapes_of(world: AnyWorld) -> AnyWorld:
+    """The world with the shape of every array in its place."""
+    return jax.eval_shape(lambda world: world, world)
 
 
 def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
-    """The method's program on this world. Raises TransferError where task, world and method do not fit."""
+    """The method's program on worlds of these shapes. Raises TransferError where task, world and method do not fit.
+
+    A method sees shapes alone while it builds, so that a program may serve every world that has them.
+    """
     method = find("methods", config.method.name)
     checks.check_needs(config, world, method.NEEDS)
     model = checks.check_model(config).build(config.model)
@@ -69,11 +78,16 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     if isinstance(model, SequenceModel):
         checks.check_order(config, world, method.NEEDS)
     # without a source there is nothing to guard against
-    if config.method.guard == "none" or not uses_source(config, world):
-        program = method.build(config, world, task, model)
-    else:
-        guard.check(config, world, model)
-        program = guard.guarded(config, world, task, model, method.build, find("methods", guard.REFERENCE))
+    shapes = shapes_of(world)
+    try:
+        if config.method.guard == "none" or not uses_source(config, world):
+            program = method.build(config, shapes, task, model)
+        else:
+            guard.check(config, world, model)
+            program = guard.guarded(config, shapes, task, model, method.build, find("methods", guard.REFERENCE))
+    except (TypeError, AttributeError) as error:
+        error.add_note("The world of `build` has shapes alone: its values are there when functions of a stage are called.")
+        raise
     if at_inference(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "

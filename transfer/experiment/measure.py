@@ -31,12 +31,13 @@ class Measured:
 
 
 def measure(config: Config, program: Program, job: Job, done: Done) -> Measured:
-    """All figures of the selected parameters; the test part stays closed with test=false."""
+    """All figures of the selected parameters; with test=false, while one tunes, the test part stays closed and how far
+    apart the domains are is not measured."""
     clock = job.run.clock
     began, compiling = time.perf_counter(), clock["compile"]
     test = config.test or config.select == ORACLE  # it looks at the test labels even while tuning
     metrics, per_user = evaluate(program, job.task, job.world, done, job.replicas, job.run, test)
-    distances = measure_distances(program, job.world, done, job.replicas, job.run)
+    distances = measure_distances(program, job.world, done, job.replicas, job.run, compared=config.test)
     spaces = [distance.spaces for distance in distances]
     selection = unlabelled_selection.selection_scores(config, program, done, job, metrics, spaces)
     clock["evaluate"] = time.perf_counter() - began - (clock["compile"] - compiling)
@@ -60,7 +61,8 @@ def evaluate(
         means["test"], rows = task.examine(scores, world.test)
         return means, rows
 
-    means, rows = jax.device_get(run("evaluate", evaluate_row, world, (done, replicas)))
+    name = "evaluate" if validates else "evaluate the test alone"  # worlds of one shape share what is compiled
+    means, rows = jax.device_get(run(name, evaluate_row, world, (done, replicas)))
     count = range(len(replicas.keys))
     index = task.rows(world) if test else {}
     real = len(next(iter(index.values()), ()))  # rows beyond them are padding

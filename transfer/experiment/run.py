@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import polars as pl
 
-from transfer.config.schema import Config
+from transfer.config.schema import BY_CONTENT, Config
 from transfer.config.selection import score
 from transfer.console import interruptible
 from transfer.data.examples import featurise
@@ -172,7 +172,7 @@ def _prepare(
     loaded = with_packings(config, loaded)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
-    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world, content)), memory)
+    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world)), memory)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
@@ -265,13 +265,10 @@ def _facts(
     }
 
 
-def _program_of(config: Config, world: AnyWorld, content: str) -> tuple[str, str]:
-    """What decides what is compiled: the static part and the content of the world; or, for worlds that have a capacity so
-    that they share programs, its shapes in place of what made it."""
-    if not getattr(config.domain, "capacity", None):
-        return config.program_key(), content
+def _program_of(config: Config, world: AnyWorld) -> tuple[str, str]:
+    """What decides what is compiled: the static part but for where the world comes from, and the shapes of its arrays."""
     shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]
-    return config.program_key(without=("domain", "split")), str((jax.tree.structure(world), shapes))
+    return config.program_key(without=BY_CONTENT), str((jax.tree.structure(world), shapes))
 
 
 def load_run(folder: Path) -> Result:
