@@ -1,4 +1,4 @@
-"""Measure the speed: `python scripts/benchmark.py start|sweep|steps|tables|load`.
+"""Measure the speed: `python scripts/benchmark.py start|sweep|steps|tables|load|peers`.
 
 Every figure is a ratio within one turn of this script, since seconds depend on the machine: median and extremes over turns.
 The table is printed and written as CSV, with machine and versions beside it.
@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PARTS = ("start", "sweep", "steps", "tables", "load")
+PARTS = ("start", "sweep", "steps", "tables", "load", "peers")
 VERSIONS = ("transfer", "jax", "jaxlib", "numpy", "polars", "hydra-core")
 
 
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="how often everything is measured (default 5)")
     parser.add_argument("--runs", type=int, default=32, help="runs of the grid of `sweep` (default 32)")
     parser.add_argument("--data-dir", default=os.environ.get("TRANSFER_DATA", "."), help="folder of amazon-movies-books")
+    parser.add_argument("--peers", help="Python with RecBole, for `peers` (scripts/benchmarks/peers.txt)")
     parser.add_argument("--out", type=Path, default=HERE.parent / "experiments" / "benchmarks", help="where the files go")
     arguments = parser.parse_args()
     arguments.data_dir = Path(arguments.data_dir).resolve()
