@@ -14,11 +14,12 @@ import os
 import platform
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("start", "sweep", "steps", "tables", "load", "peers")
-VERSIONS = ("transfer", "jax", "jaxlib", "numpy", "polars", "hydra-core")
+VERSIONS = ("transfer", "jax", "jaxlib", "numpy", "polars", "hydra-core", "torch")
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def machine() -> dict[str, object]:
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": {name: version(name) for name in VERSIONS if find_spec(name.replace("-core", ""))},
     }
 
 

@@ -1,5 +1,6 @@
 """One model of RecBole on files that are split already: `PYTHON recbole_run.py MODEL FOLDER`, with the peers' Python."""
 
+import os
 import sys
 
 from recbole.quick_start import run_recbole
@@ -13,6 +14,7 @@ NUMBERS = {
 if __name__ == "__main__":
     model, folder = sys.argv[1:]
     sys.argv = sys.argv[:1]  # RecBole reads it, too
+    os.chdir(folder)  # where it leaves its logs
     result = run_recbole(
         model,
         "books",
