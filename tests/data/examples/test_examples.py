@@ -307,6 +307,9 @@ def test_a_run_leaves_distances_protocol_and_a_predictor(folder: Path, tmp_path:
     (result,) = run_batch([compose(words)], [tmp_path / "run"])
     assert result.status == "done"
     assert set(result.facts["distance"]) == {"before", "after"}
+    (tuned,) = run_batch([compose([*words, "test=false"])])
+    assert "distance" not in tuned.facts, "while one tunes nobody looks at it"
+    assert tuned.facts["selectors"].keys() == result.facts["selectors"].keys()
     assert result.facts["protocol"]["selected_on"] == "sources"
     assert result.facts["world"]["target"]["test"] == 40
     assert [source["name"] for source in result.facts["world"]["sources"]] == ["dvd", "kitchen"]

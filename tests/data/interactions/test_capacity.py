@@ -13,6 +13,7 @@ from transfer.api import compose
 from transfer.data.interactions.events import Room, heldout_of, interactions_of
 from transfer.errors import TransferError
 from transfer.experiment.run import Result, run_batch
+from transfer.methods.baselines import popularity
 from transfer.registry import outline
 from transfer.training import loop
 from transfer.training.compiler import executables_of
@@ -83,6 +84,20 @@ def test_a_shared_program_sees_the_world_that_it_is_given(method: str) -> None:
     assert after[0] != after[1]
 
 
+def test_splits_of_one_shape_share_their_programs_and_see_their_own_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[str] = []
+    real = loop.stream
+    monkeypatch.setattr(loop, "stream", lambda key, name, *rest: traced.append(name) or real(key, name, *rest))
+    splits = [compose(small_overrides(method="cmf", split__seed=seed, **DENSE)) for seed in (0, 1)]
+    after, counts = [], []
+    for split in splits:
+        after.append(run_batch([split])[0].metrics)
+        counts.append(len(traced))
+    assert counts[1] == counts[0] > 0
+    executables_of.cache_clear()
+    assert run_batch([splits[1]])[0].metrics == after[1] != after[0]
+
+
 def test_everybody_and_everything_is_in_a_padded_world() -> None:
     world = small_world(split="ratio", domain__target_events=2, domain__capacity=2048).world
     assert (world.n_users, world.n_items) == (200, 60)
@@ -117,3 +132,11 @@ def test_padded_arrays_hold_the_events_and_nothing_else(pairs: list[tuple[int, i
     ]
     assert held.n_events == len(user)
     assert held.n_users == len(set(user.tolist()))
+
+
+def test_a_method_that_looks_at_values_while_it_builds_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = popularity.build
+    monkeypatch.setattr(popularity, "build", lambda config, world, *rest: real(config, world, *rest, world.valid.users[0]))
+    with pytest.raises(TypeError) as told:
+        run_batch([compose(small_overrides(method="popularity"))])
+    assert "has shapes alone" in told.value.__notes__[0]
