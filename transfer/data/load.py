@@ -15,7 +15,7 @@ from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
-from transfer.data.interactions.domain import Domain, coded
+from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.identity import compared
 from transfer.data.interactions.likes import counted, with_likes
 from transfer.data.interactions.read import read_domain
@@ -107,7 +107,7 @@ def read_domains(
         sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
     if as_they_are:
         return target, sources, {}
-    target, *sources = coded([target, *sources])
+    target, *sources = with_numbered_ids([target, *sources])
     return clean(target, sources, domains)
 
 

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transfer.data.interactions.domain import EVENTS, Domain, coded, places
+from transfer.data.interactions.domain import EVENTS, Domain, places, with_numbered_ids
 
 IDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)
 PAIRS = st.lists(st.tuples(IDS, IDS), min_size=1, max_size=12)
@@ -22,7 +22,7 @@ def test_numbered_ids_read_and_sort_as_text_does(
     one: list[tuple[str, str]], other: list[tuple[str, str]], listed: list[str]
 ) -> None:
     plain = [domain("books", one, listed), domain("movies", other, [])]
-    numbered = coded(plain)
+    numbered = with_numbered_ids(plain)
     for before, after in zip(plain, numbered, strict=True):
         for name in ("user", "item"):
             assert after.events[name].dtype == numbered[0].events[name].dtype != pl.String
@@ -34,7 +34,7 @@ def test_numbered_ids_read_and_sort_as_text_does(
 @given(PAIRS, PAIRS)
 def test_places_are_those_among_the_sorted_ids(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     plain = [domain("books", one, []), domain("movies", other, [])]
-    for domains in (plain, coded(plain)):
+    for domains in (plain, with_numbered_ids(plain)):
         for each in domains:
             known = each.events["user"].unique().sort()
             expected = [known.to_list().index(user) for user in each.events["user"]]

@@ -32,7 +32,7 @@ class Domain:
     files: Files | None = None
 
 
-def coded(domains: list[Domain]) -> list[Domain]:
+def with_numbered_ids(domains: list[Domain]) -> list[Domain]:
     """The domains with ids that are numbered in their order (Polars' Enum), users and items of all domains alike.
 
     They read, sort and compare as before; on text that is most of the work of loading.
