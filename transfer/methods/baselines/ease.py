@@ -33,7 +33,7 @@ class Settings(Method):
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     both = config.method.domains == "both"
     most = config.method.most
-    width = joint_width(most_chosen(world, most), both)
+    width = joint_width(jax.eval_shape(lambda world: most_chosen(world, most), world), both)
     histories.check_dense(width, width, "method=ease without a smaller method.most")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
