@@ -78,12 +78,14 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     if isinstance(model, SequenceModel):
         checks.check_order(config, world, method.NEEDS)
     # without a source there is nothing to guard against
+    guards = config.method.guard != "none" and uses_source(config, world)
+    if guards:
+        guard.check(config, world, model)
     shapes = shapes_of(world)
     try:
-        if config.method.guard == "none" or not uses_source(config, world):
+        if not guards:
             program = method.build(config, shapes, task, model)
         else:
-            guard.check(config, world, model)
             program = guard.guarded(config, shapes, task, model, method.build, find("methods", guard.REFERENCE))
     except (TypeError, AttributeError) as error:
         error.add_note("The world of `build` has shapes alone: its values are there when functions of a stage are called.")

@@ -97,7 +97,8 @@ def test_the_sparse_product_agrees_with_sets(
         return len(a & b) >= common and len(a & b) > jaccard * len(a | b)
 
     def events(raters: dict[str, set[str]]) -> pl.DataFrame:
-        return frame([row for item, users in raters.items() for row in rated(item, "".join(sorted(users)))])
+        rows = [row for item, users in raters.items() for row in rated(item, "".join(sorted(users)))]
+        return frame([*rows, *rows[::2]])  # who rates an item twice is one rater
 
     group = {item: item for item in target}
     for a in target:

@@ -55,7 +55,7 @@ def with_numbered_ids(domains: list[Domain]) -> list[Domain]:
 
 
 def places(ids: pl.Series, of: pl.Series) -> np.ndarray:
-    """Where ids stand in `of`, which is sorted and has them all: int32."""
+    """Where ids stand in `of`, which is sorted and without repeats: int32 [ids]; of no meaning for an id that it lacks."""
     kind = of.dtype  # Polars looks at all categories of an Enum whenever it is asked
     if isinstance(kind, pl.Enum):
         place = np.zeros(len(kind.categories), np.int32)
