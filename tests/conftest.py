@@ -21,7 +21,7 @@ from transfer.__main__ import main
 from transfer.api import compose
 from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions, interactions_of
-from transfer.data.interactions.world import Loaded, World
+from transfer.data.interactions.world import Loaded, Side, World
 from transfer.experiment.build import load_world
 from transfer.training.compiler import executables_of
 
@@ -143,6 +143,12 @@ def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: in
     ratings = np.random.default_rng(seed).integers(1, 6, len(pairs)).astype(np.float32)
     host = interactions_of({"user": users, "item": items, "rating": ratings}, len(items_of_users), n_items)
     return replace(jax.tree.map(jnp.asarray, host), longest=n_items)
+
+
+def world_of(target: Interactions, *sources: Interactions) -> World:
+    """A world with nothing hidden, as far as closed forms look at it."""
+    sides = [Side(train=events, fit=events, stop=None) for events in (target, *sources)]  # type: ignore[arg-type]
+    return World(target=sides[0], sources=tuple(sides[1:]), valid=None, test=None, scale=(1.0, 5.0))  # type: ignore[arg-type]
 
 
 class Said(NamedTuple):

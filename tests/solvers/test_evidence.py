@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import interactions
+from conftest import interactions, world_of
 from numpy.typing import NDArray
-from test_histories import world_of
 
 from transfer.data.interactions.world import World
 from transfer.solvers import evidence

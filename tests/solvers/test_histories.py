@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import interactions
+from conftest import interactions, world_of
 from numpy.typing import NDArray
 
 from transfer.data.interactions.events import Interactions
-from transfer.data.interactions.world import Side, World
 from transfer.errors import TransferError
 from transfer.solvers import biases, histories, joint
 
@@ -89,12 +88,6 @@ def test_a_matrix_too_large_for_memory_is_refused_with_a_remedy(monkeypatch: pyt
     histories.check_dense(10, 100, "method=ease")
     with pytest.raises(TransferError, match=r"method=ease needs a 10 x 101 matrix.*domain\.core=5"):
         histories.check_dense(10, 101, "method=ease")
-
-
-def world_of(target: Interactions, *sources: Interactions) -> World:
-    """A world with nothing hidden, as far as closed forms look at it."""
-    sides = [Side(train=events, fit=events, stop=None) for events in (target, *sources)]  # type: ignore[arg-type]
-    return World(target=sides[0], sources=tuple(sides[1:]), valid=None, test=None, scale=(1.0, 5.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("both", [True, False])

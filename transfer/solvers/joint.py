@@ -87,10 +87,12 @@ def most_chosen(world: World, most: int | None) -> World:
     return replace(world, target=target, sources=tuple(sources))
 
 
-def everywhere(world: World, most: int | None, scores: jax.Array) -> jax.Array:
-    """Scores of the target's `most_chosen` items [B, most] among those of all, which have 0 [B, items]."""
+def everywhere(world: World, most: int | None, scores: jax.Array, others: jax.Array | float = 0.0) -> jax.Array:
+    """Scores of the target's `most_chosen` items [B, most] among all [B, items]; the others have `others`."""
     best = _best(world.target.train, most)
-    return scores if best is None else jnp.zeros((scores.shape[0], world.n_items)).at[:, best].set(scores)
+    if best is None:
+        return scores
+    return jnp.broadcast_to(others, (scores.shape[0], world.n_items)).at[:, best].set(scores)
 
 
 def _best(events: Interactions, most: int | None) -> jax.Array | None:

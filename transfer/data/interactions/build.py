@@ -121,18 +121,19 @@ def build_world(
     titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
     ids = [own.to_list() for own in items]
     summary["names"] = names_hash([users.to_list(), *ids], titles)
-    arrays = jax.device_put(replace(host, bridges=_bridges(host, room)))
+    arrays = jax.device_put(_with_bridges(host, room))
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
 
 
-def _bridges(world: World, room: Room | None) -> Any:
-    """Users of the target and of a source, int32 [m]; with a room as many places as users. No hash tells them: they are
-    derived."""
+def _with_bridges(world: World, room: Room | None) -> World:
+    """The world with its users of the target and of a source; with a room as many places as users. No hash tells them:
+    they are derived."""
     known = [np.diff(side.train.starts) > 0 for side in (world.target, *world.sources)]
     users = np.flatnonzero(known[0] & np.any([*known[1:], np.zeros_like(known[0])], axis=0))
     places = np.full(world.n_users if room else max(len(users), 1), world.n_users, np.int32)
     places[: len(users)] = users
-    return places
+    later = world.inference and replace(world.inference, bridges=places)
+    return replace(world, bridges=places, inference=later)
 
 
 def _places(ids: pl.Series, of_target: pl.Series) -> Any:

@@ -15,6 +15,7 @@ from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import biases, histories
+from transfer.solvers.likeness import readers
 
 NEEDS = Needs(source=True, shared_users=True)
 HP = {
@@ -23,11 +24,6 @@ HP = {
     "damping": Range(10.0, low=0),  # of item biases
     "user_damping": Range(10.0, low=0),
 }
-
-
-def readers(world: World) -> jax.Array:
-    """Who tells what follows from what: the others' rows would be zero."""
-    return jnp.arange(world.n_users) if world.bridges is None else world.bridges
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:

@@ -1,0 +1,139 @@
+"""residual_map against the least squares that it solves, with its controls: without a source, without a target history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import interactions, world_of
+from numpy.typing import NDArray
+
+from transfer.api import compose
+from transfer.config.schema import Config
+from transfer.data.interactions.world import World
+from transfer.errors import TransferError
+from transfer.experiment.build import build_program, build_task
+from transfer.experiment.checks import check_settings
+from transfer.solvers import histories
+
+Floats = NDArray[np.float64]
+READERS, FILMS, BOOKS, LEVELS = 40, 30, 9, 3
+HP = {"ridge": 2.0, "normalise": 0.25, "ease_ridge": 1.5, "unknown": 3.0, "source_weight": 0.7}
+COLD, ALONE, FEW, MANY = 0, 1, 2, 3  # a reader of films only, of books only, of one book, of all but one
+
+
+@cache
+def drawn() -> tuple[Floats, Floats]:
+    """Films and books: every book goes with three films, and with the next book."""
+    random = np.random.default_rng(0)
+    films = (random.random((READERS, FILMS)) < 0.3).astype(float)
+    taste = films.reshape(READERS, 10, 3).sum(2)[:, :BOOKS] + 0.5 * films.reshape(READERS, 10, 3).sum(2)[:, 1 : BOOKS + 1]
+    books = (taste + 0.5 * random.random(taste.shape) > 1.8).astype(float)
+    books[COLD], films[ALONE] = 0, 0
+    books[ALONE, :3], books[FEW], books[MANY] = 1, np.eye(BOOKS)[4], 1 - np.eye(BOOKS)[6]
+    return films, books
+
+
+def world(films: Floats, books: Floats) -> World:
+    return world_of(*(interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (books, films)))
+
+
+def config(*words: str) -> Config:
+    numbers = [f"hp.{name}={value}" for name, value in HP.items()]
+    return check_settings(compose(["task=ranking", "method=residual_map", f"method.levels={LEVELS}", *numbers, *words]))
+
+
+def scores(world: World, *words: str) -> Floats:
+    settings = config(*words)
+    program = build_program(settings, world, build_task(settings, world))
+
+    @jax.jit
+    def all_of(world: World, hp: Any) -> jax.Array:
+        done = {"map": program.stages[0].solve(world, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+        return program.scores(world, done, hp)(jnp.arange(world.n_users))
+
+    return np.asarray(all_of(world, {name: jnp.float32(value) for name, value in settings.hp.items()}), np.float64)
+
+
+def by_least_squares(films: Floats, books: Floats, kept: Any = slice(None)) -> Floats:
+    """Every book from the reader's other books and her films at once, over all thinned histories in expectation."""
+    trained, books = books.any(1), books[:, kept]
+    popular = books[trained].mean(0)
+    x = films * np.sqrt(HP["source_weight"]) / np.maximum(films.sum(1), 1)[:, None] ** HP["normalise"]
+    centred = books - popular
+    found = np.zeros_like(books)
+    for reader, count in enumerate(books.sum(1)):
+        told = 2.0 ** np.clip(np.round(np.log2(max(count, 1))), 0, LEVELS - 1)
+        rho = told / (told + HP["unknown"])
+        for book in range(len(popular)):
+            others = np.delete(np.arange(len(popular)), book) if count else np.arange(0)
+            inputs = np.hstack([centred[:, others], x])[trained]
+            penalty = [(1 / rho - 1) * books[:, others].sum(0) + HP["ease_ridge"], np.full(FILMS, HP["ridge"])]
+            gram = inputs.T @ inputs + np.diag(np.concatenate(penalty))
+            weights = np.linalg.solve(gram, inputs.T @ centred[trained, book])
+            own = np.concatenate([books[reader, others] / rho - popular[others], x[reader]])
+            found[reader, book] = popular[book] + own @ weights
+    return found
+
+
+def test_the_map_and_ease_are_one_regression_on_books_and_films() -> None:
+    """The closed form in two steps, with a kernel, is the least squares of both kinds of input together."""
+    films, books = drawn()
+    found, expected = scores(world(films, books)), by_least_squares(films, books)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    lengths = books.sum(1)
+    assert set(range(9)) - set(lengths) <= {2, 7}, "every level is met"
+
+
+def test_without_target_history_it_is_ridge_map_and_without_source_no_film_matters() -> None:
+    films, books = drawn()
+    here = world(films, books)
+    plain = check_settings(compose(["task=ranking", "method=ridge_map", "hp.ridge=2", "hp.normalise=0.25"]))
+    program = build_program(plain, here, build_task(plain, here))
+    hp: Any = {name: jnp.float32(value) for name, value in plain.hp.items()}
+    done = {"map": program.stages[0].solve(here, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+    alone = np.asarray(program.scores(here, done, hp)(jnp.arange(READERS)))
+    mine = scores(here, "hp.source_weight=1")
+    np.testing.assert_allclose(mine[COLD], alone[COLD], rtol=1e-4, atol=1e-5)
+    assert np.abs(mine[MANY] - alone[MANY]).max() > 0.05
+
+    without = [scores(world(x, books), "hp.source_weight=0") for x in (films, films[::-1].copy())]
+    np.testing.assert_allclose(*without, rtol=1e-5, atol=1e-6)
+    trained = books.any(1)
+    np.testing.assert_allclose(without[0][COLD], books[trained].mean(0), rtol=1e-5)
+
+
+def test_of_most_chosen_items_the_others_have_their_popularity() -> None:
+    films, books = drawn()
+    few = scores(world(films, books), "method.most=5")
+    trained = books.any(1)
+    popular = books[trained].mean(0)
+    rest = np.argsort(-popular, kind="stable")[5:]
+    np.testing.assert_allclose(few[:, rest], np.broadcast_to(popular[rest], (READERS, 4)), rtol=1e-5)
+    best = np.sort(np.argsort(-popular, kind="stable")[:5])
+    np.testing.assert_allclose(few[:, best], by_least_squares(films, books, best), rtol=1e-3, atol=1e-4)
+
+
+def test_readers_of_one_domain_take_no_room_in_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The regression is over those whom both domains know; the others' books still count in EASE."""
+    films, books = drawn()
+    here = world(films, books)
+    known = np.flatnonzero(films.any(1) & books.any(1)).astype(np.int32)
+    fewer = replace(here, bridges=jnp.asarray(known))
+    np.testing.assert_allclose(scores(fewer), scores(here), rtol=1e-3, atol=1e-4)
+    monkeypatch.setattr(histories, "DENSE_CELLS", len(known) ** 2)
+    scores(fewer)
+    with pytest.raises(TransferError, match=r"method=residual_map needs a 40 x 40 matrix"):
+        scores(here)
+
+
+def test_rows_of_films_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    films, books = drawn()
+    whole = scores(world(films, books))
+    monkeypatch.setattr("transfer.solvers.likeness.CELLS", 7 * int(films.sum()))  # seven readers at once, of forty
+    np.testing.assert_allclose(scores(world(films, books)), whole, rtol=1e-5, atol=1e-6)
