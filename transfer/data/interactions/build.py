@@ -130,7 +130,7 @@ def _with_bridges(world: World, room: Room | None) -> World:
     they are derived."""
     known = [np.diff(side.train.starts) > 0 for side in (world.target, *world.sources)]
     users = np.flatnonzero(known[0] & np.any([*known[1:], np.zeros_like(known[0])], axis=0))
-    places = np.full(world.n_users if room else max(len(users), 1), world.n_users, np.int32)
+    places: Any = np.full(world.n_users if room else max(len(users), 1), world.n_users, np.int32)
     places[: len(users)] = users
     later = world.inference and replace(world.inference, bridges=places)
     return replace(world, bridges=places, inference=later)
