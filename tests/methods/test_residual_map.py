@@ -64,7 +64,7 @@ def by_least_squares(films: Floats, books: Floats, kept: Any = slice(None)) -> F
     """Every book from the reader's other books and her films at once, over all thinned histories in expectation."""
     trained, books = books.any(1), books[:, kept]
     popular = books[trained].mean(0)
-    x = films * np.sqrt(HP["source_weight"]) / np.maximum(films.sum(1), 1)[:, None] ** HP["normalise"]
+    x = films * HP["source_weight"] / np.maximum(films.sum(1), 1)[:, None] ** HP["normalise"]
     centred = books - popular
     found = np.zeros_like(books)
     for reader, count in enumerate(books.sum(1)):

@@ -35,7 +35,7 @@ from transfer.experiment.checks import check_numbers, check_settings
 from transfer.experiment.measure import Measured, measure
 from transfer.program import AnyWorld, Done, Program
 from transfer.results import run_folder
-from transfer.results.describe import count_parameters, describe_guard, describe_program, show_parameters
+from transfer.results.describe import count_parameters, describe_guard, describe_program, describe_sources, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
@@ -259,6 +259,7 @@ def _facts(
         **({"weights": prepared.weights} if prepared.weights else {}),
         **({"begun": prepared.begun} if prepared.begun else {}),
         **describe_guard(config, prepared.loaded, parameters),
+        **describe_sources(prepared.loaded, parameters),
         "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
         "selected": selected(records, job.task, job.train),
         **({"distance": distance} if distance else {}),

@@ -40,6 +40,9 @@ def print_run(result: Result, short: bool = False) -> None:
     for name in test or valid:
         table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
+    if weights := facts.get("source_weights"):
+        by_weight = sorted(weights.items(), key=lambda pair: -pair[1])
+        console.print("sources: " + ", ".join(f"{name} {weight:.2f}" for name, weight in by_weight), markup=False)
     if mixed := facts.get("guard"):
         shares = ", ".join(f"{name} {share:.0%}" for name, share in mixed["weights"].items())
         console.print(f"guard {mixed['kind']}: {shares}", markup=False)

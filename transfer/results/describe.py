@@ -15,7 +15,7 @@ from transfer.config.schema import Config
 from transfer.console import console
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
-from transfer.learning import guard
+from transfer.learning import guard, source_weights
 from transfer.program import Done, Fit, Program, Rate, Task
 from transfer.training.compiler import Clock
 from transfer.training.rates import rates_of
@@ -79,6 +79,15 @@ def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) 
     names = ["target_only", *([config.method.name] if kind == "gate" else sources)]
     shares = zip(names, done[guard.STAGE]["weights"], strict=True)
     return {"guard": {"kind": kind, "weights": {name: round(float(share), 6) for name, share in shares}}}
+
+
+def describe_sources(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
+    """The weights that were learnt of the sources (parameters of one replica), by name; empty where none were."""
+    if source_weights.STAGE not in done:
+        return {}
+    names = (source["name"] for source in loaded.summary["sources"])
+    weights = zip(names, done[source_weights.STAGE]["weights"], strict=True)
+    return {"source_weights": {name: round(float(weight), 6) for name, weight in weights}}
 
 
 def describe_program(

@@ -1,4 +1,4 @@
-"""How alike users are by their source histories: k(u, v) = Σ_d w_d x_ud · x_vd / (n_u n_v)^normalise, from sparse rows.
+"""How alike users are by their source histories: k(u, v) = Σ_d w_d² x_ud · x_vd / (n_u n_v)^normalise, from sparse rows.
 
 x_ud is u's row of ones in source d, n_u her number of source events.
 """
@@ -35,7 +35,7 @@ def likeness(world: World, hp: Hp, users: jax.Array, to: jax.Array) -> jax.Array
         for side, weight in zip(world.sources, weights, strict=True):
             ones = jnp.ones_like(side.train.ratings)
             rows = histories.rows(side.train, ones, users)
-            total += weight * histories.times_transposed(rows, side.train, ones)
+            total += weight**2 * histories.times_transposed(rows, side.train, ones)
         return total.at[:, to].get(mode="fill", fill_value=0.0)
 
     events = max(side.train.users.shape[0] for side in world.sources)

@@ -6,6 +6,7 @@ others where readers who are alike in the source err alike (generalised least sq
 P = ((T - p)ᵀ λ(K + λI)⁻¹ (T - p) + (1/ρ - 1) diag TᵀT + hp.ease_ridge I)⁻¹, B = I - P diag(1 / diag P).
 ρ_u = n_u / (n_u + hp.unknown) is the share of u's books that she has told of: EASE fitted to histories that are thinned
 to it, so that one book says little and many say much. n_u is taken at 1, 2, 4, … (method.levels of them).
+With method.sources=learnt every source has a weight, found by leaving readers out (`transfer.learning.source_weights`).
 A reader without a target history has m_u; with hp.source_weight=0 no source is read. The combination is this project's.
 
 Paper: Steck (2019), EASE; Steck (2020), EDLAE, for thinned histories; Goldberger (1962), generalised least squares.
@@ -14,6 +15,7 @@ Paper: Steck (2019), EASE; Steck (2020), EDLAE, for thinned histories; Goldberge
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
+from transfer.learning import source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories, joint
 from transfer.solvers.likeness import likeness, readers
@@ -37,6 +40,7 @@ HP = {
 
 class Settings(Method):
     levels: int = Field(default=5, ge=1)  # lengths of target histories that have a B each: 1, 2, 4, …
+    sources: Literal["equal", "learnt"] = "equal"  # learnt: transfer.learning.source_weights, times hp.source_weight
     most: int | None = Field(default=None, ge=1)  # of the target's items, those most chosen; the others have popularity
 
 
@@ -61,7 +65,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return world.target.train.item_counts / jnp.sum(histories.user_counts(world.target.train) > 0).astype(jnp.float32)
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        world = with_few_items(world)
+        world, hp = with_few_items(world), source_weights.with_learnt(hp, done)
         users, popular = readers(world), popularity(world)
         trained = (histories.user_counts(world.target.train) > 0).astype(jnp.float32)
         among = trained.at[users].get(mode="fill", fill_value=0.0)
@@ -79,7 +83,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return {"popular": popular, "dual": dual, "items": jax.lax.map(regress, shares(hp))}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        few, fitted = with_few_items(world), done["map"]
+        few, fitted, hp = with_few_items(world), done["map"], source_weights.with_learnt(hp, done)
 
         def score(users: jax.Array) -> jax.Array:
             mapped = fitted["popular"][None, :] + likeness(few, hp, users, readers(few)) @ fitted["dual"]
@@ -93,4 +97,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
         return score
 
-    return Program((Solve("map", solve),), scores, folds_in=True)
+    learnt = (source_weights.stage(),) if config.method.sources == "learnt" else ()
+    return Program((*learnt, Solve("map", solve)), scores, folds_in=True)
