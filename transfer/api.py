@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from transfer.config.choices import Declared, Kept
     from transfer.config.schema import Config
     from transfer.experiment import Result
 
 _HERE = Path(__file__).resolve().parent
-_kept: dict[Hashable, DictConfig] = {}
+_kept: dict[Hashable, Kept] = {}
 
 
 def config_folder() -> Path:
@@ -68,18 +69,25 @@ def _composed(words: list[str]) -> DictConfig:
 
     if any(word.startswith("hydra.searchpath=") for word in words):  # somebody's folder, of which we know nothing
         return compose(words)
-    return once_per_choice(compose, _kept, _state())(words)
+    return once_per_choice(compose, _kept, _files(), _declared)(words)
 
 
-def _state() -> Hashable:
-    """What configurations are made of now: the files, and what the modules of this process declare."""
-    from transfer.config.declared import KINDS, configuration
-    from transfer.registry import configuration_folders, imported
+def _files() -> Hashable:
+    """The files that configurations are made of, as they are now."""
+    from transfer.registry import configuration_folders
 
     folders = [config_folder(), *(folder for _, folder in configuration_folders())]
     files = [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
-    modules = [str(configuration(group, *one)) for group, kind in KINDS.items() for one in imported(kind).items()]
-    return (*modules, *((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files))
+    return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+
+
+def _declared() -> Declared:
+    """What the modules of this process declare now."""
+    from transfer.config.declared import KINDS, configuration
+    from transfer.registry import imported
+
+    modules = [(group, *one) for group, kind in KINDS.items() for one in imported(kind).items()]
+    return {(group, name): str(configuration(group, name, module)) for group, name, module in modules}
 
 
 @contextmanager

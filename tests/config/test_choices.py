@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -81,6 +82,23 @@ def test_the_groups_are_composed_once_and_no_run_changes_another(compose: list[l
     assert kept(["method=cmf", "train.epochs=3"]).train.epochs == 3
     kept(["method=ease"])
     assert compose == [["method=cmf"], ["method=ease"]]
+
+
+def test_what_is_declared_since_changes_nothing_and_what_is_declared_otherwise_does(compose: list[list[str]]) -> None:
+    """A method that is imported later leaves what was composed before; one that a notebook has reloaded does not."""
+    declared: dict[Any, str] = {"before": "1"}
+
+    def composed(words: list[str]) -> DictConfig:
+        compose.append(words)
+        declared.setdefault("cmf", "1")  # imported on the way
+        return _hydra(words)
+
+    kept = once_per_choice(composed, {}, None, lambda: dict(declared))
+    changes: list[tuple[dict[Any, str], int]] = [({}, 1), ({}, 1), ({"later": "1"}, 1), ({"cmf": "2"}, 2), ({}, 2)]
+    for change, times in changes:
+        declared.update(change)
+        kept(["method=cmf", "seed=1"])
+        assert len(compose) == times, change
 
 
 def test_a_file_of_the_configuration_that_changes_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
