@@ -19,7 +19,7 @@ demo: $(READY) ## set up, run the main job on the simulator, print the compariso
 	$(BIN)/transfer -m $(DEMO)
 
 test: $(READY) ## set up, run the test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 parity: $(PARITY) ## set up PyTorch and transformers, with which the tests then compare the networks
 
@@ -35,23 +35,29 @@ clean: ## remove the environment, caches and builds; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# PyTorch for the CPU is enough; where the package index has no CPU build of it, several GB of CUDA come with it.
-$(PARITY): $(READY)
-	@echo "Installing PyTorch and transformers into .venv (some minutes the first time)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,parity]'
-	@touch $@
-
-# The stamp is written last, so that an interrupted set-up is taken up again.
-$(READY): pyproject.toml constraints.txt
+# Python in .venv, with the package and these extras.
+define set_up
 	@command -v $(PYTHON) > /dev/null \
 	  || { echo "There is no '$(PYTHON)' here: install Python 3.11 or newer, or write make PYTHON=/path/to/python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed and '$(PYTHON)' is older: write make PYTHON=/path/to/python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned packages into .venv (some minutes the first time)"
-	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(1)]' \
 	  | while read -r doing what _; do \
 	      case "$$doing" in Collecting|Building|Installing) [ ! -t 1 ] || printf '\r\033[K  %s %s' "$$doing" "$$what";; esac; \
 	    done
 	@[ ! -t 1 ] || printf '\r\033[K'
+endef
+COMMA := ,
+
+# A stamp is written last, so that an interrupted set-up is taken up again.
+$(READY): pyproject.toml constraints.txt
+	$(call set_up,dev)
 	@touch $@
+
+# All at once, for packages that are there already take as long to resolve as new ones. PyTorch for the CPU is enough; where
+# the package index has no CPU build of it, several GB of CUDA come with it.
+$(PARITY): pyproject.toml constraints.txt
+	$(call set_up,dev$(COMMA)parity)
+	@touch $(READY) $@

@@ -23,6 +23,7 @@ from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions, interactions_of
 from transfer.data.interactions.world import Loaded, Side, World
 from transfer.experiment.build import load_world
+from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import executables_of
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -64,6 +65,22 @@ def _strict_but_for_optax() -> None:
 _strict_but_for_optax()
 
 
+# What takes half a minute or more, the longest first: begun early, so that no worker waits for one that began last.
+LONG = (
+    *("experiment/test_transfer", "data/interactions/test_capacity", "sweep/test_sweep", "sweep/test_engines"),
+    *("methods/test_adversarial_factors", "report/test_damaged_runs", "methods/test_feature_maps", "training/test_resume"),
+    *("data/interactions/test_fold_in", "sweep/test_kills", "models/test_sequences", "learning/test_adversarial"),
+    *("data/test_load", "results/test_explain", "training/test_rows", "training/test_reuse", "methods/test_methods"),
+    *("models/test_pretrained", "data/examples/test_examples", "training/test_train", "report/test_reproduce"),
+    *("sweep/test_halving", "methods/test_alignment", "learning/test_guard"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / f"{name}.py": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Compiled programs and other caches go to a folder of this test session, in its workers and child processes too."""
@@ -72,6 +89,7 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder.mkdir(mode=0o700, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
+        use_compile_cache()  # now, for tests that call no run_batch too
         yield
 
 
@@ -95,6 +113,12 @@ def full_compile() -> Iterator[None]:
         yield
     jax.config.update(QUICK.lower(), True)
     executables_of.cache_clear()
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of sweeps without their figures, which take a second to draw: for tests of what the runs of a sweep do."""
+    monkeypatch.setattr("transfer.report.page.page.DRAWN", 0)
 
 
 SMALL = {

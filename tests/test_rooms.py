@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 import pytest
+from conftest import LONG
 
 import transfer
 
@@ -60,3 +61,7 @@ def test_every_old_name_leads_to_a_module() -> None:
         for word in words.split():
             old, _, new = word.partition(":")
             importlib.import_module(".".join(part for part in ("transfer", place, new or old.rpartition(".")[2]) if part))
+
+
+def test_the_tests_that_begin_first_are_there() -> None:
+    assert [name for name in LONG if not (Path(__file__).parent / f"{name}.py").is_file()] == []
