@@ -15,12 +15,19 @@ from planted import BUDGET, RATING, WORLD
 from transfer.config.schema import Engine
 from transfer.sweep import engines
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 SWEEP = (*RATING, *WORLD, *BUDGET, "method=target_only,item_bias", "seed=0,1", "hydra.sweep.dir=S")
 OPTIONS = {
     "joblib": ("engine=joblib", "engine.workers=2"),
     "ray": ("engine=ray", "engine.options.init={num_cpus: 2, include_dashboard: false, log_to_driver: false}"),
     "submitit": ("engine=slurm", "engine.options={cluster: local, timeout_min: 5}"),
 }
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sweep of this process lies, once there is one."""
+    return tmp_path_factory.mktemp("sweep") / "here"
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -30,14 +37,15 @@ def results(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-def test_every_engine_gives_the_results_of_this_process(name: str, command: Command, tmp_path: Path) -> None:
+def test_every_engine_gives_the_results_of_this_process(name: str, command: Command, here: Path, tmp_path: Path) -> None:
     pytest.importorskip(name)
-    here = command("-m", *[word.replace("=S", "=here") if word.startswith("hydra") else word for word in SWEEP])
-    assert here.code == 0, here.err
+    if not here.exists():
+        said = command("-m", *SWEEP[:-1], f"hydra.sweep.dir={here}")
+        assert said.code == 0, said.err
     there = command("-m", *SWEEP, *OPTIONS[name])
     assert there.code == 0, there.err
     assert f"engine {name}" in there.err
-    for one, other in zip(results(tmp_path / "here"), results(tmp_path / "S"), strict=True):
+    for one, other in zip(results(here), results(tmp_path / "S"), strict=True):
         assert one["status"] == other["status"] == "done"
         assert one["metrics"] == other["metrics"]
 

@@ -11,6 +11,7 @@ from conftest import Command
 from planted import BUDGET, RATING, WORLD
 
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.usefixtures("no_figures")
 EPOCHS, TRIALS = 8, 8
 # Half of the rates are so small that nothing is learnt.
 SPACE = 'hydra.sweeper.spaces.target_only=["hp.learning_rate=tag(log, interval(1e-8, 0.05))"]'

@@ -28,10 +28,12 @@ from transfer.api import compose
 from transfer.experiment import run_batch
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
+from transfer.report.page import page
 from transfer.solvers.memory import Free
 from transfer.sweep import finished
 from transfer.training.compiler import TooLarge, executables_of
 
+pytestmark = pytest.mark.usefixtures("no_figures")
 SMALL = (*RATING, *WORLD, *BUDGET)
 GRID = (*SMALL, "method=target_only", "seed=0,1", "hp.learning_rate=0.01,0.02")
 
@@ -209,25 +211,33 @@ def test_changed_data_is_another_run(command: Command, tmp_path: Path, monkeypat
     assert results(tmp_path / "S") == before, "which costs no finished run"
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_sweep_goes_on_where_it_was(how: int, tmp_path: Path) -> None:
-    """Killed in the second of two programs: the first is not run again, and the end is that of an unbroken sweep."""
+def test_a_sweep_that_is_killed_and_then_interrupted_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Both in the second of two programs: the first is not run again, and the end is that of an unbroken sweep."""
     words = [sys.executable, "-m", "transfer", "-m", *SMALL, "train.epochs=120", "train.patience=120", "hydra.sweep.dir=S"]
     words += ["seed=0,1", "model.dim=8,9", "train.checkpoint_seconds=0"]
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
     first, second = tmp_path / "S" / "0" / "result.json", tmp_path / "S" / "2" / "checkpoint.safetensors"
-    deadline = time.monotonic() + 200
-    while not (first.exists() and second.exists()):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    os.killpg(process.pid, how)
-    said = process.communicate(timeout=100)[1]
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "interrupted: 2 of 4 runs are done; to go on: transfer -m" in said
-    process.stderr.close()
+
+    def stopped(how: int) -> tuple[int, str]:
+        """Exit code and words of the command, sent a signal when the second program has written a checkpoint."""
+        before = second.stat().st_mtime_ns if second.exists() else None
+        process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        deadline = time.monotonic() + 200
+        while not (first.exists() and second.exists()) or second.stat().st_mtime_ns == before:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        os.killpg(process.pid, how)
+        said = process.communicate(timeout=100)[1]
+        process.stderr.close()
+        return process.returncode, said
+
+    assert stopped(signal.SIGKILL)[0] == -signal.SIGKILL
     stamp = (tmp_path / "S" / "0" / "parameters.safetensors").stat().st_mtime_ns
+    code, said = stopped(signal.SIGINT)
+    assert code == 130
+    assert "2 of 4 runs are there already" in said
+    assert "resuming stage target after step" in said
+    assert "interrupted: 2 of 4 runs are done; to go on: transfer -m" in said
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
     assert "2 of 4 runs are there already" in done.stderr
     assert "resuming stage target after step" in done.stderr
@@ -316,8 +326,11 @@ def test_fair_gives_every_method_the_same_trials_and_tests_only_the_chosen(comma
     assert "leave `seed` out" in command(*words, "seed=0,1").err
 
 
-def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tmp_path: Path) -> None:
+def test_what_a_search_chose_for_every_split_is_one_setting(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("optuna")
+    monkeypatch.setattr(page, "DRAWN", 1)
     space = '+hydra.sweeper.spaces.item_bias=["hp.damping=choice(1,5,20)"]'
     fair = ("sweep=fair", "hydra.sweeper.trials=4", "hydra.sweeper.batch=4", "hydra.sweeper.seeds=2")
     said = command("-m", *fair, *SMALL, "method=item_bias,global_mean", "split.seed=0,1", space, "hydra.sweep.dir=S")
@@ -330,8 +343,8 @@ def test_what_a_search_chose_for_every_split_is_one_setting(command: Command, tm
     trials = [one for one in comparison.settings if one.method == "item_bias" and not one.best]
     assert sum(len(one.runs) for one in trials) == 8
     assert all("hp.damping" in one.label for one in trials)
-    page = (tmp_path / "S" / "index.html").read_text()
-    assert "validation rmse by hp.damping" in page, "the trials are drawn"
+    text = (tmp_path / "S" / "index.html").read_text()
+    assert "validation rmse by hp.damping" in text, "the trials are drawn"
 
 
 def test_optuna_trials_of_a_batch_are_one_program_and_the_best_has_the_smallest_error(

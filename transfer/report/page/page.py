@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
     texts = {
         "table.md": f"{markdown(comparisons)}{more_markdown(comparisons)}",
         "table.tex": latex(comparisons),
-        PAGE: render(folder, runs, comparisons),
+        PAGE: render(folder, runs, comparisons, DRAWN),
     }
     for name, text in texts.items():
         write(folder / name, CONTROLS.sub(" ", text).encode(errors="replace"))
@@ -64,20 +65,25 @@ def more_markdown(comparisons: list[Comparison]) -> str:
     return "".join(parts)
 
 
-def render(folder: Path, runs: list[Run], comparisons: list[Comparison], most: int = DRAWN) -> str:
-    """The page: one file that needs no other and no network, with the figures of the first comparisons."""
+@cache
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "chance": words.chance}
-    sections = [section(comparison, drawn=number < most) for number, comparison in enumerate(comparisons)]
+    return environment.get_template("page.html")
+
+
+def render(folder: Path, runs: list[Run], comparisons: list[Comparison], drawn: int) -> str:
+    """The page: one file that needs no other and no network, with the figures of the first `drawn` comparisons."""
+    sections = [section(comparison, drawn=number < drawn) for number, comparison in enumerate(comparisons)]
     faults = [
         (shown_name(run, folder), run.status, clean(line), clean(" ".join(_words(run))))
         for run in runs
         for line in ([run.error] if not run.done else run.problems)
     ]
     finished = next((run.result for run in runs if run.done), {})
-    return environment.get_template("page.html").render(
+    return _template().render(
         title=sweep_name(folder),
         folder=str(folder),
         outcome=words.outcome(runs),
