@@ -98,4 +98,5 @@ def fitted(method: str, world: ExamplesWorld, replicas: list[tuple[str, ...]]) -
     ids = [str(i) for i in range(len(configs))]
     seeds = [each.seed for each in configs]
     done, _ = run_stages(program, Job(task, world, "", replicas_of(configs), ids, seeds, configs[0].train, run))
+    done = jax.device_get(done)
     return program, [jax.tree.map(lambda leaf, i=i: leaf[i], done) for i in range(len(configs))]

@@ -29,11 +29,12 @@ from transfer.learning.discriminator import domain_accuracy, domain_loss, revers
 from transfer.learning.game import ramp
 from transfer.methods.adversarial.cdan import products
 from transfer.program import Done, Fit, Program
-from transfer.solvers.kernels import mmd
+from transfer.solvers import kernels
 from transfer.training.compiler import Compiler
 from transfer.training.stages import Job, run_stages
 
 RNG = np.random.default_rng(0)
+mmd = jax.jit(kernels.mmd)
 METHODS = ("dann", "cdan", "mdd", "mcd", "wdgrl", "adda", "mdan")
 BUDGET = ("train.epochs=100", "train.evaluate_every=50", "train.batch_size=64", "train.progress=false", "model.dim=8")
 
@@ -47,15 +48,19 @@ def test_the_reversed_gradient_is_minus_the_weight_times_the_plain_one() -> None
     def reversed_(x: jax.Array, weight: jax.Array) -> jax.Array:
         return plain(reverse(x, weight))
 
-    weights = jnp.array([0.0, 0.3, 1.0, -2.0], jnp.float32)
-    slope = jax.grad(plain)(x)
+    weights = np.array([0.0, 0.3, 1.0, -2.0], np.float32)
+    value, slope = jax.jit(jax.value_and_grad(plain))(x)
+    slope, turned = np.asarray(slope), jax.jit(jax.value_and_grad(reversed_, argnums=(0, 1)))
     for weight in weights:
-        assert reversed_(x, weight) == plain(x)
-        np.testing.assert_array_equal(jax.grad(reversed_)(x, weight), -weight * slope)
-    assert np.all(jax.grad(reversed_, argnums=1)(x, weights[1]) == 0), "nothing learns the weight"
-    many = jax.vmap(jax.grad(reversed_), in_axes=(None, 0))(x, weights)
+        same, (back, of_weight) = turned(x, weight)
+        assert same == value
+        np.testing.assert_array_equal(back, -weight * slope)
+        assert of_weight == 0, "nothing learns the weight"
+    many = jax.jit(jax.vmap(jax.grad(reversed_), in_axes=(None, 0)))(x, weights)
     np.testing.assert_array_equal(many, -weights[:, None, None] * slope[None])
-    _, scanned = jax.lax.scan(lambda carry, weight: (carry, jax.grad(reversed_)(x, weight)), None, weights)
+    _, scanned = jax.jit(
+        lambda weights: jax.lax.scan(lambda carry, weight: (carry, jax.grad(reversed_)(x, weight)), None, weights)
+    )(weights)
     np.testing.assert_array_equal(scanned, many)
 
 
@@ -87,20 +92,21 @@ def test_the_domain_loss_is_cross_entropy_with_smoothed_labels_and_a_dead_discri
 
 
 def test_spectral_kernels_have_norm_one_and_slopes_are_those_of_the_discriminator() -> None:
-    layers = discriminator.init(jax.random.key(0), 6, 5, 2)
-    for layer in layers:
-        wanted = np.linalg.norm(np.asarray(layer["kernel"]), 2)
-        assert float(discriminator.largest_singular_value(layer["kernel"])) == pytest.approx(wanted, rel=0.02)
-    z = jnp.asarray(RNG.normal(size=(7, 6)), jnp.float32)
+    layers = jax.jit(lambda: discriminator.init(jax.random.key(0), 6, 5, 2))()
+    norms = jax.jit(lambda layers: [discriminator.largest_singular_value(layer["kernel"]) for layer in layers])(layers)
+    for layer, norm in zip(layers, norms, strict=True):
+        assert float(norm) == pytest.approx(np.linalg.norm(np.asarray(layer["kernel"]), 2), rel=0.02)
+    z = RNG.normal(size=(7, 6)).astype(np.float32)
     for spectral in (False, True):
-        of = partial(_first, layers, spectral)
+        of = jax.jit(partial(_first, layers, spectral))
         step = 1e-3 * np.eye(6, dtype=np.float32)
-        numeric = [np.square((of(z + d[None]) - of(z - d[None])) / 2e-3) for d in step]
-        np.testing.assert_allclose(slopes(of, z), np.sum(numeric, axis=0), rtol=0.01, atol=1e-4)
-    assert float(jnp.max(slopes(partial(_first, layers, True), z))) <= 1.1
-    (linear,) = discriminator.init(jax.random.key(1), 6, 5, 0)
-    of = partial(_first, [linear], False)
-    np.testing.assert_allclose(slopes(of, z), np.full(7, np.square(linear["kernel"]).sum()), rtol=1e-5)
+        numeric = [np.square((np.asarray(of(z + d[None])) - np.asarray(of(z - d[None]))) / 2e-3) for d in step]
+        found = np.asarray(jax.jit(partial(slopes, of))(z))
+        np.testing.assert_allclose(found, np.sum(numeric, axis=0), rtol=0.01, atol=1e-4)
+    assert found.max() <= 1.1
+    (linear,) = jax.jit(lambda: discriminator.init(jax.random.key(1), 6, 5, 0))()
+    of = jax.jit(partial(slopes, partial(_first, [linear], False)))
+    np.testing.assert_allclose(of(z), np.full(7, np.square(linear["kernel"]).sum()), rtol=1e-5)
 
 
 def _first(layers: Any, spectral: bool, z: jax.Array) -> jax.Array:
@@ -127,9 +133,11 @@ def played(method: str, world: ExamplesWorld, rows: list[tuple[str, ...]], *word
     seeds = [config.seed for config in configs]
     job = Job(task, world, "", replicas_of(configs), ids, seeds, configs[0].train, Compiler("map", {}, {}))
     done, records = run_stages(program, job)
+    done = jax.device_get(done)
     return program, [jax.tree.map(lambda leaf, i=i: leaf[i], done) for i in range(len(rows))], records
 
 
+@partial(jax.jit, static_argnums=0)
 def spaces(program: Program, world: ExamplesWorld, done: Done) -> list[jax.Array]:
     of = program.features(world, done, {})  # type: ignore[misc]
     pairs = ((world.sources[0].train.x, 1), (world.unlabelled, 0))
@@ -191,9 +199,9 @@ def test_a_discriminator_that_sees_the_classes_tells_what_a_blind_one_cannot() -
 
 def test_random_products_have_the_inner_products_of_all_products() -> None:
     z, p = (jnp.asarray(RNG.normal(size=(5, width)), jnp.float32) for width in (4, 3))
-    every, few = products(z, p, 0), products(z, p, 20000)
+    every, few = map(np.asarray, jax.jit(lambda z, p: (products(z, p, 0), products(z, p, 20000)))(z, p))
     np.testing.assert_allclose(every, np.einsum("bi,bj->bij", z, p).reshape(5, 12), rtol=1e-6)
-    scale = float(jnp.max(jnp.sum(every * every, axis=1)))
+    scale = np.max(np.sum(every * every, axis=1))
     np.testing.assert_allclose(few @ few.T, every @ every.T, atol=0.06 * scale)
 
 
@@ -202,10 +210,14 @@ def network(method: str, world: ExamplesWorld, *words: str) -> tuple[Config, Fit
     config = check_settings(compose(["domain=digits_shift", f"method={method}", *BUDGET, *words]))
     stage = build_program(config, world, build_task(config, world)).stages[0]
     assert isinstance(stage, Fit)
-    key = jax.random.key(3)
-    params, batch = stage.init(world, {}, key), stage.batch(world, {}, key)
-    heads = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), params["heads"])
-    return config, stage, {**params, "heads": heads}, batch, {name: jnp.float32(v) for name, v in config.hp.items()}
+
+    @jax.jit
+    def begun(key: jax.Array) -> Any:
+        params = stage.init(world, {}, key)
+        heads = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), params["heads"])
+        return {**params, "heads": heads}, stage.batch(world, {}, key)
+
+    return config, stage, *begun(jax.random.key(3)), {name: jnp.float32(v) for name, v in config.hp.items()}
 
 
 def test_sources_count_by_their_bound_hard_or_soft() -> None:
@@ -218,7 +230,7 @@ def test_sources_count_by_their_bound_hard_or_soft() -> None:
         "sharp": ("hp.sharpness=1e4",),
     }.items():
         _, stage, params, batch, hp = network("mdan", world, "hp.weight=0", *words)
-        values[name] = float(stage.loss(params, {}, batch, hp, key, end))
+        values[name] = float(jax.jit(stage.loss)(params, {}, batch, hp, key, end))
     sources, _, _ = batch
     losses = []
     for examples in sources:
@@ -237,20 +249,23 @@ def test_sources_count_by_their_bound_hard_or_soft() -> None:
 def test_two_classifiers_part_on_the_target_and_the_representation_unites_them() -> None:
     world = shifted_world(shift=2.0, n=400)
     _, stage, params, batch, hp = network("mcd", world)
+    params = jax.device_get(params)
     differ, agree = stage.turns
     assert (differ.moves, agree.moves, agree.times) == (("heads", "game"), ("body",), 4)
     assert float(differ.rate({**hp, "weight": jnp.float32(0)}, jnp.float32(1))) == 0  # type: ignore[misc]
 
-    def discrepancy(params: Any) -> float:
-        return float(agree.loss(params, {}, batch, hp, jax.random.key(0), jnp.float32(1)))
+    @jax.jit
+    def discrepancy(params: Any) -> jax.Array:
+        return agree.loss(params, {}, batch, hp, jax.random.key(0), jnp.float32(1))
 
-    apart = [discrepancy(params)]
+    apart = [float(discrepancy(params))]
     for turn in (differ, agree):
+        slope_of = jax.jit(jax.grad(turn.loss))
         for _ in range(10):
-            slope = jax.grad(turn.loss)(params, {}, batch, hp, jax.random.key(0), jnp.float32(1))
-            move = {key: 0.3 if key in turn.moves else 0.0 for key in params}
+            slope = jax.device_get(slope_of(params, {}, batch, hp, jax.random.key(0), jnp.float32(1)))
+            move = {key: np.float32(0.3 if key in turn.moves else 0.0) for key in params}
             params = {key: jax.tree.map(lambda w, g, by=move[key]: w - by * g, params[key], slope[key]) for key in params}
-        apart.append(discrepancy(params))
+        apart.append(float(discrepancy(params)))
     assert apart[1] > apart[0]
     assert apart[2] < apart[1]
 
@@ -297,7 +312,8 @@ def test_what_cannot_play_is_refused_in_one_line(words: str, said: str) -> None:
 @pytest.mark.parametrize("size", [4, 7, 25])
 def test_passes_have_every_example_once_and_a_new_order_each_time(size: int) -> None:
     examples = Examples(jnp.arange(10.0)[:, None], jnp.eye(10), False)
-    drawn = [in_order(examples, jax.random.key(1), jnp.int32(step), size).x[:, 0] for step in range(20)]
+    draw = jax.jit(lambda step: in_order(examples, jax.random.key(1), step, size).x[:, 0])
+    drawn = [draw(jnp.int32(step)) for step in range(20)]
     rows = np.concatenate(drawn)[: 20 * size // 10 * 10].reshape(-1, 10)
     np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(np.arange(10), (len(rows), 1)))
     assert len({tuple(row) for row in rows}) == len(rows)
@@ -318,10 +334,15 @@ def test_a_step_of_the_toy_is_that_of_the_authors_shallow_network() -> None:
     world: Any = load_world(config).world
     stage: Any = build_program(config, world, build_task(config, world)).stages[0]
     key = jax.random.key(0)
-    params = jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(key, leaf.shape), stage.init(world, {}, key))
-    batch = stage.batch(world, {}, key)
+
+    @jax.jit
+    def begun(key: jax.Array) -> Any:
+        init = stage.init(world, {}, key)
+        return jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(key, leaf.shape), init), stage.batch(world, {}, key)
+
+    params, batch = begun(key)
     hp = {name: jnp.float32(value) for name, value in config.hp.items()}
-    ours = jax.device_get(jax.grad(stage.loss)(params, {}, batch, hp, key, jnp.float32(0.3)))
+    ours = jax.device_get(jax.jit(jax.grad(stage.loss))(params, {}, batch, hp, key, jnp.float32(0.3)))
     body, (head,), ((judge,),) = (jax.device_get(params[part]) for part in ("body", "heads", "game"))
 
     def sigmoid(x: Any) -> Any:

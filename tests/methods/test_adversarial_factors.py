@@ -63,8 +63,13 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
     task = build_task(config, world)
     stage: Any = build_program(config, world, task).stages[0]
     key, end = jax.random.key(0), jnp.float32(1)
-    params = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), stage.init(world, {}, key))
-    batch = stage.batch(world, {}, key)
+
+    @jax.jit
+    def begun(world: Any) -> Any:
+        init = stage.init(world, {}, key)
+        return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(key, leaf.shape), init), stage.batch(world, {}, key)
+
+    params, batch = begun(world)
     hp = {name: jnp.float32(value) for name, value in config.hp.items()} | {"weight": jnp.float32(0.7)}
     factors = {name: part for name, part in params.items() if name != "game"}
 
@@ -87,7 +92,8 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
     of_loss = slope(params, {}, batch, hp, key, end)
     of_cmf, of_domain = jax.jit(jax.grad(plain))(factors, {}, batch, hp, key, end), jax.jit(jax.grad(domain))(factors)
     strength = 0.7 * (2 / (1 + np.exp(-10)) - 1)
-    wanted = jax.tree.map(lambda a, b: a - strength * b, of_cmf, of_domain)
+    of_loss, of_cmf, of_domain = jax.device_get((of_loss, of_cmf, of_domain))
+    wanted = jax.tree.map(lambda a, b: a - np.float32(strength) * b, of_cmf, of_domain)
     assert apart(of_cmf, wanted) > 1e-3
     for part in factors:
         for a, b in zip(jax.tree.leaves(of_loss[part]), jax.tree.leaves(wanted[part]), strict=True):
@@ -105,7 +111,8 @@ def test_the_misfit_of_a_row_is_a_mean_over_what_is_known() -> None:
     chance = np.log(np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True))
     for rating, error in ((True, (values - outputs) ** 2), (False, -chance)):
         wanted = [error[0, [0, 2, 3]].mean(), error[1, 1], 0.0]
-        np.testing.assert_allclose(autorec.misfit(jnp.asarray(outputs, jnp.float32), known, rating), wanted, rtol=1e-5)
+        found = jax.jit(autorec.misfit, static_argnums=2)(jnp.asarray(outputs, jnp.float32), known, rating)
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

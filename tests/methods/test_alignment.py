@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -30,9 +31,17 @@ from transfer.solvers.transport import sinkhorn
 RNG = np.random.default_rng(0)
 
 
-fit = jax.jit(classifiers.fit, static_argnums=(0, 5))
+fit, logits_of = jax.jit(classifiers.fit, static_argnums=(0, 5)), jax.jit(classifiers.logits)
 mmd, coral_distance = jax.jit(distance.mmd), jax.jit(distance.coral_distance)
 proxy_a_distance = distance.proxy_a_distance
+flow_root, resembling, shares = jax.jit(gfk.flow_root), jax.jit(resemblance), jax.jit(mixture_shares)
+moments_of, powered = jax.jit(spectrum), jax.jit(power, static_argnums=2)
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def features(program: Any, world: Any, done: Any, x: Any, domain: int) -> Any:
+    """What a program makes of examples of a domain."""
+    return program.features(world, done, {})(Inputs(x, jnp.full(x.shape[0], domain, jnp.int32)))
 
 
 def data(n: int, d: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -55,11 +64,11 @@ def test_convex_classifiers_reach_the_optima_of_scikit_learn(n: int, d: int) -> 
     }
     for kind, weights in peers.items():
         fitted = fit(kind, jnp.asarray(x), jnp.asarray(y), jnp.ones(n), jnp.float32(l2), False)
-        logits = np.asarray(classifiers.logits(fitted, jnp.asarray(x)))
+        logits = np.asarray(logits_of(fitted, jnp.asarray(x)))
         np.testing.assert_allclose(logits, design @ weights.T, atol=4e-3, err_msg=kind)
     near = fit("nn", jnp.asarray(x), jnp.asarray(y), jnp.ones(n), jnp.float32(l2), False)
     new, _ = data(50, d)
-    said = np.asarray(classifiers.logits(near, jnp.asarray(new))).argmax(1)
+    said = np.asarray(logits_of(near, jnp.asarray(new))).argmax(1)
     np.testing.assert_array_equal(said, KNeighborsClassifier(1).fit(x, labels).predict(new))
 
 
@@ -70,7 +79,7 @@ def test_one_against_one_votes_as_scikit_learn_does() -> None:
     svm = LinearSVC(C=1 / (l2 * 90), fit_intercept=False, tol=1e-8, max_iter=100000)
     peer = OneVsOneClassifier(svm).fit(design, labels)
     ours = fit("svm_ovo", jnp.asarray(x), jnp.eye(4)[labels], jnp.ones(90), jnp.float32(l2), False)
-    logits = np.asarray(classifiers.logits(ours, jnp.asarray(x)))
+    logits = np.asarray(logits_of(ours, jnp.asarray(x)))
     assert (logits.argmax(1) == peer.predict(design)).mean() > 0.98  # ties of votes are broken in another way
     margins = np.stack([one.decision_function(design) for one in peer.estimators_], axis=1)
     pairs = list(combinations(range(4), 2))
@@ -88,9 +97,7 @@ def test_weights_of_examples_count_as_repetitions() -> None:
     for kind in ("ridge", "softmax", "svm"):
         a = fit(kind, jnp.asarray(x), jnp.asarray(y), jnp.asarray(weight), jnp.float32(0.1), False)
         b = fit(kind, jnp.asarray(x[twice]), jnp.asarray(y[twice]), jnp.ones(50), jnp.float32(0.1), False)
-        np.testing.assert_allclose(
-            classifiers.logits(a, jnp.asarray(x)), classifiers.logits(b, jnp.asarray(x)), atol=2e-3, err_msg=kind
-        )
+        np.testing.assert_allclose(logits_of(a, jnp.asarray(x)), logits_of(b, jnp.asarray(x)), atol=2e-3, err_msg=kind)
 
 
 @pytest.mark.parametrize("n", [40, 8])
@@ -100,7 +107,8 @@ def test_powers_of_a_covariance_equal_the_dense_ones(n: int) -> None:
     values, vectors = np.linalg.eigh(dense)
     for exponent in (-0.5, 0.5):
         wanted = RNG.normal(size=(5, 12))
-        ours = power(spectrum(jnp.asarray(x, jnp.float32)), jnp.asarray(wanted, jnp.float32), exponent, jnp.float32(0.7))
+        moments = moments_of(jnp.asarray(x, jnp.float32))
+        ours = powered(moments, jnp.asarray(wanted, jnp.float32), exponent, jnp.float32(0.7))
         np.testing.assert_allclose(ours, wanted @ (vectors * values**exponent) @ vectors.T, rtol=2e-3, atol=2e-3)
 
 
@@ -113,18 +121,18 @@ def test_without_shrinkage_a_negative_power_is_that_of_the_pseudo_inverse(n: int
     values, vectors = np.linalg.eigh(np.cov(x.T))
     real = values > 1e-9 * values[-1]
     roots = (vectors[:, real] * values[real] ** -0.5) @ vectors[:, real].T
-    moments = spectrum(jnp.asarray(x, jnp.float32))
-    white = power(moments, jnp.asarray(centred, jnp.float32), -0.5, jnp.float32(0.0))
+    moments = moments_of(jnp.asarray(x, jnp.float32))
+    white = powered(moments, jnp.asarray(centred, jnp.float32), -0.5, jnp.float32(0.0))
     np.testing.assert_allclose(white, centred @ roots, rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(np.cov(np.asarray(white).T), vectors[:, real] @ vectors[:, real].T, atol=5e-3)
-    back = power(moments, white, 0.5, jnp.float32(0.0))
+    back = powered(moments, white, 0.5, jnp.float32(0.0))
     np.testing.assert_allclose(back, centred, rtol=2e-3, atol=2e-3)
 
 
 def test_leading_directions_are_those_of_the_whole_spectrum() -> None:
     x = jnp.asarray(RNG.normal(size=(60, 80)) * np.geomspace(30, 0.5, 80), jnp.float32)
-    few, whole = leading(x, 4, jax.random.key(0)), spectrum(x)
-    np.testing.assert_allclose(few["values"], whole["values"][-4:], rtol=1e-3)
+    few, whole = jax.jit(leading, static_argnums=1)(x, 4, jax.random.key(0)), moments_of(x)
+    np.testing.assert_allclose(few["values"], np.asarray(whole["values"])[-4:], rtol=1e-3)
     overlap = np.abs(np.asarray(few["vectors"]).T @ np.asarray(whole["vectors"])[:, -4:])
     np.testing.assert_allclose(overlap, np.eye(4), atol=0.02)
 
@@ -132,27 +140,33 @@ def test_leading_directions_are_those_of_the_whole_spectrum() -> None:
 def test_convolutions_as_products_are_convolutions() -> None:
     x = jnp.asarray(RNG.normal(size=(3, 7, 6, 2)), jnp.float32)
     kernel = jnp.asarray(RNG.normal(size=(3, 3, 2, 4)), jnp.float32)
-    wanted = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-    np.testing.assert_allclose(cnn.patches(x) @ kernel.reshape(18, 4), wanted, atol=1e-4)
-    np.testing.assert_array_equal(cnn.halved(x), nnx.max_pool(x, (2, 2), (2, 2)))
+
+    @jax.jit
+    def both(x: jax.Array, kernel: jax.Array) -> Any:
+        wanted = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return (cnn.patches(x) @ kernel.reshape(18, 4), wanted), (cnn.halved(x), nnx.max_pool(x, (2, 2), (2, 2)))
+
+    products, halves = both(x, kernel)
+    np.testing.assert_allclose(*products, atol=1e-4)
+    np.testing.assert_array_equal(*halves)
 
 
 def test_coral_gives_the_source_the_moments_of_the_target_and_leaves_equal_domains_alone() -> None:
     world = shifted_world(scale=3.0)
     program, done = solved("coral", world, "hp.shrinkage=0.001")
-    z = np.asarray(program.features(world, done, {})(_inputs(world.sources[0].train.x, 1)))
+    z = np.asarray(features(program, world, done, world.sources[0].train.x, 1))
     target = np.asarray(world.unlabelled)
     np.testing.assert_allclose(z.mean(0), target.mean(0), atol=0.02)
     np.testing.assert_allclose(np.cov(z.T), np.cov(target.T), atol=0.05)
     same = shifted_world(scale=1.0, shift=0.0, same=True)
     program, done = solved("coral", same, "hp.shrinkage=0.001")
-    z = program.features(same, done, {})(_inputs(same.sources[0].train.x, 1))
+    z = features(program, same, done, same.sources[0].train.x, 1)
     np.testing.assert_allclose(z, same.sources[0].train.x, atol=0.02)
     exactly, done = solved("coral", world, "hp.shrinkage=0")  # the covariance itself
-    z = np.asarray(exactly.features(world, done, {})(_inputs(world.sources[0].train.x, 1)))
+    z = np.asarray(features(exactly, world, done, world.sources[0].train.x, 1))
     np.testing.assert_allclose(np.cov(z.T), np.cov(target.T), atol=1e-3)
     with_much, done = solved("coral", world, "hp.shrinkage=1e6")  # nothing but the mean moves
-    z = with_much.features(world, done, {})(_inputs(world.sources[0].train.x, 1))
+    z = features(with_much, world, done, world.sources[0].train.x, 1)
     centred = np.asarray(world.sources[0].train.x) - np.asarray(world.sources[0].train.x).mean(0)
     np.testing.assert_allclose(np.asarray(z) - np.asarray(z).mean(0), centred, atol=0.02)
 
@@ -161,14 +175,14 @@ def test_whitening_makes_both_domains_white() -> None:
     world = shifted_world(scale=3.0)
     program, done = solved("whitening", world, "hp.shrinkage=0.0001")
     for x, domain in ((world.sources[0].train.x, 1), (world.unlabelled, 0)):
-        z = np.asarray(program.features(world, done, {})(_inputs(x, domain)))
+        z = np.asarray(features(program, world, done, x, domain))
         np.testing.assert_allclose(np.cov(z.T), np.eye(z.shape[1]), atol=0.02)
 
 
 def test_geodesic_flow_kernel_is_the_integral_over_the_path() -> None:
     d, k = 12, 4
     p_s, p_t = (np.linalg.qr(RNG.normal(size=(d, k)))[0] for _ in range(2))
-    root = np.asarray(gfk.flow_root(jnp.asarray(p_s, jnp.float32), jnp.asarray(p_t, jnp.float32)))
+    root = np.asarray(flow_root(jnp.asarray(p_s, jnp.float32), jnp.asarray(p_t, jnp.float32)))
     u, cosine, vt = np.linalg.svd(p_s.T @ p_t)
     theta = np.arccos(np.clip(cosine, -1, 1))
     start, end = p_s @ u, p_t @ vt.T
@@ -177,7 +191,7 @@ def test_geodesic_flow_kernel_is_the_integral_over_the_path() -> None:
     path = [start * np.cos(t * theta) + away * np.sin(t * theta) for t in times]
     np.testing.assert_allclose(path[-1] @ path[-1].T, p_t @ p_t.T, atol=2e-3)
     np.testing.assert_allclose(root @ root.T, np.mean([phi @ phi.T for phi in path], axis=0), atol=1e-4)
-    same = np.asarray(gfk.flow_root(jnp.asarray(p_s, jnp.float32), jnp.asarray(p_s, jnp.float32)))
+    same = np.asarray(flow_root(jnp.asarray(p_s, jnp.float32), jnp.asarray(p_s, jnp.float32)))
     np.testing.assert_allclose(same @ same.T, p_s @ p_s.T, atol=2e-3)
 
 
@@ -287,10 +301,10 @@ def test_distances_are_zero_for_equal_samples_and_grow_with_the_shift() -> None:
 
 
 def test_mixture_weights_find_the_source_that_explains() -> None:
-    likelihood = jnp.stack([jnp.full(50, 0.9), jnp.full(50, 0.1)])
-    assert float(mixture_shares(likelihood, jnp.ones(50))[0]) > 0.99
-    np.testing.assert_allclose(mixture_shares(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
-    np.testing.assert_array_equal(mixture_shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
+    likelihood = np.stack([np.full(50, 0.9, np.float32), np.full(50, 0.1, np.float32)])
+    assert float(shares(likelihood, jnp.ones(50))[0]) > 0.99
+    np.testing.assert_allclose(shares(jnp.ones((2, 50)), jnp.ones(50)), [0.5, 0.5], atol=1e-6)
+    np.testing.assert_array_equal(shares(likelihood, jnp.zeros(50)), [0.5, 0.5])  # nothing is held out
 
 
 def test_sources_that_resemble_the_target_alike_count_by_their_examples() -> None:
@@ -301,7 +315,7 @@ def test_sources_that_resemble_the_target_alike_count_by_their_examples() -> Non
     rows = [Rows(none, none, np.arange(200), none), *(Rows(np.arange(n), none, none, none) for n in (180, 60))]
     mixed = np.concatenate([here[100:], there[100:]])
     world = build_examples(["t", "many", "few"], [mixed, here, there], [y] * 3, rows, ("a", "b"), False).world
-    np.testing.assert_allclose(resemblance(world), [0.75, 0.25], atol=0.06)
+    np.testing.assert_allclose(resembling(world), [0.75, 0.25], atol=0.06)
 
 
 def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:
@@ -323,10 +337,6 @@ def test_a_source_that_is_useless_on_the_target_gets_a_small_share() -> None:
     assert float(done["mix"]["shares"][0]) > 0.6, "labelled target examples say the same"
 
 
-def _inputs(x: jax.Array, domain: int) -> Any:
-    return Inputs(x, jnp.full(x.shape[0], domain, jnp.int32))
-
-
 def trained(method: str, *overrides: str, shift: float = 3.0) -> tuple[Any, Any, list[Any]]:
     """A network on the shifted world, with hp.weight=0 and with what is given: world, program, parameters of both."""
     world = shifted_world(shift=shift)
@@ -343,8 +353,8 @@ def test_a_penalty_brings_the_representations_together_and_weight_zero_does_not(
     world, program, (free, held) = trained(method, f"hp.weight={weight}")
     apart = []
     for done in (free, held):
-        of = program.features(world, done, {})
-        z = [of(_inputs(x, domain)) for x, domain in ((world.sources[0].train.x, 1), (world.unlabelled, 0))]
+        pairs = ((world.sources[0].train.x, 1), (world.unlabelled, 0))
+        z = [features(program, world, done, x, domain) for x, domain in pairs]
         spread = np.std(np.concatenate(z), axis=0).mean() + 1e-6  # not by shrinking everything
         apart.append(distance.distances(*(np.asarray(part) / spread for part in z))[measure])
     assert apart[1] < 0.6 * apart[0], (method, apart)
@@ -353,9 +363,8 @@ def test_a_penalty_brings_the_representations_together_and_weight_zero_does_not(
 
 def test_adaptive_normalisation_gives_each_domain_its_own_moments() -> None:
     world, program, (done, _) = trained("adabn")
-    of = program.features(world, done, {})
     for x, domain in ((world.sources[0].train.x, 1), (world.unlabelled, 0)):
-        z = np.asarray(of(_inputs(x, domain)))
+        z = np.asarray(features(program, world, done, x, domain))
         alive = z.std(0) > 0.1
         assert alive.any()
         np.testing.assert_allclose(z.mean(0), 0, atol=1e-3)

@@ -24,6 +24,7 @@ from transfer.solvers import maps
 from transfer.solvers.histories import user_counts
 
 Floats = NDArray[np.float64]
+solve, apply = jax.jit(maps.solve, static_argnums=0), jax.jit(maps.apply, static_argnums=0)
 
 
 def pairs(seed: int = 0) -> tuple[Floats, Floats, Floats]:
@@ -39,7 +40,7 @@ def pairs(seed: int = 0) -> tuple[Floats, Floats, Floats]:
 def test_closed_forms_of_maps(kind: Any) -> None:
     x, y, weight = pairs()
     a, b, w = (jnp.asarray(v, jnp.float32) for v in (x, y, weight))
-    params = maps.solve(kind, a, b, w, jnp.float32(2.0))
+    params = solve(kind, a, b, w, jnp.float32(2.0))
     x, y = x[:40], y[:40]
     mean_x, mean_y = x.mean(0), y.mean(0)
     expected = {
@@ -48,12 +49,13 @@ def test_closed_forms_of_maps(kind: Any) -> None:
         "procrustes": lambda: scipy.linalg.orthogonal_procrustes(x - mean_x, y - mean_y)[0],
     }[kind]()
     np.testing.assert_allclose(params["matrix"], expected, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(maps.apply(kind, params, a[:40]), (x - mean_x) @ expected + mean_y, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(apply(kind, params, a)[:40], (x - mean_x) @ expected + mean_y, rtol=1e-3, atol=1e-3)
 
 
 def test_only_procrustes_is_a_rotation() -> None:
     x, y, weight = (jnp.asarray(v, jnp.float32) for v in pairs())
-    turned = {kind: maps.solve(kind, x, 2 * y, weight, jnp.float32(2.0))["matrix"] for kind in ("procrustes", "ridge")}
+    kinds = ("procrustes", "ridge")
+    turned = {kind: np.asarray(solve(kind, x, 2 * y, weight, jnp.float32(2.0))["matrix"]) for kind in kinds}
     np.testing.assert_allclose(turned["procrustes"].T @ turned["procrustes"], np.eye(5), atol=1e-5)
     assert np.linalg.norm(turned["ridge"].T @ turned["ridge"] - np.eye(5)) > 1
 
@@ -115,15 +117,16 @@ def first_stage(world: Any) -> tuple[Any, Any, Any]:
     config = check_settings(compose(planted(0.9, "ranking", "kernel_map")))
     stage: Any = build_program(config, world, build_task(config, world)).stages[0]
     hp = {name: jnp.float32(value) for name, value in config.hp.items()}
-    return stage, stage.init(world, {}, stream(jax.random.key(0), "init")), hp
+    return stage, jax.jit(stage.init)(world, {}, stream(jax.random.key(0), "init")), hp
 
 
 def test_the_loss_of_kernel_map_is_that_of_regressions_without_the_reader() -> None:
     """The method's own loss against solving anew without each reader in turn, on a part of the planted readers."""
     world = world_of(0.9, "ranking").world
     stage, params, hp = first_stage(world)
-    data = stage.batch(world, {}, jax.random.key(0))
+    data = jax.jit(stage.batch)(world, {}, jax.random.key(0))
     some = slice(0, 80)
+    data = jax.device_get(data)
     data |= {name: data[name][some] for name in ("target", "trained")} | {"source": [x[some] for x in data["source"]]}
     found = jax.jit(stage.loss)(params, {}, data, hp, jax.random.key(0), jnp.float32(0))
     sources, target, popular = (
@@ -156,7 +159,7 @@ def test_kernel_map_learns_which_source_speaks_of_the_target() -> None:
     noise = replace(noise, train=replace(noise.train, items=jnp.asarray(shuffled)))
     world = replace(loaded.world, sources=(told, noise))
     stage, params, hp = first_stage(world)
-    data = stage.batch(world, {}, jax.random.key(0))
+    data = jax.jit(stage.batch)(world, {}, jax.random.key(0))
     slope = jax.jit(jax.grad(stage.loss))(params, {}, data, hp, jax.random.key(0), jnp.float32(0))["sources"]
     assert slope["source 0"]["weight"] < 0 < slope["source 1"]["weight"], "gradient descent raises the first weight"
 
@@ -202,7 +205,7 @@ def test_a_denoiser_is_the_least_squares_map_from_many_corruptions() -> None:
     """Against the mean over sampled corruptions, and its stack against the formula in float64."""
     random = np.random.default_rng(0)
     x = (random.poisson(1.0, size=(80, 5)) + random.normal(size=(80, 1))).astype(np.float32)
-    w = np.asarray(msda.denoiser(jnp.asarray(x), jnp.float32(0.4)))
+    w = np.asarray(jax.jit(msda.denoiser)(jnp.asarray(x), jnp.float32(0.4)))
     copies = np.tile(x, (4000, 1))
     lost = np.hstack([copies * (random.random(copies.shape) > 0.4), np.ones((len(copies), 1))])
     np.testing.assert_allclose(w, np.linalg.lstsq(lost, copies, rcond=None)[0], atol=0.02)

@@ -30,7 +30,16 @@ def model_of(name: str, *more: str) -> SequenceModel:
     return check_model(config).build(config.model)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=40), st.integers(1, 6))
+def params_of(model: SequenceModel, items: int) -> Any:
+    return jax.jit(lambda: {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), items)})()
+
+
+def histories(n: int) -> st.SearchStrategy[list[tuple[int, int]]]:
+    return st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=n, max_size=n)
+
+
+# Few sizes: arrays of every other length are programs of their own.
+@given(st.sampled_from([1, 8, 40]).flatmap(histories), st.sampled_from([1, 6]))
 @settings(max_examples=40, deadline=None)
 def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, int]], length: int) -> None:
     """Every event is an item of its own here, so that a window says whose it is."""
@@ -92,7 +101,7 @@ def crowd(users: int, events: int) -> Sequences:
 @pytest.mark.parametrize("name", MODELS)
 def test_windows_that_share_rows_have_the_loss_and_the_gradient_of_rows_of_their_own(name: str, task: Any) -> None:
     model, size = model_of(name, "model.length=13"), 40
-    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 30)}
+    params = params_of(model, 30)
     alone = crowd(200, 1200)
     packing = windows.packing_for(alone, 20, size, model.length)
     assert 0 < packing.rows * packing.width < size * model.length
@@ -112,22 +121,31 @@ def test_windows_that_share_rows_have_the_loss_and_the_gradient_of_rows_of_their
 def test_what_finds_no_place_is_left_out_and_nothing_else(task: Any) -> None:
     of, size, length = crowd(200, 1200), 40, 13
     packing = windows.packing_for(of, 20, size, length)
-    every = told(sequences.draw(reading_of(of, 20), jax.random.key(2), size, length, 8))
+    drawn = jax.jit(lambda of: sequences.draw(reading_of(of, 20), jax.random.key(2), size, length, 8))
+    every = told(drawn(of))
     for tight, share in ((packing, 1.0), (packing._replace(rows=2), 0.5), (packing._replace(events=16), 0.5)):
-        some = told(sequences.draw(reading_of(replace(of, packings=(tight,)), 20), jax.random.key(2), size, length, 8))
+        some = told(drawn(replace(of, packings=(tight,))))
         assert all(some.count(event) <= every.count(event) for event in some)
         assert len(some) == len(every) if share == 1 else 0 < len(some) < share * len(every)
     assert len(some) == 16
 
 
+@jax.jit
+def taken(batches: windows.Windows) -> tuple[jax.Array, jax.Array]:
+    """Places of steps and events that are predicted, of every batch."""
+    places = windows.power_of_two(jax.vmap(windows.Windows.lengths)(batches))
+    return places.sum(axis=1), batches.counts.sum(axis=(1, 2))
+
+
 def test_a_packing_is_as_large_as_its_batches_need_and_hardly_larger() -> None:
     of, size, length = crowd(2000, 9000), 256, 50
     packing = windows.packing_for(of, 30, size, length)
-    used = [windows.windows(of, 30, jax.random.key(i), size, length) for i in range(20)]
-    steps = [int(windows.power_of_two(each.lengths()).sum()) for each in used]
-    events = [int(each.counts.sum()) for each in used]
-    assert max(steps) <= packing.rows * packing.width < 2 * np.mean(steps)
-    assert max(events) <= packing.events < 2 * np.mean(events)
+    used = jax.jit(jax.vmap(lambda key: windows.windows(of, 30, key, size, length)))(
+        jax.vmap(jax.random.key)(jnp.arange(20))
+    )
+    steps, events = map(np.asarray, taken(used))
+    assert steps.max() <= packing.rows * packing.width < 2 * np.mean(steps)
+    assert events.max() <= packing.events < 2 * np.mean(events)
 
 
 @pytest.mark.parametrize("size", [8, 64])
@@ -141,9 +159,8 @@ def test_long_windows_that_are_rare_find_their_place(size: int) -> None:
     packing = windows.packing_for(of, 30, size, 64)
     keys = jax.random.split(jax.random.key(1), 40_000 // size)
     drawn = jax.jit(jax.vmap(lambda key: windows.windows(of, 30, key, size, 64)))(keys)
-    lengths = jax.vmap(windows.Windows.lengths)(drawn)
-    steps, events = (np.asarray(each).sum(axis=1) for each in (windows.power_of_two(lengths), drawn.counts.sum(axis=2)))
-    assert steps.max() > 2 * steps.mean()
+    steps, events = map(np.asarray, taken(drawn))
+    assert steps.max() > 2 * np.mean(steps)
     assert steps.max() <= (packing.rows * packing.width or size * 64)
     assert events.max() <= packing.events < size * 64
 
@@ -152,14 +169,14 @@ def test_long_windows_that_are_rare_find_their_place(size: int) -> None:
 def test_a_state_knows_its_own_and_earlier_steps_only(name: str) -> None:
     """Changing step 3 changes its own state and later ones, none before; padding after it changes nothing."""
     model = model_of(name)
-    body = model.body(jax.random.key(1), None)
+    body, features = jax.jit(lambda: model.body(jax.random.key(1), None))(), jax.jit(model.features)
     x = jax.random.normal(jax.random.key(2), (2, 6, 8))
     there = jnp.ones((2, 6), bool)
     position = jnp.broadcast_to(jnp.arange(6), (2, 6))
-    before, changed = (model.features(body, Steps(v, there, position)) for v in (x, x.at[:, 3].multiply(-1.0)))
+    before, changed = (features(body, Steps(v, there, position)) for v in (x, x.at[:, 3].multiply(-1.0)))
     np.testing.assert_allclose(before[:, :3], changed[:, :3], atol=1e-6)
     assert (jnp.abs(before[:, 3] - changed[:, 3]).max(axis=-1) > 1e-4).all()
-    padded = model.features(body, Steps(x.at[:, 4:].set(0.0), there.at[:, 4:].set(False), position))
+    padded = features(body, Steps(x.at[:, 4:].set(0.0), there.at[:, 4:].set(False), position))
     np.testing.assert_allclose(before[:, :4], padded[:, :4], atol=1e-6)
 
 
@@ -173,7 +190,7 @@ def learnt(model: SequenceModel, task: Any, walks: np.ndarray, items: int, predi
     user, day = np.repeat(np.arange(users), steps), np.tile(np.arange(steps), users)
     of = jax.tree.map(jnp.asarray, sorted_by_time(user, walks.ravel(), day, users, items))
     reading = sequences.Reading(of, predicted, predicted)
-    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), items)}
+    params = params_of(model, items)
     adam = optax.adam(0.02)
 
     def step(carry: Any, key: jax.Array) -> Any:
@@ -186,8 +203,8 @@ def learnt(model: SequenceModel, task: Any, walks: np.ndarray, items: int, predi
     (params, _), _ = jax.jit(lambda c, k: jax.lax.scan(step, c, k))(
         (params, adam.init(params)), jax.random.split(jax.random.key(2), 150)
     )
-    best = jnp.argmax(sequences.scores(model, reading, params)(jnp.arange(users)), axis=1)
-    return float(np.mean(np.asarray(best) == wanted))
+    scores = jax.jit(lambda params: sequences.scores(model, reading, params)(jnp.arange(users)))(params)
+    return float(np.mean(np.argmax(scores, axis=1) == wanted))
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +234,7 @@ def test_films_say_which_book_comes_next_where_both_histories_are_told(task: Any
 
 def test_the_recurrent_layer_is_the_stated_one() -> None:
     model = model_of("gru4rec")
-    body = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), model.body(jax.random.key(3), None))
+    body = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), jax.jit(lambda: model.body(jax.random.key(3), None))())
     x = np.asarray(jax.random.normal(jax.random.key(4), (1, 6, 8)), np.float64)
     h = np.zeros(8)
     w, u = body["layer0"]["inputs"], body["layer0"]["hidden"]
@@ -229,8 +246,8 @@ def test_the_recurrent_layer_is_the_stated_one() -> None:
         (r, z, n), (hr, hz, hn) = (np.split(v @ part["kernel"] + part["bias"], 3) for v, part in ((x[0, t], w), (h, u)))
         h = (1 - sigmoid(z + hz)) * np.tanh(n + sigmoid(r + hr) * hn) + sigmoid(z + hz) * h
     expected = h @ body["last"]["kernel"] + body["last"]["bias"]
-    found = model.features(
-        jax.tree.map(jnp.float32, body), Steps(jnp.float32(x), jnp.ones((1, 6), bool), jnp.arange(6)[None])
+    found = jax.jit(model.features)(
+        jax.tree.map(np.float32, body), Steps(jnp.float32(x), jnp.ones((1, 6), bool), jnp.arange(6)[None])
     )[0, -1]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -238,13 +255,17 @@ def test_the_recurrent_layer_is_the_stated_one() -> None:
 def test_full_and_sampled_softmax_agree_when_every_item_is_drawn_often() -> None:
     model = model_of("caser")
     of = jax.tree.map(jnp.asarray, sorted_by_time(np.zeros(5, int), np.arange(5), np.arange(5), 1, 5))
-    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 5)}
+    params = params_of(model, 5)
     values = {}
     for words in ("task.loss=full_softmax", "task.negatives=20000"):
         config = check_settings(compose([*SMALL, "model=caser", words]))
         task = build_task(config, load_world(config).world)
-        batch = sequences.draw(sequences.Reading(of, 5, 5), jax.random.key(2), 4, 6, task.negatives)
-        values[words] = float(mean_loss(task, model, params, batch, jax.random.key(3)))
+
+        def found(params: Any, task: Any = task) -> jax.Array:
+            batch = sequences.draw(sequences.Reading(of, 5, 5), jax.random.key(2), 4, 6, task.negatives)
+            return mean_loss(task, model, params, batch, jax.random.key(3))
+
+        values[words] = float(jax.jit(found)(params))
     full, sampled = values.values()
     assert sampled == pytest.approx(full, rel=0.02)
 
