@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from transfer.config.parts import Where, domain_name, of_one_file, said
 
 
 class Frozen(BaseModel):
@@ -44,10 +46,16 @@ def _as_table(value: Any) -> Any:
 
 
 class Files(Frozen):
-    """Where one domain's interactions and item table are, and what their columns are called (null: recognised)."""
+    """Where one domain's interactions and item table are, and what their columns are called (null: recognised).
+
+    where: the rows of the file that are the domain's, {column: value or values}. each: a column of the file, every value of
+    which is a domain of its own, with that value as its name.
+    """
 
     path: str
-    name: str = ""
+    name: Annotated[str, AfterValidator(domain_name)] = ""
+    where: Where = ()
+    each: str | None = None
     items: Annotated[ItemTable | None, BeforeValidator(_as_table)] = None
     user: str | None = None
     item: str | None = None
@@ -96,6 +104,25 @@ class FileDomains(Frozen):
     same_pairs: float = Field(default=0.1, ge=0, le=1)
     core: int = Field(ge=0)
     text_dim: int = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_are_parts_of_a_file(cls, value: Any) -> Any:
+        return of_one_file(value)
+
+    @field_validator("target")
+    @classmethod
+    def _there_is_one_target(cls, target: Files) -> Files:
+        if target.each is not None:
+            raise ValueError(f"`each` makes many domains, and there is one target; write where: {{{target.each}: VALUE}}")
+        return target
+
+    @model_validator(mode="after")
+    def _sources_are_other_rows(self) -> FileDomains:
+        rows = self.target.path, self.target.where
+        if self.target.where and rows in [(source.path, source.where) for source in self.source if source.each is None]:
+            raise ValueError(f"a source has the rows of the target ({said(self.target.where)}); name each part once")
+        return self
 
 
 class SimulatedDomains(Frozen):

@@ -16,9 +16,9 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
-from transfer.data.interactions.identity import compared
+from transfer.data.interactions.file_parts import read_domains as read_files
+from transfer.data.interactions.identity import compared, ids_of
 from transfer.data.interactions.likes import counted, with_likes
-from transfer.data.interactions.read import read_domain
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
 from transfer.data.interactions.text import with_texts
@@ -57,7 +57,7 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
     alike = {}
     if isinstance(domains, FileDomains) and how.name != "files":
-        alike = {s.name: compared(target.events, s.events, (target.name, s.name), domains) for s in sources}
+        alike = _alike(target, target.events, [(s.name, s.events) for s in sources], domains)
     if positives:  # before the split: what is hidden is liked, and what is not is known
         target, sources = with_likes(target), [with_likes(source) for source in sources]
     parts = split(target, sources, how, Path(data_dir))
@@ -66,11 +66,10 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
         parts = replace(parts, sources=tuple(own))
     if how.name == "files" and isinstance(domains, FileDomains):
         whole = pl.concat([part.select("user", "item") for part in (parts.train, parts.valid, parts.test)])
-        pairs = zip(sources, parts.sources, strict=True)
-        alike = {s.name: compared(whole, part, (target.name, s.name), domains) for s, part in pairs}
+        pairs = [(s.name, part) for s, part in zip(sources, parts.sources, strict=True)]
+        alike = _alike(target, whole, pairs, domains)
     if domains.text_dim and isinstance(domains, FileDomains):
-        target = with_texts(target, domains.target, Path(data_dir))
-        sources = [with_texts(s, files, Path(data_dir)) for s, files in zip(sources, domains.source, strict=True)]
+        target, *sources = (with_texts(of, of.files, Path(data_dir)) for of in (target, *sources) if of.files)
     timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
@@ -79,6 +78,14 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
     loaded.summary["cleaning"] = cleaning
     loaded.summary["alike"] = alike
     return replace(loaded, protocol=_protocol(domains, parts.order, target, positives))
+
+
+def _alike(
+    target: Domain, events: pl.DataFrame, sources: list[tuple[str, pl.DataFrame]], domains: FileDomains
+) -> dict[str, dict[str, int]]:
+    """What the target has in common with each source."""
+    ids = ids_of(events, domains)
+    return {name: compared(ids, ids_of(part, domains), (target.name, name), domains) for name, part in sources}
 
 
 def _protocol(
@@ -101,8 +108,7 @@ def read_domains(
     if isinstance(domains, SimulatedDomains):
         target, sources, _ = simulate(domains)
         return target, sources, {}
-    target = read_domain(domains.target, data_dir)
-    sources = [read_domain(files, data_dir) for files in domains.source]
+    target, sources = read_files(domains.target, domains.source, data_dir)
     if not domains.same_users:
         sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
     if as_they_are:
@@ -112,5 +118,7 @@ def read_domains(
 
 
 def _own_users(events: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The domain's name before every user id, so that equal ids of strangers do not make one person of them."""
-    return events.with_columns(user=pl.lit(f"{name}/") + pl.col("user"))
+    """The domain's name before every user id, so that equal ids of strangers do not make one person of them; a stroke in a
+    name is written %2F, or the readers c of a/b and b/c of a would be one."""
+    before = name.replace("%", "%25").replace("/", "%2F")
+    return events.with_columns(user=pl.lit(f"{before}/") + pl.col("user"))

@@ -88,8 +88,11 @@ def numbers(config: Config) -> dict[str, Range]:
 
 def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
     """Numbers that may be given and need not be: one for each source, and those of the guard's reference."""
-    sources = range(1, 1 + len(getattr(config.domain, "source", ("one",))))
-    further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sources}
+    sources = getattr(config.domain, "source", ("one",))
+    places = set(range(1, 1 + len(sources)))
+    if any(getattr(source, "each", None) for source in sources):  # how many they are is known when their file is read
+        places |= {int(end) for name in config.hp if (end := name.rpartition("_")[2]).isdecimal() and int(end)}
+    further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sorted(places)}
     if config.method.guard != "none":
         reference = find("methods", guard.REFERENCE).HP
         further |= {f"{guard.ALONE}{name}": number for name, number in reference.items()}
@@ -114,6 +117,11 @@ def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
         raise TransferError(
             f"method={name} does not do task={task}; methods that do: {_fitting(lambda n: task in n.tasks)}"
         )
+    own, count = numbers(config), len(world.sources)
+    for number in config.hp:
+        of, _, place = number.rpartition("_")
+        if number not in own and place.isdecimal() and of in own and own[of].by_source and int(place) > count:
+            raise TransferError(f"hp.{number}: the world has {count} sources; write hp.{of}_1 to hp.{of}_{count}")
     if needs.source and not world.sources:
         raise TransferError(f"method={name} needs a source domain; name one with domain.source=FILE or use target_only")
     if isinstance(world, ExamplesWorld):

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from transfer.experiment import Result
 
+FEW = 4  # domains that are told one by one
 ALIKE = {
     "equal_pairs": "{:,} equal (user, item) pairs",
     "numbered_users": "{:,} users have the same number; if these are not the same people, write domain.same_users=false",
@@ -70,27 +71,54 @@ def world_table(facts: dict[str, Any]) -> Table:
 
 
 def world_notes(facts: dict[str, Any]) -> list[str]:
-    """Lines under the table of a world: how its domains were read, what was lost or cleaned, and what they have alike."""
+    """Lines under the table of a world: how its domains were read, what was lost or cleaned, and what they have alike.
+
+    What is the same of several domains is said once, and of many sources only what is counted of all of them together.
+    """
     world = facts["world"]
     if "classes" in world:
         return []
-    notes = [words for domain in (world["target"], *world["sources"]) if (words := _read_as(domain))]
+    alike: dict[str, list[str]] = {}
+    for domain in (world["target"], *world["sources"]):
+        alike.setdefault(_read_as(domain), []).append(domain["name"])
+    notes = [f"{_named(names)}: {words}" for words, names in alike.items() if words]
     lost = {key: world[key] for key in ("events_lost_to_core", "hidden_events_of_unknown_users_or_items")}
     notes += [f"{key.replace('_', ' ')}: {value:,}" for key, value in lost.items() if value]
-    for domain, counts in world.get("cleaning", {}).items():
+    if empty := world.get("sources_without_events"):
+        notes.append(f"no sources, for they have no events to learn from: {_named(empty)}")
+    for domain, counts in _together(world.get("cleaning", {}), world["target"]["name"]).items():
         changes = [f"{key.replace('_', ' ')} {value:,}" for key, value in counts.items() if value]
         notes.append(f"{domain}: " + ", ".join(changes))
-    for source, counts in world.get("alike", {}).items():
-        notes += [f"{source} and {world['target']['name']}: {ALIKE[key].format(n)}" for key, n in counts.items() if n]
+    for key, words in ALIKE.items():
+        counts = {source: found[key] for source, found in world.get("alike", {}).items() if found.get(key)}
+        most = sorted(counts, key=counts.__getitem__, reverse=True)[: len(counts) if len(counts) <= FEW else 1]
+        others = f" (so it is, of fewer, with {len(counts) - 1} other sources)" if len(most) < len(counts) else ""
+        notes += [f"{source} and {world['target']['name']}: {words.format(counts[source])}{others}" for source in most]
     return notes
+
+
+def _named(names: list[str]) -> str:
+    """The names of domains, of many only the first few."""
+    return ", ".join(names) if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
+
+
+def _together(cleaning: dict[str, dict[str, int]], target: str) -> dict[str, dict[str, int]]:
+    """What cleaning did, by domain: the sums over the sources where these are many."""
+    sources = {name: counts for name, counts in cleaning.items() if name != target}
+    if len(sources) <= FEW:
+        return cleaning
+    keys = dict.fromkeys(key for counts in sources.values() for key in counts if key not in ("users", "items"))
+    sums = {key: sum(counts.get(key, 0) for counts in sources.values()) for key in keys}
+    return {target: cleaning[target], f"{len(sources)} sources together": sums}
 
 
 def _read_as(domain: dict[str, Any]) -> str:
     """The column taken for every role of a domain, what counts as liked, and how many items have a title."""
-    said = [f"{role} {column or 'none'}" for role, column in domain.get("columns", {}).items()]
+    columns = domain.get("columns", {})
+    said = [f"{role} {column or 'none'}" for role, column in columns.items()]
     said += [f"liked: {domain['likes']}"] if "likes" in domain and said else []
-    said += ["titles: {known:,} of {of:,}".format(**domain["titles"])] if "titles" in domain else []
-    return f"{domain['name']}: {', '.join(said)}" if said else ""
+    said += ["titles: {known:,} of {of:,}".format(**domain["titles"])] if columns.get("title") else []
+    return ", ".join(said)
 
 
 def _examples_table(facts: dict[str, Any]) -> Table:

@@ -54,6 +54,11 @@ def build_world(
     filtered = [_core(events, core) for events in [train, *visible]]
     counts["events_lost_to_core"] = len(train) - len(filtered[0])
     train, visible = filtered[0], filtered[1:]
+    if not capacity:
+        with_events = _with_events(sources, visible)
+        counts["sources_without_events"] = [s.name for i, s in enumerate(sources) if i not in with_events]
+        sources, visible = [sources[i] for i in with_events], [visible[i] for i in with_events]
+        known_later = [known_later[i] for i in (0, *(i + 1 for i in with_events))] if known_later else []
     if train.is_empty():
         raise TransferError(f"no training events of {target.name} are left after the filters; lower domain.core={core}")
 
@@ -118,11 +123,25 @@ def build_world(
     if whole:
         host = replace(host, inference=_with_histories(host, whole, users, items))
     summary = summary_of(target, sources, train, visible, hidden, users, counts)
-    titles = [{i: t for i, t in d.items.select("item", "title").iter_rows() if t} for d in [target, *sources]]
+    titles = [
+        {i: t for i, t in d.items.select(pl.col("item").cast(pl.String), "title").iter_rows() if t}
+        for d in [target, *sources]
+    ]
     ids = [own.to_list() for own in items]
     summary["names"] = names_hash([users.to_list(), *ids], titles)
     arrays = jax.device_put(_with_bridges(host, room))
     return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
+
+
+def _with_events(sources: list[Domain], visible: list[pl.DataFrame]) -> list[int]:
+    """The places of the sources that have events to learn from. Raises TransferError where none of them has."""
+    found = [i for i, events in enumerate(visible) if len(events)]
+    if sources and not found:
+        names = ", ".join(source.name for source in sources)
+        raise TransferError(
+            f"no events of {names} are left to learn from; lower `positive` or domain.core, or another split"
+        )
+    return found
 
 
 def _with_bridges(world: World, room: Room | None) -> World:
@@ -180,7 +199,7 @@ def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
 def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series, room: Room | None) -> Side:
     size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
     fit = coded_events(events.filter(~pl.col("stop")), users, items)
-    stop = coded_events(events.filter("stop"), users, items)
+    stop = coded_events(events.filter(pl.col("stop")), users, items)
     return Side(
         train=interactions_of(coded_events(events, users, items), **size),
         fit=interactions_of(fit, **size),

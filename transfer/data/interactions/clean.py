@@ -30,10 +30,11 @@ def clean(
     if twice := [name for name, count in names.items() if count > 1]:
         raise TransferError(f"two domains are called {twice[0]!r}; give each its own `name` in the domain file")
     cleaned, counts = [], {}
+    of_target = target.events["item"].unique().implode()
     for domain in [target, *sources]:
         found = near_duplicates.editions(domain.events, config.jaccard, config.common_raters)
         edition_of = found if config.near_duplicates == "merge" else {}
-        unwanted, mirrored = _mirrored(target, domain, config) if domain is not target else (set(), {})
+        unwanted, mirrored = _mirrored(target, of_target, domain, config) if domain is not target else (set(), {})
         kept = _drop(domain, unwanted, edition_of)
         repeated = kept.events.height - kept.events.n_unique(PAIR)
         merged = _merge(kept, edition_of) if edition_of else kept
@@ -56,10 +57,11 @@ def clean(
     return cleaned[0], cleaned[1:], counts
 
 
-def _mirrored(target: Domain, source: Domain, config: FileDomains) -> tuple[set[str], dict[str, int]]:
+def _mirrored(target: Domain, of_target: pl.Series, source: Domain, config: FileDomains) -> tuple[set[str], dict[str, int]]:
     """The source items to remove because the target has them too, and how many were found by which rule."""
     by_raters = near_duplicates.mirrors(target.events, source.events, config.jaccard, config.common_raters)
-    by_id = set(target.events["item"].unique()) & set(source.events["item"].unique())
+    items = source.events["item"].unique()
+    by_id = set(items.filter(items.is_in(of_target)).cast(pl.String))
     counts = {"mirrored_by_raters": len(by_raters), "mirrored_ids": len(by_id)}
     if not config.global_ids:
         counts = {"mirrored_by_raters": len(by_raters), "coinciding_ids": len(by_id)}

@@ -8,12 +8,12 @@ from typing import NoReturn
 import polars as pl
 
 from transfer.data.interactions.table import Table
-from transfer.errors import TransferError
+from transfer.errors import TransferError, nearest
 
 # Names by which a column is recognised: lower case, letters and digits only; the first that is there wins.
 ALIASES = {
     "user": ("userid", "user", "reviewerid"),
-    "item": ("itemid", "movieid", "bookid", "isbn", "parentasin", "asin", "item"),
+    "item": ("itemid", "movieid", "bookid", "isbn", "parentasin", "asin", "item", "productid", "product"),
     "rating": ("rating", "bookrating", "overall", "stars", "score"),
     "time": ("timestamp", "time", "unixreviewtime", "datetime", "date", "day"),
     "title": ("title", "booktitle", "movietitle"),
@@ -37,12 +37,18 @@ def column_of(table: Table, role: str, given: str | None) -> str | None:
     """The name that the file gives to a role's column: as given, or recognised; None where it has none."""
     names = list(table.schema)
     if given:
-        for name in names:
-            if given in (name, TYPES.sub("", name)):
-                return name
-        _no_column(table, f"no column {given!r}", f"correct `{role}: {given}` in the domain file")
+        return named(table, given, f"{role}: {given}")
     plain = [re.sub(r"[^a-z0-9]", "", TYPES.sub("", name).lower()) for name in names]
     return next((names[plain.index(alias)] for alias in ALIASES[role] if alias in plain), None)
+
+
+def named(table: Table, given: str, setting: str) -> str:
+    """The column of this name, with or without RecBole's type. Raises TransferError, naming all columns."""
+    for name in table.schema:
+        if given in (name, TYPES.sub("", name)):
+            return name
+    close = nearest(given, [TYPES.sub("", name) for name in table.schema]).removesuffix("?")
+    _no_column(table, f"no column {given!r}{close}", f"correct `{setting}` in the domain file")
 
 
 def _no_column(table: Table, problem: str, remedy: str) -> NoReturn:
@@ -60,6 +66,22 @@ def text_of(table: Table, column: str) -> pl.Expr:
     if kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         return pl.col(column).cast(pl.String)
     raise TransferError(f"{table.path}: column {column} holds {kind}; store it as text or as whole numbers")
+
+
+def cell_of(table: Table, column: str) -> pl.Expr:
+    """A column as the text of its cells, without spaces around it; null where a cell is empty. Dates are ISO 8601."""
+    kind = table.schema[column]
+    if kind.is_nested() or kind in (pl.Binary, pl.Object):
+        raise TransferError(f"{table.path}: column {column} holds {kind}; store it as text, numbers or dates")
+    text = pl.col(column).cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def as_cell(table: Table, column: str, value: str) -> str:
+    """A value as `cell_of` has it: 4 is 4.0 in a column of decimals."""
+    kind = table.schema[column]
+    number = pl.Series([value]).cast(kind, strict=False).cast(pl.String)[0] if kind.is_numeric() else None
+    return number or value
 
 
 def number_of(table: Table, column: str) -> pl.Expr:

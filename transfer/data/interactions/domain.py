@@ -37,28 +37,33 @@ def with_numbered_ids(domains: list[Domain]) -> list[Domain]:
 
     They read, sort and compare as before; on text that is most of the work of loading.
     """
-    ids = {
-        "user": [domain.events["user"] for domain in domains],
-        "item": [table["item"] for domain in domains for table in (domain.events, domain.items)],
-    }
-    kinds = {
-        name: pl.Enum(pl.concat([column.unique() for column in columns]).unique().sort()) for name, columns in ids.items()
-    }
+    users = [domain.events["user"] for domain in domains]
+    items = [table["item"] for domain in domains for table in (domain.events, domain.items)]
+    user, item = _numbered(users), _numbered(items)
     return [
         replace(
             domain,
-            events=domain.events.with_columns(pl.col(name).cast(kind) for name, kind in kinds.items()),
-            items=domain.items.with_columns(pl.col("item").cast(kinds["item"])),
+            events=domain.events.with_columns(user[i], item[2 * i]),
+            items=domain.items.with_columns(item[2 * i + 1]),
         )
-        for domain in domains
+        for i, domain in enumerate(domains)
     ]
+
+
+def _numbered(columns: list[pl.Series]) -> list[pl.Series]:
+    """The columns as one Enum: cast at once, because a cast looks at all categories, however short the column is."""
+    whole = pl.concat(columns)
+    whole = whole.cast(pl.Enum(whole.unique().sort()))
+    ends = np.cumsum([len(column) for column in columns])
+    return [whole.slice(end - len(column), len(column)) for column, end in zip(columns, ends, strict=True)]
 
 
 def places(ids: pl.Series, of: pl.Series) -> np.ndarray:
     """Where ids stand in `of`, which is sorted and without repeats: int32 [ids]; of no meaning for an id that it lacks."""
-    kind = of.dtype  # Polars looks at all categories of an Enum whenever it is asked
-    if isinstance(kind, pl.Enum):
-        place = np.zeros(len(kind.categories), np.int32)
-        place[of.to_physical()] = np.arange(len(of))
-        return place[ids.to_physical()]
-    return of.search_sorted(ids).to_numpy().astype(np.int32)
+    numbers, known = ids.to_physical(), of.to_physical()  # to ask for the type of an Enum looks at all its categories
+    if known.dtype == pl.String:
+        return of.search_sorted(ids).to_numpy().astype(np.int32)
+    most = max((int(codes.max()) for codes in (numbers, known) if len(codes)), default=-1)  # type: ignore[arg-type]
+    place = np.zeros(most + 1, np.int32)
+    place[known] = np.arange(len(of))
+    return place[numbers]

@@ -27,7 +27,7 @@ def editions(events: pl.DataFrame, jaccard: float, common_raters: int) -> dict[s
     table = pl.DataFrame({"item": items, "component": component, "raters": np.diff(raters.indptr)})
     stays = pl.col("item").sort_by("raters", "item", descending=[True, False]).first().over("component")
     changed = table.select("item", stays=stays).filter(pl.col("item") != pl.col("stays"))
-    return dict(changed.sort("item").iter_rows())
+    return dict(changed.sort("item").cast(pl.String).iter_rows())
 
 
 def mirrors(target: pl.DataFrame, source: pl.DataFrame, jaccard: float, common_raters: int) -> set[str]:

@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from transfer.config.domains import Files
-from transfer.data.interactions.columns import column_of, number_of, required, text_of
+from transfer.config.parts import domain_name
+from transfer.data.interactions.columns import cell_of, column_of, number_of, required, text_of
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.table import SEPARATORS, Table, collect, open_table, refuse
 from transfer.data.interactions.times import cells_of, seconds_of
 from transfer.data.kept import noted
 from transfer.errors import TransferError
 
+Chosen = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The rows of a file that are of any domain, read once: user, item, rating and time (float64) where it has them, `row`,
+    and the text of more columns as `in COLUMN`; the column taken for each role; counts of what was converted or skipped."""
+
+    table: Table
+    rows: pl.DataFrame
+    columns: dict[str, str | None]
+    notes: dict[str, int]
+
 
 def read_domain(files: Files, data_dir: Path) -> Domain:
-    """Read the interactions and the item table of one domain.
+    """Read the interactions and the item table of a domain that has all rows of its file, whatever `where` says.
 
     Args:
         files: paths, column names, declared scale; relative paths are looked up in `data_dir`, then where we are.
     Returns: the domain; events in file order, `notes` counting what was converted or skipped on the way.
     Raises: TransferError, one line with file, line and remedy, at the first fault.
     """
-    path = locate(files.path, data_dir)
-    events, notes, columns = _events(open_table(path, files.separator, files.encoding), files)
-    listed = pl.DataFrame(schema={"item": pl.String, "title": pl.String})
-    if place := _item_table(files, path, data_dir):
-        alike = SEPARATORS.get(place.suffix) == SEPARATORS.get(path.suffix)
-        table = open_table(place, files.separator if alike else None, files.encoding)
-        listed, columns["title"] = _items(table, files, events["item"].unique(), place != path)
-    return Domain(files.name or path.stem, events, listed, files.scale, files.positive, notes, columns=columns, files=files)
+    found = scan(opened(files, data_dir), files)
+    listed, title = listing(found, files, data_dir)
+    return domain_of(found, found.rows, files, files.name or domain_name(found.table.path.stem), listed, title)
+
+
+def opened(files: Files, data_dir: Path) -> Table:
+    """The file of the interactions, of which the header is read."""
+    return open_table(locate(files.path, data_dir), files.separator, files.encoding)
+
+
+def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: pl.DataFrame, title: str | None) -> Domain:
+    """A domain of these rows of a scan, and of a table of items. Raises TransferError for ratings beyond its scale."""
+    table, rating = found.table, found.columns["rating"]
+    for setting in ("positive", "scale"):
+        if getattr(files, setting) is not None and not rating:
+            required(table, "rating", files.rating, f"`{setting}`")
+    if files.scale and rating:
+        low, high = files.scale
+        problem = f"rating CELL is outside the declared scale [{low:g}, {high:g}]; change `scale` or fix the row"
+        refuse(table, rows, rating, ~pl.col("rating").is_between(low, high), problem)
+    columns = {**found.columns, "title": title}
+    events = rows.select((pl.col(c) if c in rows.columns else pl.lit(None)).cast(t).alias(c) for c, t in EVENTS.items())
+    return Domain(name, events, listed, files.scale, files.positive, found.notes, columns=columns, files=files)
+
+
+def listing(found: Scan, files: Files, data_dir: Path) -> tuple[pl.DataFrame, str | None]:
+    """The table of the items of a file, empty where it has none, and the column taken for the title."""
+    path = found.table.path
+    if not (place := _item_table(files, path, data_dir)):
+        return pl.DataFrame(schema={"item": pl.String, "title": pl.String}), None
+    alike = SEPARATORS.get(place.suffix) == SEPARATORS.get(path.suffix)
+    table = open_table(place, files.separator if alike else None, files.encoding)
+    return _items(table, files, found.rows["item"].unique(), place != path)
 
 
 def _item_table(files: Files, path: Path, data_dir: Path) -> Path | None:
@@ -56,13 +97,15 @@ def locate(name: str, data_dir: Path) -> Path:
     raise TransferError(f"no file {tried}; correct the path, or set data_dir=... or TRANSFER_DATA")
 
 
-def _events(table: Table, files: Files) -> tuple[pl.DataFrame, dict[str, int], dict[str, str | None]]:
-    """Select, check and convert the four columns of EVENTS: events, notes, and the column taken for each."""
+def scan(
+    table: Table,
+    files: Files,
+    keys: Sequence[str] = (),
+    of_domains: Chosen = lambda rows: rows,
+) -> Scan:
+    """Read, check and convert the columns of EVENTS in the rows `of_domains`, which has the text of every `in KEY`."""
     user, item = required(table, "user", files.user), required(table, "item", files.item)
     rating, time = column_of(table, "rating", files.rating), column_of(table, "time", files.time)
-    for name in ("positive", "scale"):
-        if getattr(files, name) is not None and not rating:
-            required(table, "rating", files.rating, f"`{name}`")
     if files.time_format and not time:
         required(table, "time", files.time, "`time_format`")
     wanted = {"user": text_of(table, user), "item": text_of(table, item)}
@@ -70,19 +113,15 @@ def _events(table: Table, files: Files) -> tuple[pl.DataFrame, dict[str, int], d
         wanted["rating"] = number_of(table, rating)
     if time:
         wanted["time"] = cells_of(table, time)
-    rows, notes = collect(table, wanted)
+    rows, notes = collect(table, wanted | {f"in {key}": cell_of(table, key) for key in keys})
+    rows = of_domains(rows)
 
     fix = "correct or remove the row"
     for name, column in (("user", user), ("item", item)):
         refuse(table, rows, column, _blank(name), f"empty {name} id; {fix}")
     if rating:
-        value = pl.col("rating")
-        finite = value.cast(pl.Float32).is_finite().fill_null(False)
+        finite = pl.col("rating").cast(pl.Float32).is_finite().fill_null(False)
         refuse(table, rows, rating, ~finite, f"rating CELL is not a finite number; {fix}")
-        if files.scale:
-            low, high = files.scale
-            problem = f"rating CELL is outside the declared scale [{low:g}, {high:g}]; change `scale` or fix the row"
-            refuse(table, rows, rating, ~value.is_between(low, high), problem)
     if time:
         seconds, of_units = seconds_of(rows["time"], files.time_format)
         rows, notes = rows.with_columns(time=seconds), notes | of_units
@@ -90,8 +129,7 @@ def _events(table: Table, files: Files) -> tuple[pl.DataFrame, dict[str, int], d
         usual = "a number of seconds (milliseconds, ...) since 1970, or in all rows a date such as 2015-06-14 or 20150614"
         problem = f"time CELL is not {as_told if files.time_format else usual}; {fix}, or set `time_format`"
         refuse(table, rows, time, pl.col("time").is_null(), problem)
-    columns = [(pl.col(c) if c in rows.columns else pl.lit(None)).cast(t).alias(c) for c, t in EVENTS.items()]
-    return rows.select(columns), notes, {"user": user, "item": item, "rating": rating, "time": time, "title": None}
+    return Scan(table, rows, {"user": user, "item": item, "rating": rating, "time": time}, notes)
 
 
 def _items(table: Table, files: Files, known: pl.Series, apart: bool) -> tuple[pl.DataFrame, str | None]:

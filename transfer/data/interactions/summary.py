@@ -41,8 +41,11 @@ def summary_of(
 
 
 def read_as(domain: Domain) -> dict[str, Any]:
-    """How a domain was understood: the column taken for each role, how many items have a title, what counts as liked."""
+    """How a domain was understood: the column taken for each role, the rows of the file that are its own, how many items
+    have a title, what counts as liked."""
     read: dict[str, Any] = {"columns": domain.columns} if domain.columns else {}
+    if domain.files and domain.files.where:
+        read["where"] = {column: list(values) for column, values in domain.files.where}
     if domain.columns:
         ids = domain.events["item"].unique()
         titled = domain.items.filter(pl.col("title").is_not_null())["item"]

@@ -10,7 +10,7 @@ from transfer.report.comparison.runs import Flat, Run, measured
 
 EXAMPLE_SPLITS = ("few_labels transductive", "few_labels", "labelled", "transductive")
 UNNAMED = ("files", "examples")  # worlds of somebody's own files: their domains have names, they have none
-LONGEST = 100
+LONGEST, MANY = 100, 6  # letters of a value; sources that are named
 
 
 def title_of(run: Run, differing: list[str]) -> str:
@@ -28,12 +28,13 @@ def shared_name(run: Run) -> tuple[str, ...]:
 
 
 def _world(run: Run) -> str:
-    """The name of the world; one of somebody's own files is called `target ← source + source`."""
+    """The name of the world; one of somebody's own files is called `target ← source + source`, or `target ← 26 sources`."""
     name = str(run.config["domain.name"])
     if name not in UNNAMED:
         return name
     world = run.result["world"]
-    sources = " + ".join(str(source["name"]) for source in world["sources"])
+    names = [str(source["name"]) for source in world["sources"]]
+    sources = " + ".join(names) if len(names) <= MANY else f"{len(names)} sources"
     return str(world["target"]["name"]) + (f" ← {sources}" if sources else "")
 
 

@@ -1,0 +1,158 @@
+"""Files -> domains: a file is read once, however many domains are parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from transfer.config.domains import Files
+from transfer.config.parts import domain_name, said
+from transfer.data.interactions.columns import as_cell, named
+from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.read import Scan, domain_of, listing, locate, opened, refuse, scan
+from transfer.data.interactions.table import Table
+from transfer.errors import TransferError, nearest
+
+MOST = 300  # domains that one column makes: a column of users or titles would make more
+SHOWN = 40  # values of a column in an error
+Cells = dict[str, list[str]]  # the rows that have, in each of these columns, one of these texts
+
+
+def read_domains(target: Files, sources: Sequence[Files], data_dir: Path) -> tuple[Domain, list[Domain]]:
+    """The domains of these files; an `each` among them makes one of every value, in the order of the values.
+
+    What `each` makes of the target's file has no row of the target, and no value that the target's `where` names there.
+    Raises TransferError, one line, for faults of a file, and for a column or a value that it does not have.
+    """
+    sharing: dict[Files, list[Files]] = {}
+    for files in (target, *sources):
+        sharing.setdefault(_as_read(files), []).append(files)
+    scans = {key: _scan(alike, target, data_dir) for key, alike in sharing.items()}
+    tables: dict[Files, tuple[pl.DataFrame, str | None]] = {}
+
+    def domain(files: Files, rows: pl.DataFrame, name: str) -> Domain:
+        found, shown = scans[_as_read(files)], files.model_copy(update={"name": "", "where": (), "each": None})
+        if shown not in tables:
+            tables[shown] = listing(found, files, data_dir)
+        listed, title = tables[shown]
+        if files.where:
+            listed = listed.join(rows.select("item").unique(), on="item", how="semi", maintain_order="left")
+        return domain_of(found, rows, files, name, listed, title)
+
+    def of(files: Files) -> list[Domain]:
+        found = scans[_as_read(files)]
+        rows = _part(found, files)
+        if files.each is None:
+            values = " ".join(" + ".join(values) for _, values in files.where)
+            return [domain(files, rows, files.name or domain_name(values or found.table.path.stem))]
+        apart = target if found.table.path == locate(target.path, data_dir) else None
+        return [
+            domain(_with_value(files, value), part, domain_name(f"{files.name} {value}"))
+            for value, part in _by_value(found, rows, files, files.each, apart)
+        ]
+
+    return of(target)[0], [domain for files in sources for domain in of(files)]
+
+
+def _as_read(files: Files) -> Files:
+    """The settings that say how rows are read: domains that have them in common share a scan."""
+    free: dict[str, Any] = {"name": "", "where": (), "each": None, "items": None, "title": None}
+    return files.model_copy(update=free | {"scale": None, "positive": None, "texts": ()})
+
+
+def _with_value(files: Files, value: str) -> Files:
+    """The part of an `each` that has this value."""
+    where = {**dict(files.where), str(files.each): (value,)}
+    return files.model_copy(update={"where": tuple(where.items()), "each": None})
+
+
+def _scan(alike: Sequence[Files], target: Files, data_dir: Path) -> Scan:
+    """Read the rows of the domains that share a file; rows of no domain may have faults."""
+    table = opened(alike[0], data_dir)
+    wheres = [_cells(table, files) for files in alike]
+    keys = [column for where in wheres for column in where]
+    keys += [named(table, files.each, f"each: {files.each}") for files in alike if files.each is not None]
+    if any(files.each is not None for files in alike) and table.path == locate(target.path, data_dir):
+        keys += _cells(table, target)
+
+    def of_domains(rows: pl.DataFrame) -> pl.DataFrame:
+        there = {column: rows[f"in {column}"].unique().drop_nulls() for where in wheres for column in where}
+        for where in wheres:
+            _refuse_unknown(table, where, there)
+        return rows if not all(wheres) else rows.filter(pl.any_horizontal(_within(where) for where in wheres))
+
+    return scan(table, alike[0], list(dict.fromkeys(keys)), of_domains)
+
+
+def _cells(table: Table, files: Files) -> Cells:
+    """What `where` says, by the columns and in the texts of this file."""
+    cells: Cells = {}
+    for given, values in files.where:
+        column = named(table, given, f"where: {{{given}: …}}")
+        cells[column] = [as_cell(table, column, value) for value in values]
+    return cells
+
+
+def _within(where: Cells) -> pl.Expr:
+    """Whether a row is one of these."""
+    return pl.all_horizontal(pl.col(f"in {column}").is_in(cells).fill_null(False) for column, cells in where.items())
+
+
+def _refuse_unknown(table: Table, where: Cells, there: Mapping[str, pl.Series]) -> None:
+    """Raise TransferError for a value that no row has, naming those that there are."""
+    for column, cells in where.items():
+        known = there[column]
+        for cell in cells:
+            if cell not in known:
+                values = known.sort().to_list()
+                more = f" … ({len(values):,} values)" if len(values) > SHOWN else ""
+                raise TransferError(
+                    f"{table.path}: no row has {column} {cell!r}{nearest(cell, values) or ';'} "
+                    f"it has {', '.join(values[:SHOWN])}{more}"
+                )
+
+
+def _part(found: Scan, files: Files) -> pl.DataFrame:
+    """The rows that `where` takes, all without one. Raises TransferError where no row has all that it asks."""
+    if not files.where:
+        return found.rows
+    rows = found.rows.filter(_within(_cells(found.table, files)))
+    if rows.is_empty():
+        raise TransferError(f"{found.table.path}: no row has {said(files.where)} at once; correct `where`")
+    return rows
+
+
+def _by_value(
+    found: Scan, rows: pl.DataFrame, files: Files, each: str, target: Files | None
+) -> list[tuple[str, pl.DataFrame]]:
+    """The rows by their value in the column `each`, without those of a target that is another part of the file."""
+    column = named(found.table, each, f"each: {each}")
+    key = f"in {column}"
+    if target is not None:
+        rows = _without(rows, _cells(found.table, target), key)
+        if rows.is_empty():
+            raise TransferError(
+                f"{found.table.path}: the target leaves no row to `each: {each}`; say which part of the file it is, "
+                f"as in domain.target.where={{{each}: VALUE}}"
+            )
+    values = rows[key].unique()
+    if len(values) > MOST:
+        raise TransferError(
+            f"{found.table.path}: `each: {each}` would make {len(values):,} domains; name a column of at most {MOST} values"
+        )
+    nameless = pl.Series([value for value in values if not domain_name(value or "")], dtype=pl.String)
+    bad = pl.col(key).is_in(nameless.implode(), nulls_equal=True)
+    remedy = f"fill it in, remove the row, or name the values with where: {{{each}: [VALUE, VALUE]}}"
+    refuse(found.table, rows, column, bad, f"`each: {each}` makes a domain of every value, and CELL is no name; {remedy}")
+    return sorted((str(value[0]), part) for value, part in rows.partition_by(key, as_dict=True).items())
+
+
+def _without(rows: pl.DataFrame, target: Cells, key: str) -> pl.DataFrame:
+    """The rows that are not the target's, and have none of its values in the column `key`."""
+    if not target:
+        return rows.clear()
+    values = target.get(key.removeprefix("in "), [])
+    return rows.filter(~_within(target) & ~pl.col(key).is_in(values).fill_null(False))
