@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +36,9 @@ class TransferSweeper(BasicSweeper):
 
 
 def _own_source(job: Sequence[str]) -> bool:
-    values = dict(word.partition("=")[::2] for word in job)
+    values = dict(word.lstrip("+").partition("=")[::2] for word in job)
+    if any(re.match(r"domain\.(source|target)\.(where|each)\b", key) for key in values):  # parts of one file
+        return False
     pairs = [(values.get(f"domain.source{key}"), values.get(f"domain.target{key}")) for key in ("", ".path")]
     return any(source is not None and source == target for source, target in pairs)
 

@@ -121,6 +121,10 @@ def test_a_grid_leaves_out_domains_that_are_their_own_source(capsys: pytest.Capt
     assert "3 combinations with domain.source = domain.target are left out" in capsys.readouterr().err
     assert len(jobs("domain.source=a", "domain.target=a", "seed=0,1")) == 2, "no grid: the runs say what is wrong"
     assert len(jobs("method=a,b", "seed=0,1")) == 4
+    part = "domain.target.where={kind: a},{kind: b}"
+    assert len(jobs("domain.source.path=x", "domain.source.each=kind", "domain.target.path=x", part)) == 2, (
+        "parts of a file"
+    )
     assert capsys.readouterr().err == ""
 
 

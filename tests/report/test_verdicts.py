@@ -243,6 +243,9 @@ def test_a_world_of_files_is_called_target_and_sources(tmp_path: Path) -> None:
         folder = write_run(tmp_path / str(number), *words, values=[0.5] * USERS, domain="files", world=world)
         (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + f"\nextra: {files}\n")
     assert only(tmp_path).title == "books ← movies + music, ranking, split cold_start"
+    world["sources"] = [{"name": f"kind {number}", **part} for number in range(26)]
+    folder = write_run(tmp_path / "many" / "0", *words, values=[0.5] * USERS, domain="files", world=world)
+    assert only(folder.parent).title == "books ← 26 sources, ranking, split cold_start"
 
 
 def test_an_ordering_names_a_setting_whatever_else_varies(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,11 @@ def read_domains(target: Files, sources: Sequence[Files], data_dir: Path) -> tup
     sharing: dict[Files, list[Files]] = {}
     for files in (target, *sources):
         sharing.setdefault(_as_read(files), []).append(files)
-    scans = {key: _scan(alike, target, data_dir) for key, alike in sharing.items()}
+    scans = {key: _Parts(_scan(alike, target, data_dir)) for key, alike in sharing.items()}
     tables: dict[Files, tuple[pl.DataFrame, str | None]] = {}
 
     def domain(files: Files, rows: pl.DataFrame, name: str) -> Domain:
-        found, shown = scans[_as_read(files)], files.model_copy(update={"name": "", "where": (), "each": None})
+        found, shown = scans[_as_read(files)].found, files.model_copy(update={"name": "", "where": (), "each": None})
         if shown not in tables:
             tables[shown] = listing(found, files, data_dir)
         listed, title = tables[shown]
@@ -43,18 +45,51 @@ def read_domains(target: Files, sources: Sequence[Files], data_dir: Path) -> tup
         return domain_of(found, rows, files, name, listed, title)
 
     def of(files: Files) -> list[Domain]:
-        found = scans[_as_read(files)]
-        rows = _part(found, files)
+        parts = scans[_as_read(files)]
+        path = parts.found.table.path
         if files.each is None:
             values = " ".join(" + ".join(values) for _, values in files.where)
-            return [domain(files, rows, files.name or domain_name(values or found.table.path.stem))]
-        apart = target if found.table.path == locate(target.path, data_dir) else None
+            return [domain(files, parts.rows(files), files.name or domain_name(values or path.stem))]
+        apart = target if path == locate(target.path, data_dir) else None
         return [
-            domain(_with_value(files, value), part, domain_name(f"{files.name} {value}"))
-            for value, part in _by_value(found, rows, files, files.each, apart)
+            domain(_with_value(files, value), rows, domain_name(f"{files.name} {value}"))
+            for value, rows in _every_value(parts, files, files.each, apart)
         ]
 
-    return of(target)[0], [domain for files in sources for domain in of(files)]
+    return of(target)[0], [one for files in sources for one in of(files)]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A scan, divided once by each column that tells domains apart: the work does not grow with the number of domains."""
+
+    found: Scan
+    divided: dict[str, dict[str | None, pl.DataFrame]] = field(default_factory=dict)
+
+    def rows(self, files: Files) -> pl.DataFrame:
+        """The rows that `where` takes, all without one. Raises TransferError where no row has all that it asks."""
+        if not files.where:
+            return self.found.rows
+        (column, cells), *others = _cells(self.found.table, files).items()
+        by_value = self._by_value(column)
+        taken = [by_value[cell] for cell in cells if cell in by_value]
+        rows = pl.concat(taken).sort("row") if taken else self.found.rows.clear()
+        if others:
+            rows = rows.filter(_within(dict(others)))
+        if rows.is_empty():
+            raise TransferError(f"{self.found.table.path}: no row has {said(files.where)} at once; correct `where`")
+        return rows
+
+    def _by_value(self, column: str) -> dict[str | None, pl.DataFrame]:
+        if column not in self.divided:
+            self.divided[column] = _partition(self.found.rows, column)
+        return self.divided[column]
+
+
+def _partition(rows: pl.DataFrame, column: str) -> dict[str | None, pl.DataFrame]:
+    """The rows by what stands in a column, in their order."""
+    parts = rows.partition_by(f"in {column}", as_dict=True, maintain_order=True)
+    return {key[0]: part for key, part in parts.items()}
 
 
 def _as_read(files: Files) -> Files:
@@ -79,10 +114,11 @@ def _scan(alike: Sequence[Files], target: Files, data_dir: Path) -> Scan:
         keys += _cells(table, target)
 
     def of_domains(rows: pl.DataFrame) -> pl.DataFrame:
-        there = {column: rows[f"in {column}"].unique().drop_nulls() for where in wheres for column in where}
+        columns = {column for where in wheres for column in where}
+        there = {column: rows[f"in {column}"].unique().drop_nulls() for column in columns}
         for where in wheres:
             _refuse_unknown(table, where, there)
-        return rows if not all(wheres) else rows.filter(pl.any_horizontal(_within(where) for where in wheres))
+        return rows.filter(_any_of(wheres)) if all(wheres) else rows
 
     return scan(table, alike[0], list(dict.fromkeys(keys)), of_domains)
 
@@ -101,6 +137,17 @@ def _within(where: Cells) -> pl.Expr:
     return pl.all_horizontal(pl.col(f"in {column}").is_in(cells).fill_null(False) for column, cells in where.items())
 
 
+def _any_of(wheres: Sequence[Cells]) -> pl.Expr:
+    """Whether a row is of any of these; what one column alone decides is looked up once."""
+    alone: Cells = {}
+    for where in wheres:
+        if len(where) == 1:
+            for column, cells in where.items():
+                alone.setdefault(column, []).extend(cells)
+    each = [{column: cells} for column, cells in alone.items()] + [where for where in wheres if len(where) > 1]
+    return pl.any_horizontal(_within(where) for where in each)
+
+
 def _refuse_unknown(table: Table, where: Cells, there: Mapping[str, pl.Series]) -> None:
     """Raise TransferError for a value that no row has, naming those that there are."""
     for column, cells in where.items():
@@ -115,20 +162,9 @@ def _refuse_unknown(table: Table, where: Cells, there: Mapping[str, pl.Series]) 
                 )
 
 
-def _part(found: Scan, files: Files) -> pl.DataFrame:
-    """The rows that `where` takes, all without one. Raises TransferError where no row has all that it asks."""
-    if not files.where:
-        return found.rows
-    rows = found.rows.filter(_within(_cells(found.table, files)))
-    if rows.is_empty():
-        raise TransferError(f"{found.table.path}: no row has {said(files.where)} at once; correct `where`")
-    return rows
-
-
-def _by_value(
-    found: Scan, rows: pl.DataFrame, files: Files, each: str, target: Files | None
-) -> list[tuple[str, pl.DataFrame]]:
+def _every_value(parts: _Parts, files: Files, each: str, target: Files | None) -> list[tuple[str, pl.DataFrame]]:
     """The rows by their value in the column `each`, without those of a target that is another part of the file."""
+    found, rows = parts.found, parts.rows(files)
     column = named(found.table, each, f"each: {each}")
     key = f"in {column}"
     if target is not None:
@@ -147,7 +183,7 @@ def _by_value(
     bad = pl.col(key).is_in(nameless.implode(), nulls_equal=True)
     remedy = f"fill it in, remove the row, or name the values with where: {{{each}: [VALUE, VALUE]}}"
     refuse(found.table, rows, column, bad, f"`each: {each}` makes a domain of every value, and CELL is no name; {remedy}")
-    return sorted((str(value[0]), part) for value, part in rows.partition_by(key, as_dict=True).items())
+    return sorted(((str(value), part) for value, part in _partition(rows, column).items()), key=itemgetter(0))
 
 
 def _without(rows: pl.DataFrame, target: Cells, key: str) -> pl.DataFrame:
