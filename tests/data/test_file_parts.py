@@ -249,6 +249,26 @@ PLAIN = ["a/b", "Kids & Family", "日本の本", "x=1,y", "../up", "[red]", "ét
 NAMES = [*PLAIN, "\x1b[31mred", "two\u2028lines"]
 
 
+def test_rows_that_stand_in_two_parts_of_a_file_are_refused(folder: Path) -> None:
+    books = table().filter(pl.col("kind") == "Books")
+    halves = [books.sample(fraction=0.6, seed=seed).with_columns(kind=pl.lit(kind)) for seed, kind in ((1, "a"), (2, "b"))]
+    pl.concat([*halves, table(("Comics",))]).write_parquet(folder / "all.parquet")
+    target = part(more="where: {kind: a}")
+    with pytest.raises(TransferError, match=r"\d+ of 144 \(user, item\) pairs are in a and in the source b"):
+        load(folder, target, EACH)
+    remedied = load(folder, target, EACH, "domain.global_ids=true", "domain.mirrored=drop", "split=ratio")
+    assert [source["name"] for source in remedied.summary["sources"]] == ["Comics"]
+    assert remedied.summary["sources_without_events"] == ["b"]
+
+
+def test_a_part_whose_times_do_not_meet_the_targets_is_refused(folder: Path) -> None:
+    rows = table(("Books", "Comics", "Days"))
+    steps = pl.when(pl.col("kind") == "Days").then(pl.col("at") % 11).otherwise("at")
+    rows.with_columns(at=steps).write_parquet(folder / "all.parquet")
+    with pytest.raises(TransferError, match=r"do not meet: Days from 1970-01-01 .* and Books from 2014"):
+        load(folder, part(), EACH, "split=global_time")
+
+
 def test_any_value_is_a_name_and_runs(tmp_path: Path) -> None:
     table(("Books", *NAMES)).write_parquet(tmp_path / "all.parquet")
     words = ["domain=files", f"data_dir={tmp_path}", f"domain.target={part()}", f"domain.source={EACH}", "split=ratio"]

@@ -208,6 +208,23 @@ def test_global_time_cuts_at_the_shares_of_target_events() -> None:
     assert [part.height for part in (parts.train, parts.valid, parts.test)] == [160, 20, 20]
 
 
+@pytest.mark.parametrize(
+    ("counts", "parts"),
+    [
+        ([100, 0, 0, 0, 30], (100, 0, 30)),  # two moments make no three parts
+        ([90, 5, 5], (90, 5, 5)),
+        ([96, 2, 2], (96, 2, 2)),
+        ([1, 97, 1, 1], (1, 97, 2)),
+        ([70, 5, 25], (70, 5, 25)),
+        ([20, 20, 20, 20, 20], (60, 20, 20)),
+    ],
+)
+def test_coarse_times_leave_something_to_every_part(counts: list[int], parts: tuple[int, int, int]) -> None:
+    events = {(f"u{n % 7}", f"b{step}-{n}"): step for step, count in enumerate(counts) for n in range(count)}
+    found = divide(domain("books", events), [], config("global_time"))
+    assert (len(found.train), len(found.valid), len(found.test)) == parts
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tenth_of_every_long_history_is_marked_as_the_domains_own_hold_out(name: str) -> None:
     books = domain("books", {(f"u{u}", f"b{i}"): i * 31 % 97 for u in range(20) for i in range(40)})

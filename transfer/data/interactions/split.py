@@ -158,7 +158,7 @@ def _fold_in(target: Domain, sources: list[Domain], config: Split, data_dir: Pat
 
 
 def _cuts(target: Domain, sources: list[Domain], config: Split) -> tuple[float, float]:
-    """Where the last `valid` and `test` shares of target events begin.
+    """Where the last `valid` and `test` shares of target events begin; coarse times leave some to each part.
 
     Raises TransferError where a time is missing, and where the times of a source and of the target do not meet.
     """
@@ -171,7 +171,13 @@ def _cuts(target: Domain, sources: list[Domain], config: Split) -> tuple[float, 
     for source in sources:
         _meet(target, source, config.name)
     test_share, valid_share = config.test or 0.0, config.valid or 0.0
-    return times[int(len(times) * (1 - test_share - valid_share))], times[int(len(times) * (1 - test_share))]
+    cut, test_cut = times[int(len(times) * (1 - test_share - valid_share))], times[int(len(times) * (1 - test_share))]
+    moments = times.unique().sort()
+    if not valid_share or len(moments) < 3:
+        return cut, test_cut
+    of_test = max(int(moments.search_sorted(test_cut)), 2)
+    of_valid = min(max(int(moments.search_sorted(cut)), 1), of_test - 1)
+    return moments[of_valid], moments[of_test]
 
 
 def _meet(target: Domain, source: Domain, name: str) -> None:
