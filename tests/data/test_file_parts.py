@@ -115,7 +115,7 @@ def test_the_target_and_every_other_part_are_the_file(
     for n, (kind, _) in enumerate(rows):
         if n not in of_target and kind not in kinds:
             expected.setdefault(kind, set()).add(n)
-    target, each = Files(path=str(path), where=where), Files(path=str(path), each="kind")  # type: ignore[arg-type]
+    target, each = Files(path=str(path), where=where), Files(path=str(path), each="kind")
     try:
         found, sources = read_domains(target, [each], path.parent)
     except TransferError as error:
@@ -188,9 +188,9 @@ def test_cells_are_compared_by_what_they_mean(tmp_path: Path) -> None:
         for path in ("a.parquet", "a.inter"):
             if "half" in where and path == "a.inter" and where["half"] == 4:
                 continue  # text: 4.0 is written there
-            (found, _) = read_domains(Files(path=path, where=where), [], tmp_path)  # type: ignore[arg-type]
+            (found, _) = read_domains(Files(path=path, where=where), [], tmp_path)
             assert "".join(found.events["user"]) == users, (where, path)
-    _, sources = read_domains(Files(path="a.parquet", where={"step": 1}), [Files(path="a.parquet", each="half")], tmp_path)  # type: ignore[arg-type]
+    _, sources = read_domains(Files(path="a.parquet", where={"step": 1}), [Files(path="a.parquet", each="half")], tmp_path)
     assert [source.name for source in sources] == ["2.5", "4.0"]
 
 
