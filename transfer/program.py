@@ -123,7 +123,7 @@ class SequenceModel(NamedTuple):
     body(key, None) -> params;  head(key, items) -> {"items" [items, d], "bias" [items]}, with "outputs" [items, d] where
     inputs and outputs have tables of their own;  features(body, Steps) -> z [B, L, d], the state after each step, from that
     step and those before it in its window. `length` is that of windows; `layers` names the body's parts from input to
-    output.
+    output; `in_batch` is the share of the negatives that are drawn from the items that a batch predicts.
     """
 
     body: Callable[[jax.Array, None], Params]
@@ -132,6 +132,7 @@ class SequenceModel(NamedTuple):
     dim: int
     length: int
     layers: tuple[str, ...] = ()
+    in_batch: float = 0.0
 
 
 def adam(hp: Hp) -> optax.GradientTransformation:

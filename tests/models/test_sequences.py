@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -16,17 +17,18 @@ from hypothesis import strategies as st
 from transfer.api import compose
 from transfer.data.interactions.sequences import Sequences, sorted_by_time
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task, load_world
+from transfer.experiment.build import build_program, build_task, load_world, with_packings
 from transfer.experiment.checks import check_model, check_settings
 from transfer.learning import sequences, windows
 from transfer.program import SequenceModel, Steps
+from transfer.tasks import ranking
 
-MODELS = ("sasrec", "gru4rec", "caser")
+MODELS = ("sasrec", "sasrec model.block=ligr", "gru4rec", "caser")
 SMALL = ("split=global_time", "model.dim=8", "model.length=6")
 
 
 def model_of(name: str, *more: str) -> SequenceModel:
-    config = check_settings(compose([*SMALL, f"model={name}", *more]))
+    config = check_settings(compose([*SMALL, *f"model={name}".split(), *more]))
     return check_model(config).build(config.model)
 
 
@@ -252,6 +254,114 @@ def test_the_recurrent_layer_is_the_stated_one() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def ligr(seed: int) -> tuple[SequenceModel, Any, Steps]:
+    """A model with two LiGR blocks, its body with every number moved away from its start, and rows to read."""
+    model = model_of("sasrec model.block=ligr")
+    leaves, tree = jax.tree.flatten(model.body(jax.random.key(seed), None))
+    noise = jax.random.split(jax.random.key(seed + 1), len(leaves))
+    body = tree.unflatten([leaf + 0.3 * jax.random.normal(k, leaf.shape) for leaf, k in zip(leaves, noise, strict=True)])
+    x = jax.random.normal(jax.random.key(seed + 2), (2, 6, 8))
+    return model, body, Steps(x, jnp.ones((2, 6), bool), jnp.broadcast_to(jnp.arange(6), (2, 6)))
+
+
+def test_the_ligr_block_is_the_stated_one() -> None:
+    model, given, steps = ligr(0)
+    body = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), given)
+
+    def dense(part: Any, x: np.ndarray) -> np.ndarray:
+        return x @ part["kernel"] + part.get("bias", 0.0)
+
+    def norm(part: Any, x: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * part["scale"] + part["bias"]
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    for row in range(2):
+        x = np.asarray(steps.vectors[row], np.float64) + body["positions"]["embedding"]
+        for block in (body["layer0"], body["layer1"]):
+            y = norm(block["before_attention"], x)
+            query, key, value = (dense(block[name], y).reshape(6, 2, 4) for name in ("query", "key", "value"))
+            attended = np.zeros((6, 2, 4))
+            for t, head in np.ndindex(6, 2):
+                weights = np.exp([query[t, head] @ key[s, head] / 2 for s in range(t + 1)])  # √4
+                attended[t, head] = weights @ value[: t + 1, head] / weights.sum()
+            x = x + sigmoid(dense(block["gate_attention"], x)) * dense(block["out"], attended.reshape(6, 8))
+            y = norm(block["before_mlp"], x)
+            switch = dense(block["switch"], y)
+            inner = switch * sigmoid(switch) * dense(block["widen"], y)
+            x = x + sigmoid(dense(block["gate_mlp"], x)) * dense(block["narrow"], inner)
+        found = model.features(given, steps)[row]
+        np.testing.assert_allclose(found, norm(body["last"], x), rtol=1e-4, atol=1e-4)
+    assert set(body["layer0"]["switch"]) == set(body["layer0"]["narrow"]) == {"kernel"}
+
+
+def test_a_closed_gate_leaves_what_comes_in_and_an_open_one_does_not() -> None:
+    model, body, steps = ligr(1)
+
+    def gated(bias: float) -> jax.Array:
+        gate = {"kernel": jnp.zeros((8, 8)), "bias": jnp.full(8, bias)}
+        closed = {name: {**body[name], "gate_attention": gate, "gate_mlp": gate} for name in ("layer0", "layer1")}
+        return model.features({**body, **closed}, steps)
+
+    without = model_of("sasrec", "model.layers=1")
+    silent = jax.tree.map(jnp.zeros_like, without.body(jax.random.key(0), None))  # its block adds 0
+    same = without.features({**silent, "positions": body["positions"], "last": body["last"]}, steps)
+    np.testing.assert_allclose(gated(-100.0), same, atol=1e-6)
+    assert (jnp.abs(gated(100.0) - same).max(axis=-1) > 0.1).all()
+
+
+def test_full_and_sampled_softmax_are_equal_when_every_item_is_a_negative_once() -> None:
+    model, of = model_of("sasrec model.block=ligr"), crowd(60, 300)
+    params = {"body": model.body(jax.random.key(0), None), "head": model.head(jax.random.key(1), 30)}
+    found = []
+    for words in ("task.loss=full_softmax", "task.loss=sampled_softmax"):
+        of_task = compose([*SMALL, "model=sasrec", words, "task.negatives=20"]).task
+        task = ranking.build(of_task, SimpleNamespace())
+        batch = sequences.draw(reading_of(of, 20), jax.random.key(2), 16, 6, task.negatives)
+        if not task.every_item:
+            np.testing.assert_allclose(batch.log_q, 0, atol=1e-6)  # 20 draws of 20 items
+            batch = replace(batch, negatives=jnp.arange(20))
+        found.append(jax.value_and_grad(lambda p, t, b: mean_loss(t, model, p, b, jax.random.key(3)))(params, task, batch))
+    for full, sampled in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(sampled, full, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("in_batch", [0.0, 0.6, 1.0])
+def test_mixed_negatives_are_drawn_as_often_as_log_q_says(in_batch: float) -> None:
+    """Histories are longer than windows, so that not every event is predicted alike; q comes from counting, the control."""
+    of = crowd(40, 700)
+    of = replace(of, frequency=windows.frequency(of, 6))
+
+    @jax.jit
+    def drawn(key: jax.Array) -> Any:
+        batch = sequences.draw(reading_of(of, 20), key, 32, 6, 10, in_batch)
+        targets = jnp.zeros(20).at[batch.targets].add(batch.counts, mode="drop")
+        counts = jnp.zeros(20).at[batch.negatives].add(1.0)
+        mass = jnp.zeros(20).at[batch.negatives].add(jnp.exp(-batch.log_q))
+        return targets, counts, mass
+
+    keys = jax.random.split(jax.random.key(0), 4000)
+    targets, counts, mass = (np.asarray(each).mean(axis=0) for each in jax.lax.map(drawn, keys))
+    share = targets / targets.sum()
+    assert share.max() > 1.5 * share.min()
+    np.testing.assert_allclose(np.asarray(of.frequency[:20]) / of.frequency[:20].sum(), share, rtol=0.03)
+    np.testing.assert_allclose(counts, round((1 - in_batch) * 10) / 20 + round(in_batch * 10) * share, rtol=0.1)
+    np.testing.assert_allclose(mass, 1, rtol=0.1)  # each item stands for itself in the sum over all
+
+
+def test_negatives_of_the_batch_reach_every_stage() -> None:
+    words = ("split=global_time", "model=gru4rec", "method=finetune", "method.strategy=full", "method.pretrain=both")
+    small = ("domain.users=60", "model.in_batch=1", "task.negatives=64", "train.batch_size=4")
+    config = check_settings(compose([*words, *small]))
+    world = with_packings(config, load_world(config)).world
+    for stage in build_program(config, world, build_task(config, world)).stages:
+        batch = stage.batch(world, {}, jax.random.key(0))
+        assert set(np.asarray(batch.negatives)) <= set(np.asarray(batch.targets)[np.asarray(batch.counts) > 0])
+        assert np.isfinite(batch.log_q).all()
+
+
 def test_full_and_sampled_softmax_agree_when_every_item_is_drawn_often() -> None:
     model = model_of("caser")
     of = jax.tree.map(jnp.asarray, sorted_by_time(np.zeros(5, int), np.arange(5), np.arange(5), 1, 5))
@@ -295,6 +405,10 @@ def test_sequences_hold_the_training_events_in_order_and_nothing_else() -> None:
         (("model=sasrec", "model.heads=0"), "model.heads"),
         (("model=sasrec", "model.heads=3"), "^model.dim=64 is not a multiple of model.heads=3$"),
         (("model=mf", "method=finetune", "method.pretrain=both"), "next-item"),
+        (("model=sasrec", "model.in_batch=0.5", "task.loss=full_softmax"), "^model.in_batch=0.5 has no effect: the loss"),
+        (("model=sasrec", "model.in_batch=0.1", "task.negatives=4"), "^model.in_batch=0.1 .* none of task.negatives=4"),
+        (("model=gru4rec", "model.block=ligr"), "model.block"),
+        (("model=mf", "model.in_batch=0.5"), "model.in_batch"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(words: tuple[str, ...], told: str) -> None:

@@ -50,7 +50,7 @@ def with_packings(config: Config, loaded: Any) -> Any:
     model = checks.check_model(config).build(config.model)
     if not isinstance(model, SequenceModel):
         return loaded
-    return replace(loaded, world=windows.with_packings(loaded.world, config.train.batch_size, model.length))
+    return replace(loaded, world=windows.with_packings(loaded.world, config.train.batch_size, model))
 
 
 def build_task(config: Config, world: AnyWorld) -> Task:

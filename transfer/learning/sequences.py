@@ -27,7 +27,8 @@ class Predictions:
     """A batch: the steps that are read, items int32 [rows, width], with `there` and `position`, the place in the window.
 
     at int32 [E]: the step whose state predicts an event, among rows · width; targets int32 [E]: its item;
-    counts float32 [E]: 0 where there is no event. negatives int32 [N] are shared by all of them.
+    counts float32 [E]: 0 where there is no event. negatives int32 [N] are shared by all of them; log_q float32 [N]: log of
+    how often each is drawn in expectation.
     """
 
     items: jax.Array
@@ -37,10 +38,11 @@ class Predictions:
     targets: jax.Array
     counts: jax.Array
     negatives: jax.Array
+    log_q: jax.Array
     predicted: int = field(metadata={"static": True})
 
 
-def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int) -> Predictions:
+def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: int, in_batch: float = 0.0) -> Predictions:
     """The events that random windows predict; what finds no place, in one batch of 10⁹ at most, is left out."""
     of, predicted = reading.sequences, reading.predicted
     packing = next((packing for packing in of.packings if packing[:3] == (predicted, size, length)), None)
@@ -51,8 +53,29 @@ def draw(reading: Reading, key: jax.Array, size: int, length: int, negatives: in
     there = counts if packing is None else jnp.arange(packing.events) < jnp.sum(counts)
     at = (rows.first[:, None] + jnp.maximum(drawn.before, 0)).reshape(-1)[events]
     targets = drawn.items.reshape(-1)[events]
-    shared = jax.random.randint(stream(key, "negative"), (negatives,), 0, predicted)
-    return Predictions(*rows[:3], at, targets, there.astype(jnp.float32), shared, predicted)
+    shared, log_q = mixed_negatives(reading, stream(key, "negative"), targets, there, negatives, in_batch)
+    return Predictions(*rows[:3], at, targets, there.astype(jnp.float32), shared, log_q, predicted)
+
+
+def mixed_negatives(
+    reading: Reading, key: jax.Array, targets: jax.Array, there: jax.Array, count: int, in_batch: float
+) -> tuple[jax.Array, jax.Array]:
+    """`count` items, a share `in_batch` of them drawn from the targets that are `there`, the others uniform; and log q.
+
+    q_j = uniform ones / items + those of the batch · how often windows predict j, as a share (Yang et al. 2020, mixed
+    negative sampling).
+    """
+    predicted, of_batch = reading.predicted, round(in_batch * count)
+    uniform, rate = jax.random.randint(key, (count - of_batch,), 0, predicted), (count - of_batch) / predicted
+    if not of_batch:
+        return uniform, jnp.full(count, jnp.log(rate))
+    frequency = reading.sequences.frequency
+    assert frequency is not None
+    so_far = jnp.cumsum(there)
+    nth = jax.random.randint(stream(key, "in_batch"), (of_batch,), 0, jnp.maximum(so_far[-1], 1))
+    items = jnp.concatenate([targets[jnp.searchsorted(so_far, nth, side="right")], uniform])
+    q = rate + of_batch * frequency[items] / jnp.sum(frequency[:predicted])
+    return items, jnp.log(jnp.maximum(q, 1e-9))  # 0 where a batch predicts nothing: nothing is learnt from it
 
 
 def losses(
@@ -60,7 +83,7 @@ def losses(
 ) -> jax.Array:
     """The task's loss of every event that is predicted, from the state after the last event of an earlier day: [E].
 
-    The negatives are uniform and shared; one that is the event itself does not count.
+    The negatives are shared; one that is the event itself does not count.
     dropout is the share of entries of the item vectors that the model does not see.
     """
     head = params["head"]
@@ -81,8 +104,7 @@ def losses(
     else:
         others = z @ given["vectors"][batch.negatives].T + given["bias"][batch.negatives][None, :]
         others = jnp.where(batch.negatives[None, :] == items[:, None], -1e9, others)
-        rate = batch.negatives.shape[0] / predicted
-        log_q = jnp.concatenate([jnp.zeros((1, 1)), jnp.full((1, others.shape[1]), jnp.log(rate))], axis=1)
+        log_q = jnp.concatenate([jnp.zeros(1), batch.log_q])[None, :]
     outputs = jnp.concatenate([observed[:, None], others], axis=1)
     log_q = jnp.broadcast_to(log_q, outputs.shape)
     event = Batch(items, items[:, None], weights, weights, weights[:, None], log_q)

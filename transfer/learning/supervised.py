@@ -204,6 +204,10 @@ def _examples(task: Task, model: Classifier, batch_size: int, data: Callable[[Ex
 
 
 def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable[[World], Reading]) -> Learner:
+    if model.in_batch and not round(model.in_batch * task.negatives):
+        why = "the loss takes every item" if task.every_item else f"it is none of task.negatives={task.negatives}"
+        raise TransferError(f"model.in_batch={model.in_batch:g} has no effect: {why}; write task.loss=sampled_softmax")
+
     def head(world: World, body: Params, key: jax.Array) -> Params:
         """Biases begin with log(1 + how often an item was chosen): what is best to say without a history."""
         known = data(world).sequences
@@ -217,7 +221,7 @@ def _sequences(task: Task, model: SequenceModel, batch_size: int, data: Callable
     return Learner(
         body=lambda world, key: model.body(key, None),
         head=head,
-        batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives),
+        batch=lambda world, key: sequences.draw(data(world), key, batch_size, model.length, task.negatives, model.in_batch),
         losses=losses,
         mean=sequences.mean_over_predicted,
         scores=lambda world, params: sequences.scores(model, data(world), params),

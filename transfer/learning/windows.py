@@ -13,7 +13,7 @@ import numpy as np
 
 from transfer.data.interactions.sequences import Packing, Sequences, window
 from transfer.data.interactions.world import World
-from transfer.program import stream
+from transfer.program import SequenceModel, stream
 
 SAMPLE = 4096  # windows that are drawn to learn how much a batch takes
 CHANCE = 1e-9  # of a batch that takes more
@@ -88,19 +88,33 @@ def power_of_two(n: jax.Array) -> jax.Array:
     return jnp.where(n > 0, jnp.left_shift(1, 32 - jax.lax.clz(n - 1)), 0)
 
 
-def with_packings(world: World, size: int, length: int) -> World:
+def with_packings(world: World, size: int, model: SequenceModel) -> World:
     """The world whose sequences know how much a batch of `size` windows takes, to predict all their items or, where
-    domains are merged, the target's alone."""
+    domains are merged, the target's alone; for negatives from the batch also how often windows predict each item."""
 
     def known(of: Sequences | None, *predicted: int) -> Sequences | None:
         if of is None or not of.learners.shape[0]:
             return of
-        return replace(of, packings=tuple(packing_for(of, each, size, length) for each in dict.fromkeys(predicted)))
+        packings = tuple(packing_for(of, each, size, model.length) for each in dict.fromkeys(predicted))
+        return replace(of, packings=packings, frequency=frequency(of, model.length) if model.in_batch else None)
 
     target = replace(world.target, sequence=known(world.target.sequence, world.n_items))
     sources = [replace(s, sequence=known(s.sequence, s.sequence.n_items if s.sequence else 0)) for s in world.sources]
     both = known(world.merged, world.merged.n_items, world.n_items) if world.merged else None
     return replace(world, target=target, sources=tuple(sources), merged=both)
+
+
+def frequency(of: Sequences, length: int) -> jax.Array:
+    """The windows of a random user that predict each item, in expectation, up to a factor: float32 [n_items]."""
+    items, days, starts = (np.asarray(part) for part in (of.items, of.days, of.starts))
+    user = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    place, spare = np.arange(len(items)) - starts[user], np.maximum(np.diff(starts) - (length + 1), 0)[user]
+    begins = np.r_[True, (user[1:] != user[:-1]) | (days[1:] != days[:-1])][: len(items)]
+    day = place[np.maximum.accumulate(np.where(begins, np.arange(len(items)), 0))]  # where the event's day begins
+    # windows that begin at `first` … `last` hold the event and one of an earlier day
+    first, last = np.maximum(place - length, 0), np.minimum(spare, day - 1)
+    share = np.maximum(last - first + 1, 0) / (spare + 1)
+    return jnp.asarray(np.bincount(items, share, of.n_items), jnp.float32)
 
 
 def packing_for(of: Sequences, predicted: int, size: int, length: int) -> Packing:

@@ -23,6 +23,7 @@ class Settings(Model):
     dim: int = Field(default=64, ge=1)
     length: int = Field(default=50, ge=1)  # steps of the history that are seen, or of a training window
     tied: bool = True  # one table for items as inputs and as outputs
+    in_batch: float = Field(default=0.0, ge=0, le=1)  # share of the negatives that are what others of the batch chose
 
 
 def sequence_model(settings: Settings, make: Callable[[nnx.Rngs], Any], layers: tuple[str, ...]) -> SequenceModel:
@@ -41,5 +42,6 @@ def sequence_model(settings: Settings, make: Callable[[nnx.Rngs], Any], layers: 
         features=partial(modules.apply, make),
         dim=settings.dim,
         length=settings.length,
+        in_batch=settings.in_batch,
         layers=layers,
     )

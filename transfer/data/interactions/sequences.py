@@ -34,6 +34,7 @@ class Sequences:
 
     Events of one day stand in no order: none of them may predict another. `learners` int32 [m] are the users with events
     on two days or more: from the others there is nothing to learn. `packings`: what batches of windows take, where known.
+    `frequency` float32 [n_items], where a model asks for it: how often windows predict each item, up to a factor.
     """
 
     items: jax.Array
@@ -41,6 +42,7 @@ class Sequences:
     starts: jax.Array
     learners: jax.Array
     n_items: int = field(metadata={"static": True})
+    frequency: jax.Array | None = None
     packings: tuple[Packing, ...] = field(default=(), metadata={"static": True})
 
 
