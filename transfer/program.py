@@ -88,7 +88,8 @@ class Classifier(NamedTuple):
     body(key, shape of x, given) -> params, drawn or those that are given (None: none are);
     head(key, width, classes) -> params;  features(body, x [B, ...]) -> z [B, width];  logits(head, z) -> [B, classes].
     `layers` names the body's parts from input to output; dtype is that of x. fixed(body) -> pytree of bool, True for what
-    never trains;  adapt(body, x [n, ...]) -> body with statistics of these inputs.
+    never trains;  adapt(body, x [n, ...]) -> body with statistics of these inputs;  sparse: features takes a SparseBatch in
+    place of x too.
     """
 
     body: Callable[[jax.Array, tuple[int, ...], Params | None], Params]
@@ -99,6 +100,7 @@ class Classifier(NamedTuple):
     dtype: Any = jnp.float32
     fixed: Callable[[Params], Any] | None = None
     adapt: Callable[[Params, jax.Array], Params] | None = None
+    sparse: bool = False
 
 
 class Steps(NamedTuple):

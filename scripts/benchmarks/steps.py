@@ -45,13 +45,13 @@ def step(words: tuple[str, ...]) -> Callable[[], float]:
     import jax
 
     from transfer.api import compose
-    from transfer.experiment.build import build_program, build_task, load_world, replicas_of, with_packings
+    from transfer.experiment.build import build_program, build_task, load_world, replicas_of, with_batches
     from transfer.experiment.checks import check_settings
     from transfer.training.compiler import Compiler
     from transfer.training.loop import Setup, descend, start, updates_for
 
     config = check_settings(compose(words))
-    world = with_packings(config, load_world(config)).world
+    world = with_batches(config, load_world(config)).world
     task = build_task(config, world)
     stage: Any = build_program(config, world, task).stages[0]
     rows = replicas_of([config])

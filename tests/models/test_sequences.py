@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from transfer.api import compose
 from transfer.data.interactions.sequences import Sequences, sorted_by_time
 from transfer.errors import TransferError
-from transfer.experiment.build import build_program, build_task, load_world, with_packings
+from transfer.experiment.build import build_program, build_task, load_world, with_batches
 from transfer.experiment.checks import check_model, check_settings
 from transfer.learning import sequences, windows
 from transfer.program import SequenceModel, Steps
@@ -355,7 +355,7 @@ def test_negatives_of_the_batch_reach_every_stage() -> None:
     words = ("split=global_time", "model=gru4rec", "method=finetune", "method.strategy=full", "method.pretrain=both")
     small = ("domain.users=60", "model.in_batch=1", "task.negatives=64", "train.batch_size=4")
     config = check_settings(compose([*words, *small]))
-    world = with_packings(config, load_world(config)).world
+    world = with_batches(config, load_world(config)).world
     for stage in build_program(config, world, build_task(config, world)).stages:
         batch = stage.batch(world, {}, jax.random.key(0))
         assert set(np.asarray(batch.negatives)) <= set(np.asarray(batch.targets)[np.asarray(batch.counts) > 0])

@@ -16,7 +16,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
-from transfer.learning import guard, windows
+from transfer.learning import guard, sparsity, windows
 from transfer.models import text_encoder
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
 from transfer.registry import find, outline
@@ -45,12 +45,14 @@ def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:
     return replace(loaded, world=replace(loaded.world, pretrained=given)), fingerprint
 
 
-def with_packings(config: Config, loaded: Any) -> Any:
-    """The same, whose sequences know how much a batch takes where the model is of sequences."""
-    model = checks.check_model(config).build(config.model)
-    if not isinstance(model, SequenceModel):
-        return loaded
-    return replace(loaded, world=windows.with_packings(loaded.world, config.train.batch_size, model))
+def with_batches(config: Config, loaded: Any) -> Any:
+    """The same, which knows what batches of its model take: so many steps of sequences, or entries of sparse inputs."""
+    model, world, size = checks.check_model(config).build(config.model), loaded.world, config.train.batch_size
+    if isinstance(model, SequenceModel):
+        return replace(loaded, world=windows.with_packings(world, size, model))
+    if isinstance(model, Classifier) and model.sparse and sparsity.multiplies_on_a_cpu():
+        return replace(loaded, world=sparsity.with_sparse_rows(world, size))
+    return loaded
 
 
 def build_task(config: Config, world: AnyWorld) -> Task:

@@ -28,7 +28,7 @@ from transfer.experiment.build import (
     protocol,
     replicas_of,
     uses_source,
-    with_packings,
+    with_batches,
     with_weights,
 )
 from transfer.experiment.checks import check_numbers, check_settings
@@ -169,7 +169,7 @@ def _prepare(
     task = build_task(config, loaded.world)
     unlabelled_selection.check(config, loaded.world)
     program = build_program(config, loaded.world, task)
-    loaded = with_packings(config, loaded)
+    loaded = with_batches(config, loaded)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
     run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world)), memory)

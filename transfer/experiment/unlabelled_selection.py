@@ -202,6 +202,7 @@ def _turned(world: ExamplesWorld, pseudo: np.ndarray) -> ExamplesWorld:
         world,
         sources=(Source(kept, held),),
         unlabelled=jnp.concatenate([side.train.x for side in world.sources]),
+        sparse_unlabelled=None,
         valid=held,
         test=hidden([(0, test)], multi),
         tested=jnp.arange(len(test.x), dtype=jnp.int32),

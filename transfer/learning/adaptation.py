@@ -74,7 +74,7 @@ class Network:
         sources = [draw(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
         few = draw(world.labelled, stream(key, "few"), size) if world.labelled is not None else None
         rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
-        return DomainsBatch(sources, few, world.unlabelled[rows])
+        return DomainsBatch(sources, few, world.batch(rows))
 
     def batch_in_passes(self, world: ExamplesWorld, done: Done, key: jax.Array, step: jax.Array) -> DomainsBatch:
         """The same with source examples in passes over all of them."""
@@ -215,7 +215,7 @@ def in_order(examples: Examples, key: jax.Array, step: jax.Array, size: int) -> 
     # argsort of random numbers: one sort, where jax.random.permutation has several
     orders = jax.vmap(lambda number: jnp.argsort(jax.random.bits(jax.random.fold_in(key, number), (n,))))(numbers)
     rows = orders[places // n - first, places % n]
-    return Examples(examples.x[rows], examples.y[rows], examples.multi_label)
+    return examples.batch(rows)
 
 
 def labelled(world: ExamplesWorld) -> Examples:

@@ -123,14 +123,14 @@ def packing_for(of: Sequences, predicted: int, size: int, length: int) -> Packin
     drawn: Windows = jax.jit(windows, static_argnums=(1, 3, 4))(of, predicted, jax.random.key(0), SAMPLE, length)
     steps, events = np.asarray(power_of_two(drawn.lengths())), np.asarray(drawn.counts.sum(axis=1))
     width = 1 << (length - 1).bit_length()
-    most = min(int(np.diff(of.starts).max()) - 1, length)  # steps of a window, and events that it predicts
-    rows = _rounded(_most(steps, int(power_of_two(jnp.int32(most))), size) / width)
+    longest = min(int(np.diff(of.starts).max()) - 1, length)  # steps of a window, and events that it predicts
+    rows = rounded(most(steps, int(power_of_two(jnp.int32(longest))), size) / width)
     if rows * width >= size * length:  # most windows are full
         rows = 0
-    return Packing(predicted, size, length, rows, width, min(_rounded(_most(events, most, size)), size * length))
+    return Packing(predicted, size, length, rows, width, min(rounded(most(events, longest, size)), size * length))
 
 
-def _most(each: np.ndarray, largest: int, size: int) -> float:
+def most(each: np.ndarray, largest: int, size: int) -> float:
     """What the sum of `size` draws from `each` exceeds with CHANCE at most: min over t of (size log M(t) - log CHANCE) / t
     with M(t) = E exp(t x) (Chernoff). The largest there can be is put among the draws, lest a rare one was not seen."""
     x = np.append(each, largest).astype(np.float64)
@@ -139,7 +139,7 @@ def _most(each: np.ndarray, largest: int, size: int) -> float:
     return float(min(np.min((size * log_m - np.log(CHANCE)) / t), size * largest))
 
 
-def _rounded(number: float) -> int:
+def rounded(number: float) -> int:
     """Up, to three binary digits."""
     step = 2 ** max(0, math.ceil(number).bit_length() - 3)
     return math.ceil(number / step) * step

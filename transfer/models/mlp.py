@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -27,14 +26,10 @@ def build(settings: Settings) -> Classifier:
 
     def body(key: jax.Array, shape: tuple[int, ...], given: Params | None) -> Params:
         width = flat(jax.numpy.zeros((1, *shape))).shape[1]
-        return modules.init(_layer(width, settings.dim), key)
+        return modules.init(lambda rngs: nnx.Linear(width, settings.dim, rngs=rngs), key)
 
     def features(body: Params, x: jax.Array) -> jax.Array:
         """x [B, ...] -> z [B, dim]."""
-        return activation(modules.apply(_layer(*body["kernel"].shape), body, flat(x)))
+        return activation(logits(body, flat(x)))
 
-    return Classifier(body=body, head=head, features=features, logits=logits)
-
-
-def _layer(inputs: int, dim: int) -> Callable[[nnx.Rngs], nnx.Linear]:
-    return lambda rngs: nnx.Linear(inputs, dim, rngs=rngs)
+    return Classifier(body=body, head=head, features=features, logits=logits, sparse=True)

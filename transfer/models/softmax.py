@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from transfer.config.schema import Model
+from transfer.data.examples.sparse_rows import SparseBatch
 from transfer.errors import TransferError
 from transfer.program import Classifier, Params
 
@@ -19,8 +21,10 @@ def build(settings: Model) -> Classifier:
     return Classifier(body=lambda key, shape, given: {}, head=head, features=lambda body, x: flat(x), logits=logits)
 
 
-def flat(x: jax.Array) -> jax.Array:
-    """[B, ...] -> [B, d]. Raises TransferError for ids of tokens, which are no measurements."""
+def flat(x: Any) -> Any:
+    """[B, ...] -> [B, d]; a SparseBatch as it is. Raises TransferError for ids of tokens, which are no measurements."""
+    if isinstance(x, SparseBatch):
+        return x
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TransferError(
             "domain.features=tokens gives ids of tokens, which this model or classifier takes for measurements; "

@@ -46,7 +46,7 @@ def protocol(settings: schema.Config) -> dict[str, Any]:
 def batch(examples: Examples, key: jax.Array, size: int) -> Examples:
     """`size` examples drawn with replacement."""
     rows = jax.random.randint(key, (size,), 0, examples.x.shape[0])
-    return Examples(examples.x[rows], examples.y[rows], examples.multi_label)
+    return examples.batch(rows)
 
 
 def loss(logits: jax.Array, batch: Examples) -> jax.Array:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from transfer.data.examples.featurise import Featuriser
+from transfer.data.examples.sparse_rows import SparseRows
 
 # Examples of a chunk are scored at once; a multiple of the usual batch, so that distances to a training set stay small.
 CHUNK = 1024
@@ -26,11 +27,19 @@ class Inputs(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Examples:
-    """x float32 [n, ...] and y float32 [n, classes]: one class each (one-hot), or any number with `multi_label`."""
+    """x float32 [n, ...] and y float32 [n, classes]: one class each (one-hot), or any number with `multi_label`.
 
-    x: jax.Array
+    sparse: x by its entries, where a model reads them alone; a batch then has a SparseBatch in place of x.
+    """
+
+    x: Any
     y: jax.Array
     multi_label: bool = field(metadata={"static": True})
+    sparse: SparseRows | None = None
+
+    def batch(self, rows: jax.Array) -> Examples:
+        """These rows, to learn from."""
+        return Examples((self.sparse or self.x)[rows], self.y[rows], self.multi_label)
 
 
 @jax.tree_util.register_dataclass
@@ -62,7 +71,8 @@ class ExamplesWorld:
     `valid` holds labelled target examples where there are some, else what the sources hold out: never test labels.
     Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
     examples: their rows in the target's data. `pretrained` holds a model's body from a file of weights, `initial` the
-    parameters of another run that stages start from, where one is named.
+    parameters of another run that stages start from, where one is named. `sparse_unlabelled`: x by its entries, as in
+    Examples.
     """
 
     sources: tuple[Source, ...]
@@ -73,6 +83,11 @@ class ExamplesWorld:
     tested: jax.Array
     pretrained: Any = None
     initial: Any = None
+    sparse_unlabelled: SparseRows | None = None
+
+    def batch(self, rows: jax.Array) -> Any:
+        """x of these rows of `unlabelled`, to learn from: [B, ...], or a SparseBatch."""
+        return (self.sparse_unlabelled or self.unlabelled)[rows]
 
     @property
     def n_classes(self) -> int:

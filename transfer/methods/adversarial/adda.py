@@ -10,6 +10,7 @@ Paper: Tzeng, Hoffman, Saenko, Darrell (2017), ADDA.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,8 @@ def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -
 
     def batch(world: ExamplesWorld, done: Done, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """z of `size` source examples, of all sources alike, and x of as many of the target."""
-        xs = [task.batch(side.train, stream(key, "source", i), size).x for i, side in enumerate(world.sources)]
+        dense = [replace(side.train, sparse=None) for side in world.sources]  # one batch is put together from all
+        xs = [task.batch(examples, stream(key, "source", i), size).x for i, examples in enumerate(dense)]
         which = jax.random.randint(stream(key, "which"), (size,), 0, len(xs))
         x = jnp.stack(xs)[which, jnp.arange(size)]
         rows = jax.random.randint(stream(key, "target"), (size,), 0, world.unlabelled.shape[0])
