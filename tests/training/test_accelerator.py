@@ -8,6 +8,8 @@ import os
 import jaxlib
 import pytest
 
+from transfer.sweep import engines
+from transfer.training import compiler
 from transfer.training.accelerator import ATOMIC, tell_compiler
 
 
@@ -29,3 +31,14 @@ def test_atomic_addition_is_asked_for_where_the_release_lacks_it(
     monkeypatch.setenv("XLA_FLAGS", flags)
     tell_compiler()
     assert os.environ["XLA_FLAGS"] == after
+
+
+def test_a_program_of_a_sweep_asks_for_it_before_it_looks_at_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backend reads its flags once, when it starts."""
+    monkeypatch.setattr(jaxlib, "__version__", "0.11.0")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    flags: list[str] = []
+    monkeypatch.setattr(compiler, "free_memory", lambda: flags.append(os.environ["XLA_FLAGS"]) or 2.0**30)
+    engines.run_work({"configs": [], "folders": [], "max_batch": None, "reuse": None, "share": 1})
+    assert flags == [ATOMIC]

@@ -40,12 +40,14 @@ def work(chunk: list[Job], engine: Engine, workers: int, reuse: Path | None) -> 
 def run_work(work: Work) -> None:
     """Run one program; every run folder then has a result.json, also where it failed. Raises only Interrupted."""
     from transfer.experiment import run_batch
+    from transfer.training.accelerator import tell_compiler
     from transfer.training.compiler import free_memory
 
     configs = [Config.model_validate(config) for config in work["configs"]]
     folders = [Path(folder) for folder in work["folders"]]
     reuse = Path(work["reuse"]) if work["reuse"] else None
     with stoppable(), contextlib.suppress(Exception):  # the folders say `failed` and why, and the other programs go on
+        tell_compiler()  # to ask for the memory starts the backend
         memory = free_memory() / work["share"]
         run_batch(configs, folders, max_batch=work["max_batch"], reuse=reuse, memory=memory, alone=False)
 
