@@ -64,8 +64,7 @@ def command() -> int:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from transfer.console import say
-    from transfer.errors import TransferError, one_line
+    from transfer.errors import TransferError
     from transfer.results.command import close
 
     OmegaConf.register_new_resolver("sweep_name", sweep_name, use_cache=True, replace=True)
@@ -77,15 +76,21 @@ def command() -> int:
         if {"-m", "--multirun"} & set(sys.argv) and {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv}:
             raise TransferError("--cfg shows one configuration: leave -m out and give every key one value")
         sys.argv[1:] = spelled_out(sys.argv[1:])
+        if any(word.startswith("processes=") for word in sys.argv[1:]):
+            from transfer.training import processes
+
+            sys.argv[1:] = processes.begin(sys.argv[1:])
         with mode_by_flag(sys.argv[1:]):
             hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, TransferError, OSError) as error:  # a full disk, too
         if asked == "1":
             raise
-        say(f"error: {one_line(error)}", style="red")
+        complain(error)
         code = exit_code(error)
     finally:
         os.environ["HYDRA_FULL_ERROR"] = asked
+        if others := sys.modules.get("transfer.training.processes"):  # it takes long to import
+            others.give_up()
         failed = close()
     return code or failed
 
@@ -120,16 +125,19 @@ def task(raw: DictConfig) -> float:
     from transfer.results import wandb_copy
     from transfer.results.command import note_failed
     from transfer.results.run_folder import refuse_run
+    from transfer.training import processes
 
     hydra_config = HydraConfig.get()
     folder, single = Path(hydra_config.runtime.output_dir), hydra_config.mode == RunMode.RUN
     try:
         with stoppable():
             config = parse(raw)
+            if raw.processes != 1 and not processes.several():
+                raise TransferError("processes= has to be in the command itself, where it begins, and not in a file")
             copied = wandb_copy.wanted(config.track) and single  # a sweep is copied at its end
             result = run_batch([config], [folder])[0]
     except TransferError as error:
-        say(f"error: {one_line(error)}", style="red")
+        complain(error)
         if single:
             sys.exit(exit_code(error))
         refuse_run(folder, str(error), list(hydra_config.overrides.task))
@@ -141,6 +149,8 @@ def task(raw: DictConfig) -> float:
         sys.exit(130)
     if single and result.status != "done":
         note_failed(folder)
+    if not processes.first():
+        return result.objective
     if copied:
         try:
             wandb_copy.upload(folder)
@@ -148,6 +158,15 @@ def task(raw: DictConfig) -> float:
             say(f"the run is complete, its copy in W&B is not: {one_line(error)}", style="red")
     print_run(result, short=not single)
     return result.objective
+
+
+def complain(error: Exception) -> None:
+    """Say the line of an error, also where a process of several is silent otherwise."""
+    from transfer.console import console, say
+    from transfer.errors import one_line
+
+    console.quiet = False
+    say(f"error: {one_line(error)}", style="red")
 
 
 def exit_code(error: Exception) -> int:

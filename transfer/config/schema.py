@@ -76,7 +76,7 @@ class Train(Frozen):
 
     steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say;
     keep: the parameters that validation prefers, with early stopping, or those at the end of the budget;
-    tables: how the rows of a table move that a batch does not read.
+    tables: how the rows of a table move that a batch does not read; shard: what several devices divide among them.
     """
 
     epochs: int = Field(ge=1)
@@ -88,6 +88,7 @@ class Train(Frozen):
     keep: Literal["best", "last"] = "best"
     replicas: Literal["auto", "vmap", "map", "loop"]
     tables: Literal["auto", "dense", "late", "adagrad"] = "auto"
+    shard: Literal["auto", "replicas", "batch", "tables"] = "auto"
     checkpoint_seconds: float = Field(ge=0)
     progress: bool
 
@@ -176,8 +177,8 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-# Keys of the composed configuration that say how a sweep runs, not what a run is.
-OF_SWEEPS = ("hydra", "engine", "retry", "sweep")
+# Keys of the composed configuration that say how a sweep or a run is carried out, not what a run is.
+OF_SWEEPS = ("hydra", "engine", "retry", "sweep", "processes")
 FILE_PATHS, SPLIT_PATHS = ("path", "links"), ("dir", "valid_users", "test_users")
 MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
 BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place

@@ -39,6 +39,7 @@ from transfer.results.describe import count_parameters, describe_guard, describe
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
+from transfer.training import devices, processes
 from transfer.training.accelerator import tell_compiler
 from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, executables_of, telling_no_room
@@ -89,6 +90,7 @@ def run_batch(
     """
     tell_compiler()
     use_compile_cache()
+    folders = folders if processes.first() else None  # one of several processes writes
     configs = [check_numbers(config) for config in configs]
     groups: dict[str, list[int]] = {}
     for i, config in enumerate(configs):
@@ -152,9 +154,13 @@ class Prepared:
 def _run_program(
     configs: list[Config], folders: list[Path] | None, reuse: Path | None, memory: float | None, alone: bool
 ) -> list[Result]:
-    prepared = _prepare(configs, folders, reuse, memory, alone)
+    with processes.together("begin"):
+        prepared = _prepare(configs, folders, reuse, memory, alone)
+    processes.check_same(" ".join(prepared.job.ids), "data or settings")
     done, records = _train(prepared)
-    return _write(prepared, done, records, measure(prepared.config, prepared.program, prepared.job, done))
+    measured, done = measure(prepared.config, prepared.program, prepared.job, done), devices.fetched(done)
+    with processes.together("write the results"):
+        return _write(prepared, done, records, measured)
 
 
 def _prepare(
@@ -172,7 +178,10 @@ def _prepare(
     loaded = with_batches(config, loaded)
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
-    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world)), memory)
+    shard = devices.divided(config.train)
+    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world)), memory, shard)
+    if shard != "replicas":
+        world = devices.placed(world)
     clock["load"] = time.perf_counter() - began
     job = Job(
         task=task,
@@ -209,7 +218,6 @@ def _write(prepared: Prepared, done: Done, records: Records, measured: Measured)
     """The folder of every replica, and its result."""
     config, loaded, program, job = prepared.config, prepared.loaded, prepared.program, prepared.job
     folders, results = prepared.folders, []
-    hosts = jax.device_get(done)
     common = describe_program(
         config,
         loaded,
@@ -221,7 +229,7 @@ def _write(prepared: Prepared, done: Done, records: Records, measured: Measured)
         job.run.peak_memory,
     ) | count_parameters(program, done)
     for i, each in enumerate(prepared.configs):
-        parameters = jax.tree.map(lambda leaf, i=i: leaf[i], hosts)
+        parameters = jax.tree.map(lambda leaf, i=i: leaf[i], done)
         facts = _facts(prepared, i, parameters, records[i], measured, common)
         lost = facts["status"] == "diverged"
         per_user = None if lost or not measured.per_user or not config.test else measured.per_user[i]

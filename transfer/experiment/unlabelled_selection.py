@@ -174,9 +174,10 @@ def reverse_validation(config: Config, task: Task, program: Program, done: Done,
     for i, of_replica in enumerate(logits):
         turned = _turned(world, selectors.decided(of_replica, world.multi_label).astype(np.float32))
         replica = jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], job.replicas)
-        run = Compiler(config.train.replicas, {}, executables)
+        run = Compiler(config.train.replicas, {}, executables, shard=job.run.shard)
         backward = build_program(config, turned, task)
-        turned_job = Job(task, turned, job.fingerprint, replica, job.ids[i : i + 1], job.seeds[i : i + 1], job.train, run)
+        ids, seeds = job.ids[i : i + 1], job.seeds[i : i + 1]
+        turned_job = Job(task, turned, job.fingerprint, replica, ids, seeds, job.train, run, alone=False)
         learnt, _ = run_stages(backward, turned_job)
 
         def metric(world: ExamplesWorld, row: Any, backward: Program = backward) -> jax.Array:

@@ -14,6 +14,7 @@ from transfer.errors import TransferError, one_line
 from transfer.storage import lock
 
 OF_SWEEPS = ("engine", "retry", "sweep")  # choices that have no effect on a single run
+ALONE = "processes= is for one run; the runs of a sweep go to a cluster with engine=ray or engine=slurm"
 NUMBERED = "${hydra.job.num}"
 _failed: set[Path] = set()
 
@@ -72,6 +73,8 @@ def start_run(config: DictConfig) -> None:
 
 def start_sweep(config: DictConfig) -> None:
     """Check what a sweep is asked for and take its folder. Raises TransferError for what would not be heeded."""
+    if config.processes != 1:
+        raise TransferError(ALONE)
     given = config.hydra.sweeper.get("direction")
     directions = given if OmegaConf.is_list(given) else [given]
     if any("minimize" in str(direction) for direction in directions):

@@ -129,6 +129,8 @@ def describe_program(
         "versions": _versions(),
         "python": platform.python_version(),
         "device": f"{device.platform}:{device.device_kind}",
+        "devices": jax.device_count(),
+        "processes": jax.process_count(),
     }
 
 

@@ -1,1 +1,1 @@
-"""The one training loop, its stages over replicas, their reuse, warm starts. Nothing here knows a method."""
+"""The one training loop, stages over replicas, devices, processes; reuse and warm starts. Nothing here knows a method."""

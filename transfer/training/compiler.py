@@ -1,4 +1,4 @@
-"""Compiled executables over replicas, on a host's devices and in its memory: vmap, lax.map or a loop over one of them."""
+"""Compiled executables over replicas, on all devices and in their memory: vmap, lax.map or a loop over one of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from jax.sharding import AxisType, PartitionSpec
 
 from transfer.errors import MachineError
 from transfer.solvers.memory import GIB, Free, host_memory
+from transfer.training import devices as dividing
+from transfer.training.processes import everywhere
 
 # Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside executables.
 Clock = dict[str, float]
@@ -68,14 +70,16 @@ def executables_of(key: str, world: str) -> dict[Any, Any]:
 class Compiler:
     """Runs functions over replicas: mode `auto`, `vmap`, `map` or `loop`; a clock; what was traced and compiled so far.
 
-    With several devices the replica axis is divided among them. limit: bytes that one may need (None: what is free).
-    A name stands for one function: what is traced for its shapes or its text is not traced again to run it.
+    shard: what several devices divide, the replicas, or the batches (and tables) of each, as functions say themselves.
+    limit: bytes that one may need (None: what is free). A name stands for one function: what is traced for its shapes or
+    its text is not traced again to run it.
     """
 
     mode: str
     clock: Clock
     executables: dict[Any, Any]
     limit: float | None = None
+    shard: str = "replicas"
     needs: dict[str, float] = field(default_factory=dict)  # bytes by name that this compiler has run
 
     @property
@@ -83,23 +87,38 @@ class Compiler:
         """Bytes on one device that the largest executable of this run needs, by the compiler's own analysis."""
         return max(self.needs.values(), default=0.0)
 
-    def __call__(self, name: str, function: Callable[..., Any], shared: Any, rows: Any, *, used_up: bool = False) -> Any:
+    def __call__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        shared: Any,
+        rows: Any,
+        *,
+        used_up: bool = False,
+        parameters: bool = False,
+    ) -> Any:
         """function(shared, row) for every row of `rows` (their leading axis), compiled once per name and shapes.
 
-        used_up: rows are a tuple, of which the first is not needed afterwards: results may take its memory.
+        used_up: rows are a tuple, of which the first is not needed afterwards: results may take its memory. parameters:
+        results are parameters and their moments, whose tables may stay divided; all others are whole on every device.
         Raises TooLarge where the executable's own analysis says that it would not fit into memory.
         """
         mode, count, devices = resolve(self.mode), _count(rows), len(jax.local_devices())
         function = self._traced(name, function)
         if mode == "loop":
             return self._one_by_one(name, function, shared, rows, used_up)
+        if self.shard != "replicas":
+            tables = self.shard == "tables"
+            shared, rows = dividing.placed(shared), dividing.placed(rows, tables)
+            places = partial(dividing.places, tables=tables and parameters)
+            return self._run(name, count, over_replicas(function, mode), shared, rows, used_up, places=places)
         devices = min(devices, count)
         # the last row is repeated until every device has as many
         padded = jax.tree.map(lambda leaf: _padded(leaf, -count % devices), rows) if count % devices else rows
         results = self._run(name, count, over_replicas(function, mode, devices), shared, padded, used_up, devices)
         return jax.tree.map(lambda leaf: leaf[:count], results) if padded is not rows else results
 
-    def shapes(self, name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+    def shapes(self, name: str, function: Callable[..., Any], shared: Any, rows: Any, **_: Any) -> Any:
         """What a call would return, as shapes alone."""
         return jax.eval_shape(over_replicas(self._traced(name, function), "map"), shared, rows)
 
@@ -130,15 +149,28 @@ class Compiler:
     def _traced(self, name: str, function: Callable[..., Any]) -> Any:
         return self.executables.setdefault(name, jax.jit(function))
 
-    def _run(self, name: str, count: int, function: Any, shared: Any, rows: Any, used_up: bool, devices: int = 1) -> Any:
+    def _run(
+        self,
+        name: str,
+        count: int,
+        function: Any,
+        shared: Any,
+        rows: Any,
+        used_up: bool,
+        devices: int = 1,
+        places: Callable[[Any], Any] | None = None,
+    ) -> Any:
         taken, kept = (rows[:1], rows[1:]) if used_up else ((), rows)
         key = (name, count, jax.tree.structure(rows))  # in a sweep a stage may see fewer of the numbers
         if key not in self.executables:
             began = time.perf_counter()
-            program = jax.jit(
-                lambda shared, taken, kept: function(shared, (*taken, *kept) if used_up else kept), donate_argnums=1
-            )
-            executable = program.lower(shared, taken, kept).compile()
+
+            def program(shared: Any, taken: Any, kept: Any) -> Any:
+                return function(shared, (*taken, *kept) if used_up else kept)
+
+            where = places(jax.eval_shape(program, shared, taken, kept)) if places else None
+            lowered = jax.jit(program, donate_argnums=1, out_shardings=where).lower(shared, taken, kept)
+            executable = lowered.compile()
             self.clock["compile"] = self.clock.get("compile", 0.0) + time.perf_counter() - began
             memory = memory_of(executable)  # once for each: of a large program the analysis takes tens of milliseconds
             self._check_memory(memory, count, devices)
@@ -183,13 +215,13 @@ class There(NamedTuple):
 
 
 def device_memory() -> There:
-    """All of a device's own memory, or what is free of the host's where they are the same."""
+    """All of a device's own memory, or what is free of the host's where they are the same; the least of all processes."""
     devices = jax.local_devices()
     facts = devices[0].memory_stats()
-    if facts and "bytes_limit" in facts:
-        return There(Free(facts["bytes_limit"], "of the device"), True)
-    free = host_memory()
-    return There(Free(free.size / len(devices), free.bound), False)
+    whole = bool(facts) and "bytes_limit" in facts
+    free = Free(facts["bytes_limit"], "of the device") if whole else host_memory()
+    size = free.size if whole else free.size / len(devices)
+    return There(Free(float(everywhere(size).min()), free.bound), whole)
 
 
 def free_memory() -> float:
@@ -234,7 +266,7 @@ def resolve(mode: str) -> str:
         return mode
     if jax.default_backend() != "cpu":
         return "vmap"
-    return "loop" if jax.local_device_count() == 1 else "map"
+    return "loop" if jax.device_count() == 1 else "map"
 
 
 def _count(rows: Any) -> int:

@@ -15,7 +15,9 @@ import numpy as np
 from transfer.config.schema import Train
 from transfer.data.interactions.world import at_inference
 from transfer.program import AnyWorld, Done, Fit, Hp, Params, Replicas, Run, Solve, Task, stream
+from transfer.training import devices
 from transfer.training.compiler import Compiler
+from transfer.training.processes import everywhere
 from transfer.training.rates import Moving
 from transfer.training.updates import Update, moments_before, step, up_to_date, updates_of
 
@@ -47,7 +49,7 @@ def solve(stage: Solve, world: AnyWorld, done: Done, replicas: Replicas, run: Ru
 
     It is waited for: programs run asynchronously, and the seconds of a solve are seconds of training.
     """
-    return jax.block_until_ready(run(*solving(stage), world, (done, replicas)))
+    return jax.block_until_ready(run(*solving(stage), world, (done, replicas), parameters=True))
 
 
 def solving(stage: Solve) -> tuple[str, Callable[..., Params]]:
@@ -78,7 +80,7 @@ def start(stage: Fit, train: Train, world: AnyWorld, done: Done, replicas: Repli
             diverged=jnp.bool_(False),
         )
 
-    return run(f"{stage.name}/start", start_row, world, (done, replicas))
+    return run(f"{stage.name}/start", start_row, world, (done, replicas), parameters=True)
 
 
 def train_stage(
@@ -108,11 +110,12 @@ def train_stage(
         size = min(length, total - step)
         block = make_block(stage, task, train, total, size)
         began, compiling = time.perf_counter(), run.clock.get("compile", 0.0)
-        state, report = run(block_name(stage, size), block, world, (state, done, replicas), used_up=True)
+        rows = state, done, replicas
+        state, report = run(block_name(stage, size), block, world, rows, used_up=True, parameters=True)
         report = jax.device_get(report)
         steps = time.perf_counter() - began - (run.clock.get("compile", 0.0) - compiling)
         run.clock["steps"] = run.clock.get("steps", 0.0) + steps
-        spent[active] += steps / active.sum()
+        spent[active] += everywhere(steps).max() / active.sum()
         on_block(state, _records(stage, report, active, step + size), step + size, total)
 
 
@@ -121,7 +124,7 @@ def identity(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Repl
     length, total = plan(stage, world, train)
     texts = [f"{total} steps, {train.seconds} seconds"]  # dead code in the block unless the loss looks at the progress
 
-    def lower(name: str, function: Callable[..., Any], shared: Any, rows: Any) -> Any:
+    def lower(name: str, function: Callable[..., Any], shared: Any, rows: Any, **_: Any) -> Any:
         texts.append(run.text(name, function, shared, rows))
         return run.shapes(name, function, shared, rows)
 
@@ -193,7 +196,7 @@ def descend(
     update = partial(step, setup.stage, setup.train, setup.total, updates, done, hp, key)
 
     def several(carry: tuple[Params, Any], numbers: jax.Array) -> tuple[tuple[Params, Any], jax.Array]:
-        batches = jax.vmap(draw, in_axes=(None, None, None, 0))(world, done, key, numbers)
+        batches = devices.batches(setup.train, jax.vmap(draw, in_axes=(None, None, None, 0))(world, done, key, numbers))
         return jax.lax.scan(update, carry, (numbers, batches))
 
     numbers = state.step + jnp.arange(setup.length, dtype=jnp.int32)

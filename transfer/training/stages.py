@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from transfer.errors import TransferError
 from transfer.program import AnyWorld, Done, Fit, Params, Program, Replicas, Solve, Task
 from transfer.storage import trees
 from transfer.storage.damaged import reading
-from transfer.training import reuse
+from transfer.training import devices, reuse
 from transfer.training.compiler import Compiler
-from transfer.training.loop import State, identity, solve, solving, start, train_stage
+from transfer.training.loop import State, draw_batch, identity, solve, solving, start, train_stage
+from transfer.training.processes import everywhere, of_first, together, told
 from transfer.training.rows import Moments
 
 RARELY = 20  # checkpoints may take a twentieth of the time of training, whatever their size
@@ -33,7 +35,8 @@ class Job:
     """What all stages of a program have in common.
 
     ids, seeds: of the replicas. path: where the checkpoint lies while this runs, at most one every
-    `train.checkpoint_seconds` and seldom where it is slow to write; None writes none. reuse: folder of stages that were
+    `train.checkpoint_seconds` and seldom where it is slow to write; None writes none, but of several processes, of which
+    the first has it, all take part. reuse: folder of stages that were
     fitted before; None fits every stage.
     alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
     spent: seconds of training by stage, one number per replica; added to.
@@ -60,12 +63,13 @@ def run_stages(program: Program, job: Job, resume: bool = False) -> tuple[Done, 
     when a stop was asked for.
     """
     check_tables(program, job)
+    check_shares(program, job)
     done: Done = {}
     records: Records = [[] for _ in job.ids]
     every_row = list(range(len(job.ids)))
     first, rows, state = 0, list[int](), None
-    if resume and job.path and job.path.exists() and _is_ours(job, job.path):
-        first, done, rows, state, records = _restore(program, job, job.path)
+    if resume and _checkpoint_there(job):
+        first, done, rows, state, records = _restore(program, job)
     for number, stage in enumerate(program.stages):
         if number < first:
             continue
@@ -95,6 +99,31 @@ def check_tables(program: Program, job: Job) -> None:
         f"train.tables={job.train.tables} has no effect: no stage reads a table by a few of its rows alone, with "
         "adam or sgd and one loss (task.loss=full_softmax reads all items); write train.tables=auto"
     )
+
+
+def check_shares(program: Program, job: Job) -> None:
+    """Raise TransferError where train.shard divides nothing that a stage learns from (batch) or learns (tables)."""
+    devices.check(job.train, len(job.ids), job.alone)
+    what, count, shapes = devices.divided(job.train), jax.device_count(), dict[str, Any]()
+    if what == "replicas":
+        return
+    tables, batches = list[Any](), list[Any]()
+    for stage in program.stages:
+        if isinstance(stage, Fit):
+            one, (key, _) = jax.eval_shape(partial(jax.tree.map, lambda leaf: leaf[0]), (shapes, job.replicas))
+            drawn = jax.eval_shape(partial(draw_batch, stage), job.world, one, key, jnp.int32(0))
+            batches.extend(leaf for leaf in jax.tree.leaves(drawn) if devices.divides(leaf.shape))
+        shapes[stage.name] = parameter_shapes(stage, job.train, job.world, shapes, job.replicas, job.run)
+        tables.extend(leaf for leaf in jax.tree.leaves(shapes[stage.name]) if devices.along(leaf.shape) is not None)
+    if what == "batch" and not batches:
+        raise TransferError(
+            f"train.shard=batch has no effect: no stage learns from batches that {count} devices can divide; write a "
+            f"train.batch_size that is a multiple of {count}, or train.shard=auto"
+        )
+    if what == "tables" and not tables:
+        raise TransferError(
+            f"train.shard=tables has no effect: no table has rows or columns that {count} devices can divide"
+        )
 
 
 def _rows(seen: tuple[Done, Replicas], numbers: list[int]) -> tuple[Done, Replicas]:
@@ -166,13 +195,16 @@ def _train(
             records[i].extend([record] if record else [])
         job.spent[stage.name][rows] = seconds
         bar.update(block, step, total)
-        if job.path and (interrupted() or time.monotonic() >= due):
+        stop = bool(everywhere(float(interrupted())).any())
+        if everywhere(float(bool(job.path) and (stop or time.monotonic() >= due)))[0]:
             began, spent = time.monotonic(), {name: seconds.tolist() for name, seconds in job.spent.items()}
             facts = {"ids": job.ids, "stage": number, "rows": rows, "records": records, "spent": spent}
-            trees.save_tree(job.path, {"done": done, "state": state}, facts)
+            tree = devices.fetched({"done": done, "state": state})
+            if job.path:
+                trees.save_tree(job.path, tree, facts)
             ended = time.monotonic()
             due = ended + max(job.train.checkpoint_seconds, RARELY * (ended - began))
-        if interrupted():
+        if stop:
             raise Interrupted
 
     seconds = job.spent.setdefault(stage.name, np.zeros(len(job.ids)))[rows]
@@ -185,6 +217,13 @@ def _train(
         return train_stage(stage, job.task, job.world, *of_rows, job.train, state, job.run, seconds, on_block).best
 
 
+def _checkpoint_there(job: Job) -> bool:
+    """Whether there is a checkpoint of these replicas, where the process that writes looks."""
+    with together("take up its checkpoint"):
+        there = bool(job.path and job.path.exists() and _is_ours(job, job.path))
+    return bool(everywhere(float(there))[0])
+
+
 def _is_ours(job: Job, path: Path) -> bool:
     """Whether a checkpoint is of these replicas; TransferError where another one may be precious."""
     ids = trees.load_facts(path).get("ids")
@@ -193,9 +232,10 @@ def _is_ours(job: Job, path: Path) -> bool:
     return ids == job.ids
 
 
-def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[int], State, Records]:
+def _restore(program: Program, job: Job) -> tuple[int, Done, list[int], State, Records]:
     """Stage number, earlier parameters, rows with their state, and records of a checkpoint."""
-    facts = trees.load_facts(path)
+    path = job.path or Path("the checkpoint")
+    facts = told(trees.load_facts(path) if job.path else None)
     with reading(path, "a checkpoint of this program; give resume=false to start afresh"):
         number: int = facts["stage"]
         done: dict[str, Any] = {}
@@ -205,8 +245,16 @@ def _restore(program: Program, job: Job, path: Path) -> tuple[int, Done, list[in
             done[stage.name] = parameter_shapes(stage, job.train, job.world, done, job.replicas, job.run)
         earlier, replicas = jax.eval_shape(lambda done: _rows((done, job.replicas), facts["rows"]), done)
         state = start(resumed, job.train, job.world, earlier, replicas, job.run.shapes)
-        tree = trees.load_tree(path, {"done": done, "state": state})
-        tree = jax.device_put(tree)
+        tree = {"done": done, "state": state}
+        with together("take up its checkpoint"):
+            tree = (
+                trees.load_tree(path, tree)
+                if job.path
+                else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), tree)
+            )
+        tree = of_first(tree)
+        shard = job.run.shard
+        tree = jax.device_put(tree) if shard == "replicas" else devices.placed(tree, shard == "tables")
         job.spent.update({name: np.array(seconds) for name, seconds in facts["spent"].items()})
     console.print(f"resuming stage {resumed.name} after step {int(tree['state'].step.max()):,}")
     return number, tree["done"], facts["rows"], tree["state"], facts["records"]
