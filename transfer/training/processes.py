@@ -33,8 +33,7 @@ WAIT = 120.0  # seconds for all processes to come
 LEAVE = 60  # seconds for the others to end, once one has
 LINE = 4096  # bytes of a greeting, at most
 
-
-_met = threading.Event()  # and not begun
+_met = threading.Event()  # set while this process has met the others and has not begun with them
 
 
 class Place(NamedTuple):
