@@ -45,7 +45,6 @@ LATE = (*RANKING[:2], *WORLD, *BUDGET[:1], "method=cmf", "task.loss=bpr", "train
 CASES = {
     "late tables": (*LATE, "train.tables=late", "train.steps=40"),
     "a game": ("domain=digits_shift", "domain.target=rotated", "method=dann", "train.steps=10", "train.replicas=vmap"),
-    "sequences": ("split=global_time", "model=sasrec", "model.length=8", *WORLD, *BUDGET, "train.steps=10"),
 }
 
 
@@ -69,7 +68,6 @@ def runs(*commands: tuple[str, ...]) -> list[dict[str, Any]]:
     [
         ("late tables", ("batch", "tables")),
         ("a game", ("tables",)),
-        pytest.param("sequences", ("batch", "tables"), marks=pytest.mark.slow),
     ],
 )
 def test_divided_batches_and_tables_give_the_numbers_of_one_device(name: str, shards: tuple[str, ...]) -> None:
