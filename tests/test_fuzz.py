@@ -24,6 +24,7 @@ from PIL import Image
 from pretrained import CONFIG, TINY, bert_folder, resnet_body, settings, tensors
 from safetensors.numpy import save_file
 from scipy import io
+from torch_files import old, tensor
 
 from transfer.api import compose
 from transfer.data.examples.encoded import encoded
@@ -232,6 +233,9 @@ def others(folder: Path) -> Iterator[tuple[str, Case]]:
             return weights.fingerprint(where), resnet50.read_weights(given, NOBODY)
 
         yield name, Case(path, resnet)
+    pth = folder / "w.pth"
+    pth.write_bytes(old({"a": tensor(), "b": tensor(shape=(4, 3), strides=(1, 4))}))
+    yield "torch", Case(pth, lambda: weights.read(pth))
     bert = folder / "other"
     bert.mkdir()
     bert_folder(bert)

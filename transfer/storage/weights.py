@@ -15,15 +15,16 @@ import numpy as np
 from safetensors import safe_open
 
 from transfer.errors import TransferError
+from transfer.storage import torch_file
 from transfer.storage.damaged import check_size, reading
 
 Naming = Callable[[str], str]  # our name of a parameter, such as stem/conv/kernel -> the name in the file
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors or .npz file, or of a folder with model.safetensors (in one file or in shards).
+    """The tensors of a .safetensors, .npz or PyTorch file, or of a folder with model.safetensors (one file or shards).
 
-    Raises TransferError for what is not there, cannot be read, or could run code (pickles).
+    Raises TransferError for what is not there, or cannot be read. Nothing in a file is ever run.
     """
     if path.is_dir():
         return {name: tensor for file in _files(path) for name, tensor in read(file).items()}
@@ -38,10 +39,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 check_size(sum(entry.file_size for entry in archive.infolist()), "bytes")
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-    raise TransferError(
-        f"{path}: weights are read from .safetensors and .npz files; a pickle of PyTorch (.bin, .pt, .pth) can run code: "
-        "convert it once with safetensors.torch.save_file"
-    )
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return torch_file.read(path)
+    raise TransferError(f"{path}: weights are read from .safetensors, .npz and PyTorch's .pth, .pt and .bin files")
 
 
 def fingerprint(path: Path) -> str:

@@ -14,7 +14,7 @@ from transfer.config.schema import Config
 from transfer.errors import TransferError
 from transfer.experiment.build import load_world
 from transfer.results import run_folder
-from transfer.storage.packaged import MINILM, located
+from transfer.storage.packaged import PACKAGES, located
 from transfer.sweep.plan import Job
 
 Stamp = Callable[..., str]  # places -> what is said of the files in them without reading them
@@ -138,7 +138,7 @@ def _reads(config: Config) -> tuple[Path, ...]:
     """What a world is made from: this package, the files and folders that the domain or the split names, and for readers
     of examples, which name none, all of the data."""
     data, given = Path(config.data_dir), {*_texts(config.domain.model_dump()), *_texts(config.split.model_dump())}
-    named = [located(text) if text == MINILM else data / text for text in sorted(given) if text]
+    named = [located(text) if text in PACKAGES else data / text for text in sorted(given) if text]
     whole = [data] if config.domain.kind == "examples" else []
     return Path(__file__).parents[1], *whole, *(path for path in named if path.exists())
 
