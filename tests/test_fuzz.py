@@ -183,16 +183,17 @@ def made(folder: Path) -> Iterator[tuple[str, Case]]:
     config: Any = compose(["domain=movie_to_book_genres", "domain.features=encoded", f"domain.encoder={bert}"])
     domains = config.domain.model_copy(update={"tokenizer": str(bert), "length": 8})
 
+    raws = [
+        Raw(name, np.ones((len(of), 1)), ("c",), np.zeros(len(of), bool), texts=of)
+        for name, of in zip("ts", known, strict=True)
+    ]
+
     def counts() -> Any:
-        raws = [
-            Raw(name, np.ones((len(of), 1)), ("c",), np.zeros(len(of), bool), texts=of)
-            for name, of in zip("ts", known, strict=True)
-        ]
         plain = domains.model_copy(update={"features": "text"})
         return featurise(raws, [np.arange(6)] * 2, plain)[0]
 
     def vectors() -> Any:
-        return encoded(known, domains, lambda _, ids: ids.astype(np.float32) / 3)
+        return encoded(raws, domains, lambda _, ids: ids.astype(np.float32) / 3)
 
     for name, read in (("counts", counts), ("tokens", lambda: tokenised(known, domains)), ("vectors", vectors)):
         features = Path(os.environ["XDG_CACHE_HOME"]) / "transfer" / "features"

@@ -62,6 +62,36 @@ def test_a_run_begins_at_the_given_weights_and_trains_all_but_statistics(file: P
         assert (np.abs(leaf - start).max() > 1e-4) == (keys[-1].key not in STATISTICS), jax.tree_util.keystr(keys)
 
 
+@pytest.mark.parametrize("strategy", ["probe", "lora"])
+def test_given_weights_are_tuned_without_a_source(file: Path, strategy: str) -> None:
+    """What was given stays bit-identical; a head, or what is added, learns beside it."""
+    alone = ("domain=digits_shift", "split=few_labels", "model=resnet50", f"model.weights={file}", *TINY, *QUICK)
+    result = run_batch([compose([*alone, "method=target_only", f"method.strategy={strategy}", "method.rank=2"])])[0]
+    params = result.parameters["target"]
+    assert equal(params["body"]["carried"] if strategy == "lora" else params["body"], resnet_body(*TINY))
+    assert np.abs(params["head"]["kernel"]).max() > 0
+    if strategy == "lora":
+        assert np.abs(params["body"]["added"]["stage2"]["block0"]["conv2"]["kernel"]["b"]).max() > 0
+
+
+def test_a_strategy_without_a_source_is_that_of_finetune(file: Path) -> None:
+    """A probe, then all from there; and without weights there is nothing to tune."""
+    fits, world, _ = stages(file, "method=target_only", "method.strategy=lp_ft", "method.decay=0.5")
+    assert [fit.name for fit in fits] == ["probe", "target"]
+    begun = fits[0].init(world, {}, jax.random.key(0))
+    assert equal(begun["body"], world.pretrained)
+    after = {**begun, "head": {"bias": jnp.ones(10), "kernel": jnp.ones((128, 10))}}
+    assert equal(fits[1].init(world, {"probe": after}, jax.random.key(1)), after)
+    frozen, free = (fit.rates(begun) for fit in fits)
+    assert {rate.factor for rate in jax.tree.leaves(frozen["body"])} == {0}
+    assert free["body"]["stage4"]["block0"]["conv1"]["kernel"].factor == 0.5
+    assert free["body"]["stage3"]["block0"]["conv1"]["kernel"].factor == 0.25
+    with pytest.raises(
+        TransferError, match=r"strategy=gradual tunes given weights, and there are none; write model\.weights"
+    ):
+        run_batch([compose(["domain=digits_shift", "split=few_labels", "method=target_only", "method.strategy=gradual"])])
+
+
 def test_frozen_normalisation_does_not_train_and_kernels_do(file: Path) -> None:
     """A factor of 0 leaves a parameter bit-identical, which the tests of strategies show."""
     for norm, still in (("kept", STATISTICS), ("frozen", (*STATISTICS, "scale", "bias"))):

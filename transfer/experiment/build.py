@@ -17,7 +17,7 @@ from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
 from transfer.learning import guard, sparsity, windows
-from transfer.models import text_encoder
+from transfer.models import encoders
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
 from transfer.registry import find, outline
 from transfer.storage import weights
@@ -27,9 +27,9 @@ from transfer.training.stages import parameter_shapes
 
 
 def load_world(config: Config) -> Loaded | LoadedExamples:
-    """The world of a configuration: its reader is looked up by name, and so is the network that encodes texts."""
+    """The world of a configuration: its reader is looked up by name, and so is the network that encodes examples."""
     reader = find("domains", config.domain.reader) if isinstance(config.domain, ExampleDomains) else None
-    return load.load_world(config, reader, text_encoder.encoded)
+    return load.load_world(config, reader, encoders.encoded)
 
 
 def with_weights(config: Config, loaded: Any) -> tuple[Any, str]:

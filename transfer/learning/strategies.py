@@ -1,16 +1,71 @@
-"""Ways to tune carried parameters: which of them train, at what rate and from when on, and what is added to them."""
+"""Ways to tune carried parameters: which of them train, at what rate and from when on, and what is added to them.
+
+Carried is what an earlier stage learnt, or what was given: weights that others trained, or the parameters of another run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
+from transfer.config.schema import Method
 from transfer.errors import TransferError
-from transfer.learning.supervised import AnyModel
-from transfer.program import Classifier, Done, Hp, Params, Rate, SequenceModel, Steps, stream
+from transfer.learning.supervised import AnyModel, Data, Start, supervised
+from transfer.program import Classifier, Done, Fit, Hp, Params, Rate, SequenceModel, Steps, Task, stream
+
+
+class Tuning(Method):
+    """How a method tunes carried parameters: full (all train), probe (the body stays), lp_ft (a probe, then all), gradual
+    (layers join from the top down), lora and adapter (the body stays, low-rank factors or a bottleneck are added)."""
+
+    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"] = "full"
+    decay: float = Field(default=1.0, gt=0, le=1)  # each layer further from the head learns at this factor of the one above
+    until: float = Field(default=0.5, ge=0, le=1)  # gradual: share of the budget by which all layers train
+    rank: int = Field(default=8, ge=1)  # lora, adapter: width of what is added
+
+
+def tuned(settings: Tuning, model: AnyModel) -> AnyModel:
+    """The model with what the strategy adds to its body."""
+    addition = ADDITIONS.get(settings.strategy)
+    return with_addition(model, addition(settings.rank)) if addition else model
+
+
+def stages(
+    settings: Tuning,
+    task: Task,
+    model: AnyModel,
+    batch_size: int,
+    data: Data,
+    start: Start = lambda world, done, fresh, key: fresh,
+    penalty: Callable[[Params, Done, Hp], jax.Array] | None = None,
+) -> tuple[Fit, ...]:
+    """The stages that tune, on the data of the target, a `tuned` model from `start`; the last one is called target.
+
+    penalty: a term beside the loss, of the strategies that change what was carried.
+    """
+    until = settings.until if settings.strategy == "gradual" else 0.0
+
+    def tune(name: str, start: Start, frozen: bool = False) -> Fit:
+        return supervised(
+            name,
+            task,
+            model,
+            batch_size,
+            data=data,
+            heldout=lambda world: world.valid,
+            init=start,
+            rates=partial(rates, model, frozen=frozen, decay=settings.decay, until=until),
+            penalty=None if frozen or settings.strategy in ADDITIONS else penalty,
+        )
+
+    if settings.strategy == "lp_ft":
+        return tune("probe", start, frozen=True), tune("target", lambda world, done, fresh, key: done["probe"])
+    return (tune("target", start, frozen=settings.strategy == "probe"),)
 
 
 def rates(model: AnyModel, params: Params, frozen: bool = False, decay: float = 1.0, until: float = 0.0) -> Any:

@@ -14,6 +14,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from transfer.config.schema import Model
@@ -35,6 +36,7 @@ STAGES = (
     *((3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
 )
 BLOCKS = tuple((size, stride if i == 0 else 1, widen, out) for n, size, stride, widen, out in STAGES for i in range(n))
+ENDS = (4, 7, 10, 14, 15)  # blocks whose maps `encoded` reads beside the last one: the ends of stages
 STEM, WIDTH = 32, 1280  # channels of the first convolution, width of the representation
 LAYERS = ("stem", *(f"block{i}" for i in range(len(BLOCKS))), "top")
 
@@ -106,11 +108,25 @@ class EfficientNetLite(nnx.Module):
         self.top = Convolution(1, 1, inputs, WIDTH, rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        return self.depths(x)[-1]
+
+    def depths(self, x: jax.Array) -> list[jax.Array]:
+        """The maps after the later stages and the last one, each averaged: float32 [B, 40], [B, 80], ... [B, 1280]."""
         x = (jnp.broadcast_to(x, (*x.shape[:3], 3)) * 255 - 127) / 128
-        x = jax.nn.relu6(self.stem(x))
+        x, found = jax.nn.relu6(self.stem(x)), []
         for i in range(len(BLOCKS)):
             x = getattr(self, f"block{i}")(x)
-        return jnp.mean(jax.nn.relu6(self.top(x)), axis=(1, 2))
+            if i in ENDS:
+                found.append(jnp.mean(x, axis=(1, 2)))
+        return [*found, jnp.mean(jax.nn.relu6(self.top(x)), axis=(1, 2))]
+
+
+class Depths(EfficientNetLite):
+    """Images float32 [B, height, width, 1 or 3] in [0, 1] -> what each depth says, scaled to length 1, [B, 2024]."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        found = self.depths(x)
+        return jnp.concatenate([z / jnp.maximum(jnp.linalg.norm(z, axis=1, keepdims=True), 1e-9) for z in found], axis=1)
 
 
 def build(settings: Settings) -> Classifier:
@@ -143,6 +159,20 @@ def features(body: Params, x: jax.Array) -> jax.Array:
 def read_weights(settings: Settings, world: ExamplesWorld) -> Params:
     """The body in the package or file that `model.weights` names."""
     return read(located(settings.weights or ""))
+
+
+def encoded(given: str, x: np.ndarray) -> np.ndarray:
+    """Vectors float32 [n, 2024] of images [n, height, width, 1 or 3] in [0, 1] by the given weights, as they are.
+
+    Not the last map alone, which is made for the classes of ImageNet: earlier ones say more of colours and forms.
+    """
+    body, run = read(located(given)), jax.jit(partial(modules.apply, Depths))
+    parts = []
+    for first in range(0, len(x), PART):
+        part = x[first : first + PART]
+        padded = np.concatenate([part, np.zeros((PART - len(part), *x.shape[1:]), x.dtype)])  # one shape for all parts
+        parts.append(np.asarray(run(body, padded))[: len(part)])
+    return np.concatenate(parts)
 
 
 def read(path: Path) -> Params:

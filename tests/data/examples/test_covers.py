@@ -10,8 +10,16 @@ import pytest
 from PIL import Image
 
 from transfer.api import compose
+from transfer.config.domains import ExampleDomains
+from transfer.data import load
+from transfer.data.examples.encoded import encoded
+from transfer.data.examples.sets import book_covers
+from transfer.data.examples.sets.raw import Raw
+from transfer.data.examples.world import LoadedExamples
 from transfer.errors import TransferError
 from transfer.experiment.build import load_world
+from transfer.experiment.checks import check_settings
+from transfer.storage import packaged
 
 SIDE, BOOKS, THINGS = 6, 24, 16
 
@@ -46,3 +54,53 @@ def test_kinds_are_a_source_with_classes_of_their_own(data: Path) -> None:
     assert loaded.world.unlabelled.shape[1:] == train.x.shape[1:]
     with pytest.raises(TransferError, match=r"kinds has covers alone, no both; write domain\.features=cover"):
         load_world(compose([*words, f"data_dir={data}"]))
+
+
+def test_covers_are_encoded_once_by_a_network_of_images(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network sees the covers in [0, 1]; another size of them is encoded anew, another split is not."""
+    seen = []
+
+    def grey(given: str, x: np.ndarray) -> np.ndarray:
+        seen.append((given, x.shape))
+        return x.mean(axis=(1, 2))
+
+    package = packaged.Package("PIL", "Image.py", "", "", reads="images")  # any module with a file
+    monkeypatch.setitem(packaged.PACKAGES, "greys", package)
+    words = ["domain=book_covers", "domain.features=encoded", "domain.encoder=greys", f"data_dir={data}"]
+
+    def loaded(*more: str) -> LoadedExamples:
+        config = check_settings(compose([*words, *more]))
+        world = load.load_world(config, book_covers, grey)
+        assert isinstance(world, LoadedExamples)
+        return world
+
+    world = loaded(f"domain.side={SIDE}").world
+    hidden = (np.asarray(part.inputs.x).reshape(-1, 3) for part in (world.valid, world.test))
+    found = np.concatenate([np.asarray(world.unlabelled), *hidden])
+    np.testing.assert_allclose(np.sort(found[:, 0] * 255), np.arange(BOOKS), atol=1e-4)
+    loaded(f"domain.side={SIDE}", "split.seed=1")
+    loaded("domain.side=4")
+    assert seen == [("greys", (BOOKS, SIDE, SIDE, 3)), ("greys", (BOOKS, 4, 4, 3))]
+    with pytest.raises(TransferError, match="greys reads images, and news_to_books has none"):
+        encoded([Raw("news", np.ones((1, 2)), ("a", "b"), np.zeros(1, bool), texts=["a"])], news("greys"), grey)
+
+
+def news(encoder: str) -> ExampleDomains:
+    domain = compose(["domain=news_to_books", "domain.features=encoded", f"domain.encoder={encoder}"]).domain
+    assert isinstance(domain, ExampleDomains)
+    return domain
+
+
+def test_the_commonest_categories_may_be_kept_alone(tmp_path: Path) -> None:
+    (tmp_path / "book-covers").mkdir()
+    counts = {"art": 12, "war": 14, "sea": 10, "few": 9}
+    rows = [
+        {"category": name, "title": name, "description": "", "cover": "-"} for name in counts for _ in range(counts[name])
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "book-covers" / "books.csv")
+    for categories, classes in ((None, ("art", "sea", "war")), (2, ("art", "war"))):
+        asked = f"domain.categories={'null' if categories is None else categories}"
+        config = check_settings(compose(["domain=book_covers", "domain.features=description", asked]))
+        raw = book_covers.read("books", config.domain, tmp_path)  # type: ignore[arg-type]
+        assert raw.classes == classes
+        assert [int(n) for n in raw.y.sum(0)] == [counts[name] for name in classes]

@@ -1,10 +1,10 @@
-"""Where costly features of texts are kept: files in the user's cache folder, named by all that decides their content."""
+"""Where costly features are kept: files in the user's cache folder, named by all that decides their content."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,16 @@ from transfer.storage.trees import load_arrays, load_facts, save_tree
 Arrays = dict[str, np.ndarray]
 
 
-def places(how: bytes, texts: list[list[str]]) -> list[Path]:
-    """Where features of these texts, made in this way, are kept: a file for each domain, which may not exist yet."""
+def places(how: bytes, examples: Sequence[Sequence[str] | np.ndarray]) -> list[Path]:
+    """Where features of texts or images, made in this way, are kept: a file for each domain, which may not exist yet."""
     digest = hashlib.sha256(how)
-    for of_domain in texts:
+    for of_domain in examples:
         digest.update(len(of_domain).to_bytes(8, "big"))
-        for text in of_domain:
-            digest.update(hashlib.sha256(text.encode()).digest())
+        for example in of_domain:
+            content = example.encode() if isinstance(example, str) else np.ascontiguousarray(example).tobytes()
+            digest.update(hashlib.sha256(content).digest())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transfer" / "features"
-    return [cache / f"{digest.hexdigest()[:24]}-{i}.safetensors" for i in range(len(texts))]
+    return [cache / f"{digest.hexdigest()[:24]}-{i}.safetensors" for i in range(len(examples))]
 
 
 def kept(path: Path, *names: str) -> tuple[Arrays, Any] | None:

@@ -1,4 +1,4 @@
-"""Texts as vectors of a frozen encoder; kept by content, for it is the same work for every split, seed and method."""
+"""Texts or images as vectors of a frozen encoder; kept by content, the same for every split, seed and method."""
 
 from __future__ import annotations
 
@@ -11,29 +11,41 @@ import numpy as np
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples import cache
+from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
 from transfer.errors import TransferError
-from transfer.storage.packaged import located
+from transfer.storage import weights
+from transfer.storage.packaged import located, of_images
 
-Encode = Callable[[str, np.ndarray], np.ndarray]  # the encoder's folder, token ids int32 [n, length] -> float32 [n, d]
+# what domain.encoder names, token ids int32 [n, length] or images float32 [n, height, width, channels] -> float32 [n, d]
+Encode = Callable[[str, np.ndarray], np.ndarray]
 
 
-def encoded(texts: list[list[str]], domains: ExampleDomains, encode: Encode | None) -> list[np.ndarray]:
-    """Vectors float32 [n, d] of every domain's texts, cut to domain.length tokens.
+def encoded(raws: list[Raw], domains: ExampleDomains, encode: Encode | None) -> list[np.ndarray]:
+    """Vectors float32 [n, d] of every domain's images or texts, the latter cut to domain.length tokens.
 
-    Raises TransferError where the encoder's folder has no weights or no tokenizer.
+    Raises TransferError where the encoder has no weights or no tokenizer, or reads what a domain does not have.
     """
     if encode is None:
         raise TransferError("domain.features=encoded needs a network, which transfer.registry.load_world brings")
-    folder = domains.encoder or ""
-    tokens = tokenised(texts, domains.model_copy(update={"tokenizer": folder}))
-    how = f"encoded-2 {domains.length} {_fingerprint(located(folder))}".encode()
-    pairs = zip(cache.places(how, texts), tokens, strict=True)
-    return [cache.remembered(path, "z", partial(encode, folder, ids)) for path, ids in pairs]
+    given = domains.encoder or ""
+    if of_images(given):
+        images = [raw.arrays for raw in raws if raw.arrays is not None]
+        if len(images) < len(raws):
+            raise TransferError(
+                f"domain.encoder={given} reads images, and {domains.name} has none; write minilm or a FOLDER"
+            )
+        pairs = zip(cache.places(f"images-1 {weights.fingerprint(located(given))}".encode(), images), images, strict=True)
+    else:
+        texts = [raw.texts or [] for raw in raws]
+        tokens = tokenised(texts, domains.model_copy(update={"tokenizer": given}))
+        how = f"encoded-2 {domains.length} {_fingerprint(located(given))}".encode()
+        pairs = zip(cache.places(how, texts), tokens, strict=True)
+    return [cache.remembered(path, "z", partial(encode, given, inputs)) for path, inputs in pairs]
 
 
 def _fingerprint(folder: Path) -> str:
-    """A hash of everything that decides what an encoder says."""
+    """A hash of everything that decides what an encoder of texts says."""
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *(folder / name for name in ("config.json", "tokenizer.json"))]):
         digest.update(path.read_bytes() if path.exists() else b"")

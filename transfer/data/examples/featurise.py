@@ -93,7 +93,7 @@ def featurise(
     if domains.features == "tokens":
         return tokenised([raw.texts or [] for raw in raws], domains), None
     if domains.features == "encoded":
-        xs = encoded([raw.texts or [] for raw in raws], domains, encode)
+        xs = encoded(raws, domains, encode)
         moments = _moments(xs, fit, domains.standardise)
         return [Featuriser("counts", (), None, None, *moments).standardised(x, i) for i, x in enumerate(xs)], None
     first, words, idf = raws[0], None, None

@@ -1,7 +1,7 @@
 """No transfer: the model trained on the target alone, min Σ_t loss(f(x_t), y_t). Every method is measured against it.
 
-For classification it learns from the labelled target examples; method.classifier chooses
-a convex one in place of the model.
+For classification it learns from the labelled target examples; method.classifier chooses a convex one in place of the
+model. Given weights (model.weights or init_from) are tuned as method.strategy says, like those of a source in finetune.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from transfer.config.schema import Config, Method
+from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
+from transfer.errors import TransferError
+from transfer.learning import strategies
 from transfer.learning.adaptation import labelled
-from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of, supervised
+from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of
 from transfer.models.softmax import flat
 from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Solve, Task
 from transfer.solvers import classifiers
@@ -23,16 +25,21 @@ NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True,
 HP = LEARNER_HP
 
 
-class Settings(Method):
+class Settings(strategies.Tuning):
     # for classification: the model, trained by gradient; or convex ones, and nn: the nearest neighbour
     classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"] = "model"
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
     if not isinstance(model, Classifier) or config.method.classifier == "model":
-        data = data_of(model, "target")
-        fit = supervised("target", task, model, config.train.batch_size, data=data, heldout=lambda world: world.valid)
-        return Program((fit,), fit.scores)
+        tuned = strategies.tuned(config.method, model)
+        if config.method.strategy != "full" and not config.init_from and getattr(world, "pretrained", None) is None:
+            raise TransferError(
+                f"method.strategy={config.method.strategy} tunes given weights, and there are none; write "
+                "model.weights=FILE, init_from=RUN_DIR or method.strategy=full, or take them from a source: method=finetune"
+            )
+        fits = strategies.stages(config.method, task, tuned, config.train.batch_size, data_of(model, "target"))
+        return Program(fits, fits[-1].scores)
 
     def solve(world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
         few = labelled(world)

@@ -15,13 +15,12 @@ from functools import partial
 from typing import Literal
 
 import jax
-from pydantic import Field
 
-from transfer.config.schema import Config, Method
+from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld, Inputs
 from transfer.learning import strategies
-from transfer.learning.supervised import LEARNER_HP, AnyModel, Start, data_of, supervised
-from transfer.program import AnyWorld, Classifier, Done, Fit, Hp, Needs, Params, Program, Range, Task
+from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of, supervised
+from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(
     tasks=("rating", "ranking", "classification"),
@@ -34,22 +33,17 @@ NEEDS = Needs(
 HP = {**LEARNER_HP, "l2_sp": Range(0.0, low=0)}  # l2_sp: the pull towards the carried body
 
 
-class Settings(Method):
+class Settings(strategies.Tuning):
     # both: next-item models learn from the histories of both domains together, and are told both later
     pretrain: Literal["source", "both"] = "source"
     # what of the carried body trains on the target
     strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"] = "probe"
-    decay: float = Field(default=1.0, gt=0, le=1)  # each layer further from the head learns at this factor of the one above
-    until: float = Field(default=0.5, ge=0, le=1)  # gradual: share of the budget by which all layers train
-    rank: int = Field(default=8, ge=1)  # lora, adapter: width of what is added
     head: Literal["fresh", "carried"] = "fresh"  # carried: the source's head, where both have the same classes
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Program:
     size, settings = config.train.batch_size, config.method
-    addition = strategies.ADDITIONS.get(settings.strategy)
-    tuned = strategies.with_addition(model, addition(settings.rank)) if addition else model
-
+    tuned = strategies.tuned(settings, model)
     source = supervised(
         "source",
         task,
@@ -65,31 +59,11 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
             head = done["source"]["head"]
         elif settings.head == "carried":
             head = strategies.carried_head(head, done["source"]["head"])
-        return {"body": {**fresh["body"], "carried": body} if addition else body, "head": head}
+        return {"body": body if tuned is model else {**fresh["body"], "carried": body}, "head": head}
 
-    def tune(name: str, start: Start, frozen: bool = False) -> Fit:
-        until = settings.until if settings.strategy == "gradual" else 0.0
-        return supervised(
-            name,
-            task,
-            tuned,
-            size,
-            data=data_of(model, "inference" if settings.pretrain == "both" else "target"),
-            heldout=lambda world: world.valid,
-            init=start,
-            rates=partial(strategies.rates, tuned, frozen=frozen, decay=settings.decay, until=until),
-            penalty=None if frozen or addition else partial(strategies.towards, "source"),
-        )
-
-    if settings.strategy == "lp_ft":
-        stages: tuple[Fit, ...] = (
-            source,
-            tune("probe", carry, frozen=True),
-            tune("target", lambda world, done, fresh, key: done["probe"]),
-        )
-    else:
-        stages = (source, tune("target", carry, frozen=settings.strategy == "probe"))
-
+    data = data_of(model, "inference" if settings.pretrain == "both" else "target")
+    pull = partial(strategies.towards, "source")
+    stages = (source, *strategies.stages(settings, task, tuned, size, data, carry, pull))
     if not isinstance(tuned, Classifier):
         return Program(stages, stages[-1].scores)
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
 from transfer.storage.damaged import check_size, csv, reading
+from transfer.storage.packaged import of_images
 
 DOMAINS = ("books", "kinds")
 FEATURES = ("cover", "description", "both", "tokens", "encoded")
@@ -22,33 +24,43 @@ PIXELS = 50_000_000  # of an image
 FEWEST = 10  # books of a category that is kept
 
 
-def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
+class Settings(ExampleDomains):
+    categories: int | None = Field(default=None, ge=2)  # the commonest of them alone; null: all that have ten books
+
+
+def read(name: str, settings: Settings, data_dir: Path) -> Raw:
     """Covers are `domain.side` pixels wide and high. Raises TransferError for texts of `kinds`, which has none."""
     if name == "kinds":
-        return _kinds(settings.features, data_dir / "game-and-book-covers", settings.side)
+        if settings.features != "cover" and not _encoded(settings):
+            raise TransferError(
+                f"domain.source=kinds has covers alone, no {settings.features}; write domain.features=cover"
+            )
+        return _kinds(data_dir / "game-and-book-covers", settings.side)
     folder = data_dir / "book-covers"
     path = existing(folder / "books.csv", "domain=book_covers")
     table = csv(path, ["category", "title", "description", "cover"])
     with reading(path, "a list of books"):
         table = table.drop_nulls(["category", "cover"]).filter(~pl.col("category").is_in(NOT_GENRES))
         table = table.filter(pl.len().over("category") >= FEWEST)
-        classes = tuple(table["category"].unique().sort())
+        kept = table["category"].value_counts().sort(["count", "category"], descending=[True, False])["category"]
+        classes = tuple(kept.head(settings.categories or len(kept)).sort())
+        table = table.filter(pl.col("category").is_in(classes))
         if len(classes) < 2:
             raise TransferError(f"fewer than two categories have {FEWEST} books")
         y = one_hot(np.array([classes.index(category) for category in table["category"]]), len(classes))
         texts = [f"{title} {said}" for title, said in table.select("title", "description").fill_null("").iter_rows()]
-    covers = (
-        np.stack([cover(folder, place, settings.side) for place in table["cover"]])
-        if settings.features in ("cover", "both")
-        else None
-    )
+    seen = settings.features in ("cover", "both") or _encoded(settings)
+    covers = np.stack([cover(folder, place, settings.side) for place in table["cover"]]) if seen else None
     hidden = np.zeros(len(y), bool)
     return Raw(name, y, classes, hidden, texts=texts if settings.features != "cover" else None, arrays=covers, path=path)
 
 
-def _kinds(features: str, folder: Path, side: int) -> Raw:
-    if features != "cover":
-        raise TransferError(f"domain.source=kinds has covers alone, no {features}; write domain.features=cover")
+def _encoded(settings: ExampleDomains) -> bool:
+    """Whether covers are what a frozen network makes vectors of."""
+    return settings.features == "encoded" and of_images(settings.encoder)
+
+
+def _kinds(folder: Path, side: int) -> Raw:
     path = existing(folder / "covers.csv", "domain.source=kinds")
     table = csv(path, ["kind", "cover"])
     with reading(path, "a list of covers"):
