@@ -189,7 +189,7 @@ class ExampleDomains(Frozen):
             raise ValueError("domain.features=tokens: write domain.tokenizer=FOLDER (with tokenizer.json) or minilm")
         if self.features == "encoded" and self.encoder is None:
             raise ValueError(
-                "domain.features=encoded: write domain.encoder=FOLDER (of a BERT), minilm, or lite0 for images"
+                "domain.features=encoded: write domain.encoder=FOLDER (of a BERT), minilm, wordllama, or lite0 (images)"
             )
         if self.features == "tokens" and self.standardise != "none":
             raise ValueError(f"domain.standardise={self.standardise}: tokens have no mean; write domain.standardise=none")

@@ -1,7 +1,6 @@
 """model=efficientnet_lite: inverted bottlenecks, y = x + project(relu6(depthwise(relu6(expand(x))))). Flax NNX.
 
-EfficientNet-Lite0: EfficientNet-B0 without squeeze-excite, its activations min(max(x, 0), 6). Convolutions are products of
-matrices and sums of shifted images: on CPUs XLA's own convolutions of single channels take twenty times as long.
+EfficientNet-Lite0: EfficientNet-B0 without squeeze-excite, with activations min(max(x, 0), 6).
 
 Paper: Tan, Le (2019), EfficientNet; Sandler et al. (2018), inverted bottlenecks; He et al. (2015), the initial weights.
 """
@@ -23,6 +22,7 @@ from transfer.errors import TransferError
 from transfer.models import modules
 from transfer.models.in_parts import in_parts
 from transfer.models.softmax import head, logits
+from transfer.models.windows_of_images import depthwise, seen
 from transfer.program import Classifier, Params
 from transfer.storage import weights
 from transfer.storage.packaged import located
@@ -51,7 +51,7 @@ class Settings(Model):
 class Convolution(nnx.Module):
     """A convolution and its normalisation, scale · (Wx - mean) / sqrt(var + ε) + bias; x [B, height, width, inputs].
 
-    depthwise: each channel has a window of its own. Windows reach beyond the image as TensorFlow's "SAME" does.
+    depthwise: each channel has a window of its own.
     """
 
     def __init__(self, size: int, stride: int, inputs: int, outputs: int, rngs: nnx.Rngs, depthwise: bool = False):
@@ -63,23 +63,13 @@ class Convolution(nnx.Module):
         self.bias, self.mean = nnx.Param(jnp.zeros(outputs)), nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, seen = self.kernel[...], shifted(x, self.size, self.stride)
+        kernel = self.kernel[...]
         if self.depthwise:
-            windows = kernel.reshape(len(seen), kernel.shape[-1])
-            y = sum((part * windows[i][None, None, None] for i, part in enumerate(seen)), jnp.float32(0.0))
+            y = depthwise(x, kernel[:, :, 0], self.stride)
         else:
-            y = jnp.concatenate(seen, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+            y = jnp.concatenate(seen(x, self.size, self.stride), axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
         factor = self.scale[...] * jax.lax.rsqrt(self.var[...] + EPSILON)
         return y * factor[None, None, None] + (self.bias[...] - self.mean[...] * factor)[None, None, None]
-
-
-def shifted(x: jax.Array, size: int, stride: int) -> list[jax.Array]:
-    """What each place of a window sees of images [B, h, w, c]: size² times [B, ⌈h / stride⌉, ⌈w / stride⌉, c]."""
-    outs = [-(-n // stride) for n in x.shape[1:3]]
-    beyond = [max((out - 1) * stride + size - n, 0) for out, n in zip(outs, x.shape[1:3], strict=True)]
-    padded = jnp.pad(x, ((0, 0), *((more // 2, more - more // 2) for more in beyond), (0, 0)))
-    h, w = ((out - 1) * stride + 1 for out in outs)
-    return [padded[:, i : i + h : stride, j : j + w : stride] for i in range(size) for j in range(size)]
 
 
 class Block(nnx.Module):

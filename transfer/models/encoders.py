@@ -1,13 +1,24 @@
-"""Frozen networks that make vectors of examples, by what `domain.encoder` names: of images, else of texts."""
+"""What makes vectors of examples and is not trained, by what `domain.encoder` names: networks, or a table of words."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from transfer.models import efficientnet_lite, text_encoder
-from transfer.storage.packaged import of_images
+from transfer.storage import weights
+from transfer.storage.packaged import located, read_by
 
 
 def encoded(given: str, x: np.ndarray) -> np.ndarray:
     """Vectors float32 [n, d] of images float32 [n, height, width, channels], or of token ids int32 [n, length]."""
-    return efficientnet_lite.encoded(given, x) if of_images(given) else text_encoder.encoded(given, x)
+    makers = {"images": efficientnet_lite.encoded, "words": averaged, "texts": text_encoder.encoded}
+    return makers[read_by(given)](given, x)
+
+
+def averaged(given: str, x: np.ndarray) -> np.ndarray:
+    """The mean of the vectors of a text's tokens, of which 0 is padding: float32 [n, d] of ids int32 [n, length]."""
+    table = weights.read(located(given))["embedding.weight"].astype(np.float32)
+    z = np.zeros((len(x), table.shape[1]), np.float32)
+    for row, ids in zip(z, x, strict=True):
+        row += table[ids[ids != 0]].sum(axis=0) / max(np.count_nonzero(ids), 1)
+    return z

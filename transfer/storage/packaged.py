@@ -16,7 +16,8 @@ class Package(NamedTuple):
     inside: str
     install: str
     note: str
-    reads: str = "texts"  # what it makes vectors of
+    reads: str = "texts"  # what it makes vectors of: texts, by a BERT; images; or words, by a table of their vectors
+    tokenizer: str = ""  # where it lies, beside `inside` where this is no folder
 
 
 PACKAGES = {
@@ -33,18 +34,35 @@ PACKAGES = {
         "17 MB; or name a local file of its weights",
         reads="images",
     ),
+    "wordllama": Package(
+        "wordllama",
+        "weights/l2_supercat_256.safetensors",
+        "--no-deps wordllama",
+        "19 MB; or name minilm or a local Hugging Face folder",
+        reads="words",
+        tokenizer="tokenizers/l2_supercat_tokenizer_config.json",
+    ),
 }
 
 
-def of_images(given: str | None) -> bool:
-    """Whether an encoder reads images: those of packages that say so; folders are of texts."""
-    return given in PACKAGES and PACKAGES[given].reads == "images"
+def read_by(given: str | None) -> str:
+    """What an encoder makes vectors of: images, words, or texts, as all do that are given as a folder."""
+    return PACKAGES[given].reads if given in PACKAGES else "texts"
 
 
 def located(given: str) -> Path:
     """The file or folder that a setting names. Raises TransferError for a package that is not installed."""
-    if given not in PACKAGES:
-        return Path(given)
+    return _root(given) / PACKAGES[given].inside if given in PACKAGES else Path(given)
+
+
+def tokenizer_of(given: str) -> Path:
+    """The tokenizer of what a setting names: tokenizer.json of a folder, or where the package has it."""
+    if given in PACKAGES and PACKAGES[given].tokenizer:
+        return _root(given) / PACKAGES[given].tokenizer
+    return located(given) / "tokenizer.json"
+
+
+def _root(given: str) -> Path:
     package = PACKAGES[given]
     found = importlib.util.find_spec(package.module)  # not imported: it could bring PyTorch
     if found is None or found.origin is None:
@@ -52,4 +70,4 @@ def located(given: str) -> Path:
         raise TransferError(
             f"{given}: the package {name} is not installed; write pip install {package.install} ({package.note})"
         )
-    return Path(found.origin).parent / package.inside
+    return Path(found.origin).parent

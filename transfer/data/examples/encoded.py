@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
 from transfer.errors import TransferError
 from transfer.storage import weights
-from transfer.storage.packaged import located, of_images
+from transfer.storage.packaged import located, read_by, tokenizer_of
 
 # what domain.encoder names, token ids int32 [n, length] or images float32 [n, height, width, channels] -> float32 [n, d]
 Encode = Callable[[str, np.ndarray], np.ndarray]
@@ -29,24 +28,25 @@ def encoded(raws: list[Raw], domains: ExampleDomains, encode: Encode | None) -> 
     if encode is None:
         raise TransferError("domain.features=encoded needs a network, which transfer.registry.load_world brings")
     given = domains.encoder or ""
-    if of_images(given):
+    if read_by(given) == "images":
         images = [raw.arrays for raw in raws if raw.arrays is not None]
         if len(images) < len(raws):
             raise TransferError(
-                f"domain.encoder={given} reads images, and {domains.name} has none; write minilm or a FOLDER"
+                f"domain.encoder={given} reads images, and {domains.name} has none; write minilm, wordllama or FOLDER"
             )
         pairs = zip(cache.places(f"images-1 {weights.fingerprint(located(given))}".encode(), images), images, strict=True)
     else:
         texts = [raw.texts or [] for raw in raws]
         tokens = tokenised(texts, domains.model_copy(update={"tokenizer": given}))
-        how = f"encoded-2 {domains.length} {_fingerprint(located(given))}".encode()
+        how = f"encoded-2 {domains.length} {_fingerprint(given)}".encode()
         pairs = zip(cache.places(how, texts), tokens, strict=True)
     return [cache.remembered(path, "z", partial(encode, given, inputs)) for path, inputs in pairs]
 
 
-def _fingerprint(folder: Path) -> str:
+def _fingerprint(given: str) -> str:
     """A hash of everything that decides what an encoder of texts says."""
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *(folder / name for name in ("config.json", "tokenizer.json"))]):
+    digest, place = hashlib.sha256(), located(given)
+    files = [place] if place.is_file() else [*place.glob("*.safetensors"), place / "config.json"]
+    for path in sorted([*files, tokenizer_of(given)]):
         digest.update(path.read_bytes() if path.exists() else b"")
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
 from transfer.storage.damaged import check_size, csv, reading
-from transfer.storage.packaged import of_images
+from transfer.storage.packaged import read_by
 
 DOMAINS = ("books", "kinds")
 FEATURES = ("cover", "description", "both", "tokens", "encoded")
@@ -57,7 +57,7 @@ def read(name: str, settings: Settings, data_dir: Path) -> Raw:
 
 def _encoded(settings: ExampleDomains) -> bool:
     """Whether covers are what a frozen network makes vectors of."""
-    return settings.features == "encoded" and of_images(settings.encoder)
+    return settings.features == "encoded" and read_by(settings.encoder) == "images"
 
 
 def _kinds(folder: Path, side: int) -> Raw:
