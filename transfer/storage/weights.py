@@ -15,14 +15,14 @@ import numpy as np
 from safetensors import safe_open
 
 from transfer.errors import TransferError
-from transfer.storage import torch_file
+from transfer.storage import onnx_file, torch_file
 from transfer.storage.damaged import check_size, reading
 
 Naming = Callable[[str], str]  # our name of a parameter, such as stem/conv/kernel -> the name in the file
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors, .npz or PyTorch file, or of a folder with model.safetensors (one file or shards).
+    """The tensors of a .safetensors, .npz, .onnx or PyTorch file, or a folder with model.safetensors (one file or shards).
 
     Raises TransferError for what is not there, or cannot be read. Nothing in a file is ever run.
     """
@@ -41,7 +41,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 return {name: file[name] for name in file.files}
         if path.suffix in (".pth", ".pt", ".bin"):
             return torch_file.read(path)
-    raise TransferError(f"{path}: weights are read from .safetensors, .npz and PyTorch's .pth, .pt and .bin files")
+        if path.suffix == ".onnx":
+            return onnx_file.read(path)
+    raise TransferError(f"{path}: weights are read from .safetensors, .npz, .onnx and PyTorch's .pth, .pt and .bin files")
 
 
 def fingerprint(path: Path) -> str:
