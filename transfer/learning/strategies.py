@@ -18,12 +18,15 @@ from transfer.errors import TransferError
 from transfer.learning.supervised import AnyModel, Data, Start, supervised
 from transfer.program import Classifier, Done, Fit, Hp, Params, Rate, SequenceModel, Steps, Task, stream
 
+# full: all train; probe: the body stays; lp_ft: a probe, then all; gradual: layers join from the top down; lora, adapter:
+# the body stays, low-rank factors or a bottleneck are added
+Strategy = Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"]
+
 
 class Tuning(Method):
-    """How a method tunes carried parameters: full (all train), probe (the body stays), lp_ft (a probe, then all), gradual
-    (layers join from the top down), lora and adapter (the body stays, low-rank factors or a bottleneck are added)."""
+    """How a method tunes carried parameters."""
 
-    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"] = "full"
+    strategy: Strategy = "full"
     decay: float = Field(default=1.0, gt=0, le=1)  # each layer further from the head learns at this factor of the one above
     until: float = Field(default=0.5, ge=0, le=1)  # gradual: share of the budget by which all layers train
     rank: int = Field(default=8, ge=1)  # lora, adapter: width of what is added

@@ -36,8 +36,7 @@ HP = {**LEARNER_HP, "l2_sp": Range(0.0, low=0)}  # l2_sp: the pull towards the c
 class Settings(strategies.Tuning):
     # both: next-item models learn from the histories of both domains together, and are told both later
     pretrain: Literal["source", "both"] = "source"
-    # what of the carried body trains on the target
-    strategy: Literal["full", "probe", "lp_ft", "gradual", "lora", "adapter"] = "probe"
+    strategy: strategies.Strategy = "probe"
     head: Literal["fresh", "carried"] = "fresh"  # carried: the source's head, where both have the same classes
 
 
