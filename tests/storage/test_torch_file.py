@@ -128,6 +128,10 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
         "the limit",
     ),
     "another count": (old({"a": tensor(count=13)}), "another size"),
+    "too few numbers": (
+        old({"a": tensor(shape=(4,), strides=(1,))}, numbers=struct.pack("<q", 12) + NUMBERS[:5].tobytes()),
+        "ends within storage 7",
+    ),
     "a storage of nobody": (old({"a": tensor()}, keys=("7", "8")), "no tensor is a view of"),
     "a storage that is missing": (old({"a": tensor()}, keys=()), "not readable"),
     "keys that never end": (old({"a": tensor()}, keys=(nested(60),)), "no tensor is a view of"),
