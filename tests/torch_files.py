@@ -38,7 +38,7 @@ class Global:
 def pickled(value: Any) -> bytes:
     """The pickle of a value as torch.save writes it, protocol 2, where Calls, Keys and Globals stand for what they name."""
 
-    class Writer(pickle._Pickler):  # type: ignore[name-defined]
+    class Writer(pickle._Pickler):
         def save(self, thing: Any, save_persistent_id: bool = True) -> None:
             if isinstance(thing, Global):
                 self.write(b"c" + thing.place.replace(" ", "\n").encode() + b"\n")

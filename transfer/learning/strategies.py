@@ -32,14 +32,14 @@ class Tuning(Method):
     rank: int = Field(default=8, ge=1)  # lora, adapter: width of what is added
 
 
-def tuned(settings: Tuning, model: AnyModel) -> AnyModel:
-    """The model with what the strategy adds to its body."""
+def tuned(settings: Method, model: AnyModel) -> AnyModel:
+    """The model with what the strategy of a Tuning adds to its body."""
     addition = ADDITIONS.get(settings.strategy)
     return with_addition(model, addition(settings.rank)) if addition else model
 
 
 def stages(
-    settings: Tuning,
+    settings: Method,
     task: Task,
     model: AnyModel,
     batch_size: int,

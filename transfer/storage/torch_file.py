@@ -20,7 +20,7 @@ from transfer.storage.damaged import check_size
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what the first two pickles of the old form say
 DICT, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
-STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+STORAGES: dict[str, np.dtype[Any]] = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MOST = 1_000_000  # opcodes of a pickle
@@ -34,8 +34,8 @@ class Storage(NamedTuple):
     """Numbers that tensors are views of: under which key they are found, their type and how many there are."""
 
     key: str
-    dtype: np.dtype
-    count: int
+    dtype: np.dtype[Any]
+    size: int
 
 
 class Tensor(NamedTuple):
@@ -69,7 +69,7 @@ def _old(file: IO[bytes]) -> dict[str, np.ndarray]:
     for key in keys:
         if not isinstance(key, str) or key not in storages:
             raise TransferError("it has a storage that no tensor is a view of")
-        if int.from_bytes(file.read(8), "little") != storages[key].count:
+        if int.from_bytes(file.read(8), "little") != storages[key].size:
             raise TransferError(f"storage {key} has another size than its tensors say")
         found[key] = _numbers(file, storages[key])
     return {name: _view(tensor, found[tensor.storage.key]) for name, tensor in state.items()}
@@ -98,7 +98,7 @@ def _state(value: Any) -> dict[str, Tensor]:
 
 
 def _numbers(file: IO[bytes], storage: Storage) -> np.ndarray:
-    size = storage.count * storage.dtype.itemsize
+    size = storage.size * storage.dtype.itemsize
     check_size(size, "bytes")
     content = file.read(size)
     if len(content) < size:
@@ -170,7 +170,7 @@ def interpreted(file: IO[bytes]) -> Any:
                 _set(stack[-1], inside)
             case "GLOBAL":
                 if given not in (DICT, TENSOR, *STORAGES):
-                    raise TransferError(f"its pickle names {given.replace(' ', '.')[:100]}, which no state dict needs")
+                    raise TransferError(f"its pickle names {str(given).replace(' ', '.')[:100]}, which no state dict needs")
                 stack.append(Name(given))
             case "REDUCE":
                 arguments = _checked(stack.pop(), tuple)

@@ -101,6 +101,7 @@ def test_the_commonest_categories_may_be_kept_alone(tmp_path: Path) -> None:
     for categories, classes in ((None, ("art", "sea", "war")), (2, ("art", "war"))):
         asked = f"domain.categories={'null' if categories is None else categories}"
         config = check_settings(compose(["domain=book_covers", "domain.features=description", asked]))
-        raw = book_covers.read("books", config.domain, tmp_path)  # type: ignore[arg-type]
+        assert isinstance(config.domain, book_covers.Settings)
+        raw = book_covers.read("books", config.domain, tmp_path)
         assert raw.classes == classes
         assert [int(n) for n in raw.y.sum(0)] == [counts[name] for name in classes]
