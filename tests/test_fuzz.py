@@ -105,7 +105,15 @@ def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
     ]
     described = ("split=leave_one_out", "domain.text_dim=4", *titled)
     plots = f"domain.target.texts=[{{path: {folder / 'plots.parquet'}, item: item, columns: [plot]}}]"
+    np.save(folder / "vectors.npy", RNG.normal(size=(20, 3)).astype(np.float32))
+    (folder / "covers").mkdir()
+    for item in ids:
+        Image.fromarray(RNG.integers(0, 256, (4, 4, 3), np.uint8)).save(folder / "covers" / f"{item}.png")
+    places = f"{{v: {{path: {folder / 'vectors.npy'}}}, cover: {{path: {folder / 'covers'}}}}}"
+    blocks = ("domain.features={v: vectors, cover: images}", f"domain.target.items.features={places}")
     yield "items", Case(folder / "books_items.csv", world("csv", *described))
+    for path in (folder / "vectors.npy", folder / "covers" / "b3.png"):
+        yield path.name, Case(path, world("csv", *described, *blocks))
     yield "plots.parquet", Case(folder / "plots.parquet", world("csv", *described, plots))
 
 
@@ -195,7 +203,7 @@ def made(folder: Path) -> Iterator[tuple[str, Case]]:
     def vectors() -> Any:
         return encoded(raws, domains, lambda _, ids: ids.astype(np.float32) / 3)
 
-    for name, read in (("counts", counts), ("tokens", lambda: tokenised(known, domains)), ("vectors", vectors)):
+    for name, read in (("counts", counts), ("tokens", lambda: tokenised(known, str(bert), 8)), ("vectors", vectors)):
         features = Path(os.environ["XDG_CACHE_HOME"]) / "transfer" / "features"
         before = set(features.glob("*"))
         read()
@@ -250,7 +258,10 @@ def others(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "config.json", Case(bert / "config.json", body)
     yield "model.safetensors", Case(bert / "model.safetensors", body)
     config: Any = compose(["domain=movie_to_book_genres", "domain.features=tokens", f"domain.tokenizer={bert}"])
-    yield "tokenizer.json", Case(bert / "tokenizer.json", lambda: tokenised([["a good book"]], config.domain))
+    yield (
+        "tokenizer.json",
+        Case(bert / "tokenizer.json", lambda: tokenised([["a good book"]], str(bert), config.domain.length)),
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ _MOVED = {
     "config": "domains selection",
     "data.examples": "data.cache data.encoded data.featurise data.label_split data.msda data.tokens",
     "data.interactions": "data.clean data.domain data.events data.near_duplicates data.read data.sequences data.simulate "
-    "data.split data.text data.world",
+    "data.split data.world",
+    "data.features": "data.text:words data.interactions.text:words",
     "evaluate": "evaluate.labels:label_metrics evaluate.ranks:rank_metrics",
     "learning": "adapt:alignment adversarial:discriminator embed:nested game guard mixing:source_mixture sequences "
     "strategies supervised models.autorec",

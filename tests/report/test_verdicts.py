@@ -270,3 +270,18 @@ def test_an_ordering_names_a_setting_whatever_else_varies(tmp_path: Path) -> Non
     order = Order(task="ranking", better="emcdr map=ridge", worse="target_only")
     study = Study(title="t", cost="c", sweeps={"s": []}, quick={}, order=[order])
     assert [line.agrees for line in orderings(study, [quick])] == [True]
+
+
+def test_a_run_on_swapped_features_is_compared_with_the_run_that_saw_them(tmp_path: Path) -> None:
+    """method.permute is a variant of its method: a pair with the drop and its interval, on the same users and splits."""
+    draw = np.random.default_rng(0)
+    for split in range(3):
+        level = 0.5 + 0.1 * draw.random(USERS)
+        for name, less in (("[]", 0.0), ("[text]", 0.1)):
+            words = ("method=ease", f"method.permute={name}", f"split.seed={split}")
+            values = level - less + 0.02 * draw.random(USERS)
+            write_run(tmp_path / f"{split}{name}", *words, values=values, fingerprint=f"world {split}")
+    (pair,) = only(tmp_path).pairs
+    assert {pair.a, pair.b} == {"ease", 'ease permute=["text"]'}
+    assert abs(pair.paired.difference) == pytest.approx(0.1, abs=0.01)
+    assert pair.holm < 0.01

@@ -39,7 +39,8 @@ class Range(NamedTuple):
     """A number of a method under `hp`: its default, and the values that make sense, low ≤ value ≤ high.
 
     above: low itself is excluded; below: high is. A default of "${task.l2}" is what the task says.
-    by_source: NAME_1, NAME_2, … may be given too, one for each source, in the same range.
+    by_source: NAME_1, NAME_2, … may be given too, one for each source, in the same range; by_block: NAME_BLOCK, one for
+    each block of item features.
     """
 
     default: float | str
@@ -48,6 +49,7 @@ class Range(NamedTuple):
     above: bool = False
     below: bool = False
     by_source: bool = False
+    by_block: bool = False
 
     def refusal(self, value: float) -> str | None:
         """What is wrong with a value, in words; None where nothing is."""

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from transfer.config.features import KINDS, TEXT, Block, ByName, Named, Place, Planted, Texts
+from transfer.config.frozen import Frozen
 from transfer.config.parts import Where, domain_name, of_one_file, said
 
 
-class Frozen(BaseModel):
-    """Base of every schema: unknown keys are errors, values never change after validation."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Texts(Frozen):
-    """A file with a text per item; `links` is a table from the domain's item ids to this file's, in its column `link`."""
-
-    path: str
-    item: str
-    columns: tuple[str, ...]
-    links: str | None = None
-    link: str | None = None
-
-    @model_validator(mode="after")
-    def _links_come_with_their_column(self) -> Texts:
-        if (self.links is None) != (self.link is None):
-            raise ValueError("give both `links` (a table of ids) and `link` (its column with this file's ids), or neither")
-        return self
-
-
 class ItemTable(Frozen):
-    """A table of items and its column with their ids (null: recognised)."""
+    """A table of items, its column with their ids (null: recognised), and where their blocks of features are."""
 
-    path: str
+    path: str | None = None
     item: str | None = None
+    features: Named[Place] = ByName()
 
 
 def _as_table(value: Any) -> Any:
-    """A plain path is a table; a table without a path is none."""
+    """A plain path is a table; one of which nothing is said is none."""
     if isinstance(value, dict):
-        return value if value.get("path") is not None else None
+        return value if value.get("path") is not None or value.get("features") else None
     return {"path": value} if isinstance(value, str) else value
 
 
@@ -50,6 +31,7 @@ class Files(Frozen):
 
     where: the rows of the file that are the domain's, {column: value or values}. each: a column of the file, every value of
     which is a domain of its own, with that value as its name.
+    columns: the names of all columns of the interactions, in a file that begins with its first row.
     """
 
     path: str
@@ -63,6 +45,7 @@ class Files(Frozen):
     time: str | None = None
     time_format: str | None = None
     title: str | None = None
+    columns: tuple[str, ...] = ()
     separator: str | None = None
     encoding: str = "utf-8"
     scale: tuple[float, float] | None = None
@@ -87,7 +70,29 @@ def _as_list(value: Any) -> Any:
     return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
 
 
-class FileDomains(Frozen):
+class WithFeatures(Frozen):
+    """Worlds whose items have blocks of features; `text_dim` is the short way to say {text: {kind: words, dim: …}}."""
+
+    text_dim: int = Field(ge=0)
+
+    @property
+    def blocks(self) -> dict[str, Block]:
+        """The blocks by name, which is one space of all domains."""
+        words = {TEXT: Block(kind="words", dim=self.text_dim)} if self.text_dim else {}
+        return words | self.further_blocks()
+
+    def further_blocks(self) -> dict[str, Block]:
+        """Those beside the words of the texts."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _one_block_of_a_name(self) -> Self:
+        if self.text_dim and TEXT in self.further_blocks():
+            raise ValueError(f"text_dim={self.text_dim} and features.{TEXT} make two blocks of one name; write text_dim=0")
+        return self
+
+
+class FileDomains(WithFeatures):
     """A world read from files: one target, any number of sources, and how the faults of real data are handled."""
 
     kind: Literal["files"]
@@ -102,8 +107,29 @@ class FileDomains(Frozen):
     jaccard: float = Field(gt=0, le=1)
     common_raters: int = Field(ge=2)
     same_pairs: float = Field(default=0.1, ge=0, le=1)
+    same_titles: bool = False
     core: int = Field(ge=0)
-    text_dim: int = Field(ge=0)
+    features: Named[Block] = ByName()
+
+    def further_blocks(self) -> dict[str, Block]:
+        return self.features
+
+    @model_validator(mode="after")
+    def _titles_make_ids(self) -> FileDomains:
+        if self.same_titles and not self.global_ids:
+            raise ValueError("same_titles: true gives items of one title one id in all domains; write global_ids: true too")
+        return self
+
+    @model_validator(mode="after")
+    def _places_are_of_blocks(self) -> FileDomains:
+        for files in (self.target, *self.source):
+            for name in files.items.features if files.items else ():
+                if name not in self.blocks:
+                    raise ValueError(
+                        f"{files.name or files.path}: items.features.{name} says where a block is, and not what it is; "
+                        f"write domain.features.{name}=KIND: {', '.join(KINDS)}"
+                    )
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -125,7 +151,7 @@ class FileDomains(Frozen):
         return self
 
 
-class SimulatedDomains(Frozen):
+class SimulatedDomains(WithFeatures):
     """A world drawn from a model with planted shared taste (see `transfer.data.interactions.simulate`)."""
 
     kind: Literal["simulated"]
@@ -147,7 +173,10 @@ class SimulatedDomains(Frozen):
     data_seed: int = Field(ge=0)
     capacity: int | None = Field(default=None, ge=1)
     core: int = Field(ge=0)
-    text_dim: int = Field(ge=0)
+    features: Named[Planted] = ByName()
+
+    def further_blocks(self) -> dict[str, Block]:
+        return {name: Block(kind="vectors") for name in self.features}
 
 
 def _as_names(value: Any) -> Any:
@@ -230,7 +259,7 @@ class ExampleSplit(Frozen):
 class Split(Frozen):
     """How events are hidden; `seed` draws the split and is independent of the run's seed."""
 
-    name: Literal["cold_start", "ratio", "leave_one_out", "few_shot", "global_time", "fold_in", "files"]
+    name: Literal["cold_start", "cold_items", "ratio", "leave_one_out", "few_shot", "global_time", "fold_in", "files"]
     seed: int = Field(ge=0)
     stop: Fraction
     beta: Fraction | None = None

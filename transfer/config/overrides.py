@@ -1,6 +1,7 @@
 """What a word of the command sets: a plain path given for a domain sets its `path` and leaves all that stands beside it.
 
 Hydra would put the text in the place of the whole domain: settings after it could not be set, those before it were lost.
+Blocks of features have names that no file knows: a word about them may add what is not there (the schema refuses the rest).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from transfer.errors import TransferError
 
 WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>(?:\.[.\w]*)?)=(?P<value>.*)", re.DOTALL)
+NAMED = re.compile(r"domain\.(?:features\b|.*\bfeatures[:.=]).*", re.DOTALL)
 CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
 
 
@@ -21,9 +23,10 @@ def with_paths(words: Sequence[str], composed: Callable[[list[str]], Mapping[str
     composed: the domain that the choices among the words name, before anything of it is set; None where there is none.
     Raises TransferError for settings beside a list of sources, which have no place there.
     """
+    words = [f"++{word}" if NAMED.fullmatch(word) else word for word in words]
     found = [WORD.fullmatch(word) for word in words]
     if not any(found):
-        return list(words)
+        return words
     lists = [word for word, of in zip(words, found, strict=True) if of and not of["key"] and "[" in of["value"]]
     beside = [word for word, of in zip(words, found, strict=True) if of and of["side"] == "source" and of["key"]]
     if beside and any(word.lstrip("+").startswith("domain.source=") for word in lists):
@@ -45,5 +48,6 @@ def _with_path(of: re.Match[str], domain: Mapping[str, Any]) -> str:
         return of[0]
     whole = key == "" or (key == ".items" and isinstance(node.get("items"), Mapping))
     if not whole:
-        return f"domain.{side}{key}={value}"
+        added = "++" if NAMED.fullmatch(f"domain.{side}{key}={value}") else ""
+        return f"{added}domain.{side}{key}={value}"
     return of[0] if value.startswith("{") else f"domain.{side}{key}.path={value}"

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
+from transfer.config.features import ByName
 from transfer.config.selection import Selector
 from transfer.errors import TransferError, no_such_key
 
@@ -56,15 +57,22 @@ class Model(BaseModel):
         def __getattr__(self, key: str) -> Any: ...
 
 
+def _as_patterns(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class Method(BaseModel):
     """How knowledge travels; a method module refines this with a `Settings` class of its own.
 
-    guard: whether its scores are mixed with those of target_only, in shares that validation chooses.
+    guard: whether its scores are mixed with those of target_only, in shares that validation chooses. permute: blocks of
+    item features whose rows are swapped between the items of each domain, by permute_seed: is the block used?
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
     guard: Literal["none", "gate", "weights"] = "none"
+    permute: Annotated[tuple[str, ...], BeforeValidator(_as_patterns)] = ()
+    permute_seed: int = Field(default=0, ge=0)
 
     if TYPE_CHECKING:  # the settings of methods, which only their own modules know
 
@@ -100,10 +108,6 @@ class Track(Frozen):
     name: Literal["none", "wandb"]
     per: Literal["run", "program"] = "run"
     parameters: bool = True
-
-
-def _as_patterns(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 def _as_track(value: Any) -> Any:
@@ -243,11 +247,16 @@ def _anchored(config: Config) -> Config:
 
         def of(files: Files) -> Files:
             texts = tuple(absolute(texts, FILE_PATHS) for texts in files.texts)
-            items = absolute(files.items, FILE_PATHS) if files.items else None
+            items = files.items
+            if items:
+                places = ByName({name: absolute(place, FILE_PATHS) for name, place in items.features.items()})
+                items = absolute(items, FILE_PATHS).model_copy(update={"features": places})
             return absolute(files, FILE_PATHS).model_copy(update={"texts": texts, "items": items})
 
         source = tuple(of(files) for files in config.domain.source)
-        update["domain"] = config.domain.model_copy(update={"target": of(config.domain.target), "source": source})
+        blocks = ByName({name: anywhere(block, EXAMPLE_PATHS) for name, block in config.domain.features.items()})
+        changes = {"target": of(config.domain.target), "source": source, "features": blocks}
+        update["domain"] = config.domain.model_copy(update=changes)
     return config.model_copy(update=update)
 
 

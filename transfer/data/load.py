@@ -13,15 +13,16 @@ from transfer.config.schema import Config
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
+from transfer.data.features.blocks import featuriser
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
 from transfer.data.interactions.identity import compared, ids_of
 from transfer.data.interactions.likes import counted, with_likes
+from transfer.data.interactions.same_titles import with_common_ids
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
-from transfer.data.interactions.text import with_texts
 from transfer.data.interactions.world import Loaded
 from transfer.data.kept import kept
 from transfer.errors import TransferError
@@ -34,7 +35,7 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
 
     Raises TransferError where data and configuration disagree.
 
-    reader: the module that reads labelled examples; encode: the network of domain.features=encoded
+    reader: the module that reads labelled examples; encode: the network that encodes texts
     (`transfer.experiment.build.load_world` finds both).
     """
     if isinstance(config.domain, ExampleDomains):
@@ -42,7 +43,7 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         assert reader is not None
         return _load_examples(config.domain, config.split, config.data_dir, reader, encode)
     assert isinstance(config.split, Split)
-    return _load(config.domain, config.split, config.data_dir, config.task.positives)
+    return _load(config.domain, config.split, config.data_dir, config.task.positives, encode)
 
 
 @kept(2)
@@ -53,7 +54,9 @@ def _load_examples(
 
 
 @kept(4)
-def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool) -> Loaded:
+def _load(
+    domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool, encode: Encode | None
+) -> Loaded:
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
     alike = {}
     if isinstance(domains, FileDomains) and how.name != "files":
@@ -68,13 +71,12 @@ def _load(domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, po
         whole = pl.concat([part.select("user", "item") for part in (parts.train, parts.valid, parts.test)])
         pairs = [(s.name, part) for s, part in zip(sources, parts.sources, strict=True)]
         alike = _alike(target, whole, pairs, domains)
-    if domains.text_dim and isinstance(domains, FileDomains):
-        target, *sources = (with_texts(of, of.files, Path(data_dir)) for of in (target, *sources) if of.files)
     timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
     same_items = isinstance(domains, FileDomains) and domains.global_ids
-    loaded = build_world(target, sources, parts, positives, domains.core, domains.text_dim, timed, capacity, same_items)
+    features = featuriser(domains, Path(data_dir), encode)
+    loaded = build_world(target, sources, parts, positives, domains.core, features, timed, capacity, same_items)
     loaded.summary["cleaning"] = cleaning
     loaded.summary["alike"] = alike
     return replace(loaded, protocol=_protocol(domains, parts.order, target, positives))
@@ -109,6 +111,8 @@ def read_domains(
         target, sources, _ = simulate(domains)
         return target, sources, {}
     target, sources = read_files(domains.target, domains.source, data_dir)
+    if domains.same_titles:
+        sources = with_common_ids(target, sources)
     if not domains.same_users:
         sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
     if as_they_are:

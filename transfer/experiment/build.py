@@ -16,7 +16,8 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
-from transfer.learning import guard, sparsity, windows
+from transfer.learning import guard, permuted, sparsity, windows
+from transfer.learning.nested import nested
 from transfer.models import encoders
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
 from transfer.registry import find, outline
@@ -83,6 +84,8 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     guards = config.method.guard != "none" and uses_source(config, world)
     if guards:
         guard.check(config, world, model)
+    if config.method.permute:
+        permuted.check(config.method.permute, world)
     shapes = shapes_of(world)
     try:
         if not guards:
@@ -92,6 +95,8 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     except (TypeError, AttributeError) as error:
         error.add_note("The world of `build` has shapes alone: its values are there when functions of a stage are called.")
         raise
+    if config.method.permute:
+        program = nested(program, "", view=permuted.permuted(config.method.permute, config.method.permute_seed))
     if at_inference(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "

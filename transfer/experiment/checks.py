@@ -76,6 +76,11 @@ def check_numbers(config: Config) -> Config:
             raise TransferError(no_such_key(name, known, "hp.", "it", f"{owner} has no such number"))
         if refused := known[name].refusal(value):
             raise TransferError(f"hp.{name}={value:g}: {refused}")
+        if known[name].by_block and value and not _blocks(config):
+            raise TransferError(
+                f"hp.{name}={value:g} weighs the items' features, and domain={config.domain.name} has none; write "
+                "domain.text_dim=128, or blocks as domain.features={genres: labels}"
+            )
     missing = {name: default_of(number, config) for name, number in own.items() if name not in config.hp}
     return config.model_copy(update={"hp": {**config.hp, **missing}}) if missing else config
 
@@ -87,16 +92,22 @@ def numbers(config: Config) -> dict[str, Range]:
 
 
 def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
-    """Numbers that may be given and need not be: one for each source, and those of the guard's reference."""
+    """Numbers that may be given and need not be: for each source, each block of features, and the guard's reference."""
     sources = getattr(config.domain, "source", ("one",))
     places = set(range(1, 1 + len(sources)))
     if any(getattr(source, "each", None) for source in sources):  # how many they are is known when their file is read
         places |= {int(end) for name in config.hp if (end := name.rpartition("_")[2]).isdecimal() and int(end)}
     further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sorted(places)}
+    further |= {f"{name}_{block}": number for name, number in own.items() if number.by_block for block in _blocks(config)}
     if config.method.guard != "none":
         reference = find("methods", guard.REFERENCE).HP
         further |= {f"{guard.ALONE}{name}": number for name, number in reference.items()}
     return further
+
+
+def _blocks(config: Config) -> tuple[str, ...]:
+    """The names of the blocks of item features."""
+    return () if isinstance(config.domain, ExampleDomains) else tuple(config.domain.blocks)
 
 
 def check_model(config: Config) -> ModuleType:

@@ -118,6 +118,8 @@ def _read_as(domain: dict[str, Any]) -> str:
     said = [f"{role} {column or 'none'}" for role, column in columns.items()]
     said += [f"liked: {domain['likes']}"] if "likes" in domain and said else []
     said += ["titles: {known:,} of {of:,}".format(**domain["titles"])] if columns.get("title") else []
+    blocks = domain.get("features", {}).items()
+    said += [f"{name}: {of['items']:,} of {of['of']:,} items, {of['width']} numbers" for name, of in blocks]
     return ", ".join(said)
 
 

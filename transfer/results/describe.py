@@ -112,6 +112,7 @@ def describe_program(
         "method": config.method.name,
         "model": config.model.name,
         "uses_source": uses_source,
+        **({"permuted": list(config.method.permute)} if config.method.permute else {}),
         "split_seed": config.split.seed,
         "select": {"metric": task.select, "sign": task.sign, "by": config.select},
         "protocol": {

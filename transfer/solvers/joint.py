@@ -64,6 +64,25 @@ def _joined(world: World, blocks: list[jax.Array], weights: Weights) -> jax.Arra
     return jnp.concatenate([target, *apart], axis=1)
 
 
+def joint_features(world: World, both: bool) -> dict[str, jax.Array]:
+    """The blocks of the items, rows in the order of the columns: {name: float32 [columns, width]}; 0 where there is none.
+
+    A source's item that the target has too stands in the target's column alone.
+    """
+    sides = [world.target, *(world.sources if both else ())]
+
+    def of(side: Side, name: str) -> jax.Array:
+        rows = side.features[name]
+        return rows if side.target_items is None else jnp.where(side.target_items[:, None] >= 0, 0.0, rows)
+
+    return {name: jnp.concatenate([of(side, name) for side in sides]) for name in world.target.features}
+
+
+def feature_weights(world: World, hp: Hp) -> dict[str, jax.Array]:
+    """hp.weight for every block of the items, or in its place hp.weight_NAME where that is given."""
+    return {name: hp.get(f"weight_{name}", hp["weight"]) for name in world.target.features}
+
+
 def most_chosen(world: World, most: int | None) -> World:
     """The world with the `most` items of each domain that are chosen most in training, in that order; None: with all."""
 
@@ -82,8 +101,15 @@ def most_chosen(world: World, most: int | None) -> World:
         places = side.target_items if best is None else side.target_items[best]
         return places if kept is None else jnp.full(world.n_items + 1, -1).at[kept].set(jnp.arange(len(kept)))[places]
 
-    target = replace(world.target, train=fewer(world.target.train))
-    sources = (replace(side, train=fewer(side.train), target_items=in_target(side)) for side in world.sources)
+    def blocks(side: Side) -> dict[str, jax.Array]:
+        best = _best(side.train, most)
+        return side.features if best is None else {name: rows[best] for name, rows in side.features.items()}
+
+    target = replace(world.target, train=fewer(world.target.train), features=blocks(world.target))
+    sources = (
+        replace(side, train=fewer(side.train), target_items=in_target(side), features=blocks(side))
+        for side in world.sources
+    )
     return replace(world, target=target, sources=tuple(sources))
 
 

@@ -81,8 +81,12 @@ def build(settings: schema.Task, world: World) -> Task:
 
 def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
+    if settings.split.name == "cold_items":
+        whole = "all new target items (of the same part)"
+    else:
+        whole = "all target items but the user's training (in test also validation) items"
     return {
-        "candidates": "all target items but the user's training (in test also validation) items"
+        "candidates": whole
         if not settings.task.sampled
         else f"the hidden items and {settings.task.sampled} sampled others per user",
         "positives": settings.task.positives,
@@ -156,6 +160,8 @@ def _measure(
     def chunk(part: tuple[jax.Array, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         users, row, item, seen_row, seen_item = part
         table = scores(users).at[seen_row, seen_item].set(-jnp.inf, mode="drop")
+        if heldout.candidates is not None:
+            table = jnp.where(heldout.candidates[None, :], table, -jnp.inf)
         relevant = jnp.zeros(table.shape, bool).at[row, item].set(True, mode="drop")
         if sampled:
             table = _sample_candidates(table, relevant, sampled, users)
@@ -168,7 +174,8 @@ def _measure(
     prefix, count = f"sampled{sampled}_" if sampled else "", heldout.n_users.astype(jnp.float32)
     means = {prefix + name: jnp.sum(values) / count for name, values in measured.items()}
     for name, values in lists.items():
-        share = jnp.mean(jnp.any(values, axis=0)) if name.startswith("coverage") else jnp.sum(values) / count
+        covers = name.startswith("coverage")
+        share = jnp.mean(jnp.any(values, axis=0), where=heldout.candidates) if covers else jnp.sum(values) / count
         means[prefix + name] = share
     return means, measured
 

@@ -228,3 +228,21 @@ def test_clicks_and_purchases_have_the_configured_rates_and_follow_taste() -> No
 def test_more_events_than_items_is_one_clear_error() -> None:
     with pytest.raises(TransferError, match=r"domain\.source_events=30.*write domain\.source_items=30 or more"):
         world(source_items=20)
+
+
+def test_a_planted_block_tells_of_topics_as_much_as_asked_in_one_space() -> None:
+    """Cosines of items of one topic, within a domain and between: high, lower, none; adding a block moves nothing else."""
+    blocks = {"clear": 1.0, "dim": 0.7, "useless": 0.0}
+    books, movies, _ = world(features=blocks, users=50, source_items=160, target_items=120)
+    plain, _, _ = world(users=50, source_items=160, target_items=120)
+    assert books.events.equals(plain.events)
+    assert books.items.drop(*blocks).equals(plain.items)
+    same = books.items["genres"].to_numpy()[:, None] == movies.items["genres"].to_numpy()[None, :]
+    gain = {}
+    for block in blocks:
+        a, b = (np.stack(domain.items[block].to_list()) for domain in (books, movies))
+        cosine = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+        gain[block] = cosine[same].mean() - cosine[~same].mean()
+    assert gain["clear"] > 0.5
+    assert gain["dim"] == pytest.approx(0.49 * gain["clear"], rel=0.25)
+    assert abs(gain["useless"]) < 0.02

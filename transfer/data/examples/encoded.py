@@ -26,20 +26,28 @@ def encoded(raws: list[Raw], domains: ExampleDomains, encode: Encode | None) -> 
     Raises TransferError where the encoder has no weights or no tokenizer, or reads what a domain does not have.
     """
     if encode is None:
-        raise TransferError("domain.features=encoded needs a network, which transfer.registry.load_world brings")
+        raise TransferError("encoded examples need a network, which transfer.experiment.build.load_world brings")
     given = domains.encoder or ""
-    if read_by(given) == "images":
-        images = [raw.arrays for raw in raws if raw.arrays is not None]
-        if len(images) < len(raws):
-            raise TransferError(
-                f"domain.encoder={given} reads images, and {domains.name} has none; write minilm, wordllama or FOLDER"
-            )
-        pairs = zip(cache.places(f"images-1 {weights.fingerprint(located(given))}".encode(), images), images, strict=True)
-    else:
-        texts = [raw.texts or [] for raw in raws]
-        tokens = tokenised(texts, domains.model_copy(update={"tokenizer": given}))
-        how = f"encoded-2 {domains.length} {_fingerprint(given)}".encode()
-        pairs = zip(cache.places(how, texts), tokens, strict=True)
+    if read_by(given) != "images":
+        return encoded_texts([raw.texts or [] for raw in raws], given, domains.length, encode)
+    images = [raw.arrays for raw in raws if raw.arrays is not None]
+    if len(images) < len(raws):
+        raise TransferError(
+            f"domain.encoder={given} reads images, and {domains.name} has none; write minilm, wordllama or FOLDER"
+        )
+    pairs = zip(cache.places(f"images-1 {weights.fingerprint(located(given))}".encode(), images), images, strict=True)
+    return [cache.remembered(path, "z", partial(encode, given, inputs)) for path, inputs in pairs]
+
+
+def encoded_texts(texts: list[list[str]], given: str, length: int, encode: Encode | None) -> list[np.ndarray]:
+    """Vectors float32 [n, d] of every domain's texts, cut to `length` tokens, by an encoder in a folder or a package.
+
+    Raises TransferError where the encoder has no weights or no tokenizer.
+    """
+    if encode is None:
+        raise TransferError("encoded texts need a network, which transfer.experiment.build.load_world brings")
+    tokens = tokenised(texts, given, length)
+    pairs = zip(cache.places(f"encoded-2 {length} {_fingerprint(given)}".encode(), texts), tokens, strict=True)
     return [cache.remembered(path, "z", partial(encode, given, inputs)) for path, inputs in pairs]
 
 

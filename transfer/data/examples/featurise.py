@@ -91,7 +91,7 @@ def featurise(
     autoencoders, which are not kept for new examples.
     """
     if domains.features == "tokens":
-        return tokenised([raw.texts or [] for raw in raws], domains), None
+        return tokenised([raw.texts or [] for raw in raws], domains.tokenizer or "", domains.length), None
     if domains.features == "encoded":
         xs = encoded(raws, domains, encode)
         moments = _moments(xs, fit, domains.standardise)

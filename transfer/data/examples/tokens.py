@@ -9,28 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from transfer.config.domains import ExampleDomains
 from transfer.data.examples import cache
 from transfer.errors import TransferError
 from transfer.storage.packaged import read_by, tokenizer_of
 
 
-def tokenised(texts: list[list[str]], domains: ExampleDomains) -> list[np.ndarray]:
-    """Ids int32 [n, domain.length] of every domain's texts; 0 is padding.
+def tokenised(texts: list[list[str]], given: str, length: int) -> list[np.ndarray]:
+    """Ids int32 [n, length] of every domain's texts, by the tokenizer of a folder or a package; 0 is padding.
 
     They have the tokenizer's own first and last token, but for tables of words.
 
     Raises TransferError where the package `tokenizers` or the folder's tokenizer.json is missing or pads with another id.
     """
-    path, of_words = tokenizer_of(domains.tokenizer or ""), read_by(domains.tokenizer) == "words"
+    path, of_words = tokenizer_of(given), read_by(given) == "words"
     try:
         content = path.read_bytes()
     except OSError as error:
         raise TransferError(f"{path}: not readable ({error}); domain.tokenizer=FOLDER needs tokenizer.json") from None
-    how = f"tokens-2 {domains.length} {hashlib.sha256(content).hexdigest()}{' words' if of_words else ''}".encode()
+    how = f"tokens-2 {length} {hashlib.sha256(content).hexdigest()}{' words' if of_words else ''}".encode()
 
     def ids(of_domain: list[str]) -> np.ndarray:
-        return _ids(_tokenizer(path, content, domains.length, of_words), of_domain, domains.length, not of_words)
+        return _ids(_tokenizer(path, content, length, of_words), of_domain, length, not of_words)
 
     pairs = zip(cache.places(how, texts), texts, strict=True)
     return [cache.remembered(file, "ids", partial(ids, of_domain)) for file, of_domain in pairs]

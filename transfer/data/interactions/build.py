@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,6 @@ from transfer.data.interactions.likes import prepared, rated_in
 from transfer.data.interactions.sequences import merged, sequences
 from transfer.data.interactions.split import Parts
 from transfer.data.interactions.summary import summary_of
-from transfer.data.interactions.text import vectors
 from transfer.data.interactions.world import Loaded, Side, World, fingerprint, names_hash
 from transfer.errors import TransferError
 
@@ -26,18 +26,19 @@ def build_world(
     parts: Parts,
     positives: bool,
     core: int,
-    text_dim: int = 0,
+    features: Callable[[list[Domain], list[pl.Series]], list[dict[str, np.ndarray]]] | None = None,
     timed: bool = False,
     capacity: int | None = None,
     shared_items: bool = False,
 ) -> Loaded:
-    """Filter and index the parts; filters, vocabularies and vectors of texts come from training events only.
+    """Filter and index the parts; filters and vocabularies come from training events only.
 
     positives forgets the ratings of what is liked; core is the smallest number of training events that a user and an item
     of a domain must keep, and who loses all of them is out of the hidden parts too; timed adds sequences. Where people
     come after training, so may items of the target: all are candidates. With a capacity every array of events has that
     length, and all users and items that the domains have are in the world, whether they have training events or not: its
     shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
+    features: blocks of vectors of the items of every domain, the target first.
     """
     every = [
         prepared(part, domain, positives, target.scale)
@@ -71,6 +72,8 @@ def build_world(
         items = [d.items["item"].unique().sort() for d in [target, *sources]]
     elif known_later:
         items[0] = rated_in(target)["item"].unique().sort()
+    elif parts.new_items:
+        items[0] = pl.concat([items[0], valid["item"], test["item"]]).unique().sort()
     trained = train["user"].unique()
     fallen = began.filter(~began.is_in(trained.implode()))
     may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
@@ -89,13 +92,9 @@ def build_world(
         sides[1:] = [
             replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
         ]
-    if text_dim:
-        tables = [
-            ids.to_frame("item").join(d.items, on="item", how="left")
-            for d, ids in zip([target, *sources], items, strict=True)
-        ]
-        texts: Any = vectors([table["text"].to_list() for table in tables], text_dim)
-        sides = [replace(side, text=text) for side, text in zip(sides, texts, strict=True)]
+    if features:
+        blocks = features([target, *sources], items)
+        sides = [replace(side, features=own) for side, own in zip(sides, blocks, strict=True)]
     if timed:
         ordered_by = [train, *(events.filter(~pl.col("stop")) for events in visible)]
         ordered = [sequences(events, users, ids) for events, ids in zip(ordered_by, items, strict=True)]
@@ -109,11 +108,12 @@ def build_world(
         part.filter(known) for part in (parts.rated, parts.rated_valid) if part is not None and (len(part) or capacity)
     ]
     rated = [coded_events(part, **index) for part in others]
+    asked_of = {name: _candidates(part, len(items[0])) if parts.new_items else None for name, part in coded.items()}
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room),
-        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room),
+        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room, asked_of["valid"]),
+        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room, asked_of["test"]),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
         rated=interactions_of(coded_events(pl.concat(others), **index), len(users), len(items[0]), room)
@@ -123,6 +123,8 @@ def build_world(
     if whole:
         host = replace(host, inference=_with_histories(host, whole, users, items))
     summary = summary_of(target, sources, train, visible, hidden, users, counts)
+    for domain, side in zip([summary["target"], *summary["sources"]], sides, strict=True):
+        domain["features"] = {name: _told(rows) for name, rows in side.features.items()}
     titles = [
         {i: t for i, t in d.items.select(pl.col("item").cast(pl.String), "title").iter_rows() if t}
         for d in [target, *sources]
@@ -144,6 +146,11 @@ def _with_events(sources: list[Domain], visible: list[pl.DataFrame]) -> list[int
     return found
 
 
+def _candidates(hidden: dict[str, np.ndarray], n_items: int) -> np.ndarray:
+    """The items that a hidden part asks for, bool [items]."""
+    return np.isin(np.arange(n_items), hidden["item"])
+
+
 def _with_bridges(world: World, room: Room | None) -> World:
     """The world with its users of the target and of a source; with a room as many places as users. No hash tells them:
     they are derived."""
@@ -159,6 +166,11 @@ def _places(ids: pl.Series, of_target: pl.Series) -> Any:
     """Where the items of a source stand among the target's, int32 [items], -1 for none; None where none is shared."""
     shared = ids.is_in(of_target.implode()).to_numpy()
     return np.where(shared, places(ids, of_target), -1) if shared.any() else None
+
+
+def _told(rows: Any) -> dict[str, int]:
+    """How many items have a block, of how many, and how wide it is."""
+    return {"items": int(np.any(rows != 0, axis=1).sum()), "of": len(rows), "width": rows.shape[1]}
 
 
 def _joined(trained: pl.DataFrame, later: pl.DataFrame, items: pl.Series) -> pl.DataFrame:

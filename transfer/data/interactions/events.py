@@ -56,7 +56,7 @@ class Heldout:
     """Hidden events in chunks of users: users [C, B]; hidden row, item, rating [C, E]; seen row, item [C, S].
 
     A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events; n_users and
-    n_events, int32 scalars, count without padding.
+    n_events, int32 scalars, count without padding. `candidates` bool [items] are those that are ranked (None: all).
     """
 
     users: jax.Array
@@ -68,6 +68,7 @@ class Heldout:
     popularity: jax.Array
     n_users: jax.Array
     n_events: jax.Array
+    candidates: jax.Array | None = None
 
 
 Coded = dict[str, np.ndarray]
@@ -113,7 +114,14 @@ def _padded(array: np.ndarray, length: int, value: float) -> np.ndarray:
     return np.concatenate([array, np.full(length - len(array), value, array.dtype)])
 
 
-def heldout_of(hidden: Coded, seen: list[Coded], train: Coded, n_items: int, room: Room | None = None) -> Heldout:
+def heldout_of(
+    hidden: Coded,
+    seen: list[Coded],
+    train: Coded,
+    n_items: int,
+    room: Room | None = None,
+    candidates: np.ndarray | None = None,
+) -> Heldout:
     """Lay hidden events out in equal chunks of users; every chunk is padded to the longest, or to `room`."""
     users = np.unique(hidden["user"])
     count = room.users if room else len(users)
@@ -132,7 +140,7 @@ def heldout_of(hidden: Coded, seen: list[Coded], train: Coded, n_items: int, roo
         "popularity": popularity,
     }
     counts: dict[str, Any] = {"n_users": np.int32(len(users)), "n_events": np.int32(len(hidden["user"]))}
-    return Heldout(**arrays, **counts)
+    return Heldout(**arrays, **counts, candidates=candidates)  # type: ignore[arg-type]
 
 
 def _chunked(

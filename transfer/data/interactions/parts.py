@@ -20,6 +20,7 @@ class Parts:
     `rated` and `rated_valid`: what users have rated without liking it, known before the validation and before the test.
     `histories`, where people come after training: what is known of them then, by domain, the target first.
     `newcomers`: who of those without training events in the target is asked: nobody, whom a source knows, or everybody.
+    `new_items`: the hidden events are of items without training events, which are ranked among themselves.
     `order`: which events of a user are hidden, in words, where the rule takes the data into account.
     """
 
@@ -31,6 +32,7 @@ class Parts:
     rated_valid: pl.DataFrame | None = None
     histories: tuple[pl.DataFrame, ...] = ()
     newcomers: Literal["none", "known", "all"] = "known"
+    new_items: bool = False
     order: str | None = None
 
 

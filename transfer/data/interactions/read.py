@@ -47,7 +47,7 @@ def read_domain(files: Files, data_dir: Path) -> Domain:
 
 def opened(files: Files, data_dir: Path) -> Table:
     """The file of the interactions, of which the header is read."""
-    return open_table(locate(files.path, data_dir), files.separator, files.encoding)
+    return open_table(locate(files.path, data_dir), files.separator, files.encoding, files.columns)
 
 
 def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: pl.DataFrame, title: str | None) -> Domain:
@@ -67,22 +67,32 @@ def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: 
 
 def listing(found: Scan, files: Files, data_dir: Path) -> tuple[pl.DataFrame, str | None]:
     """The table of the items of a file, empty where it has none, and the column taken for the title."""
-    path = found.table.path
-    if not (place := _item_table(files, path, data_dir)):
+    table = item_table(files, data_dir)
+    if table is None:
         return pl.DataFrame(schema={"item": pl.String, "title": pl.String}), None
-    alike = SEPARATORS.get(place.suffix) == SEPARATORS.get(path.suffix)
-    table = open_table(place, files.separator if alike else None, files.encoding)
-    return _items(table, files, found.rows["item"].unique(), place != path)
+    return _items(table, files, found.rows["item"].unique(), table.path != found.table.path)
 
 
-def _item_table(files: Files, path: Path, data_dir: Path) -> Path | None:
-    """The file with titles: as given, RecBole's X.item beside X.inter, or the interactions if they have titles."""
-    if files.items:
-        return locate(files.items.path, data_dir)
+def item_table(files: Files, data_dir: Path) -> Table | None:
+    """The table with titles: as given, RecBole's X.item beside X.inter, or the interactions if they have titles."""
+    path = locate(files.path, data_dir)
     sibling = path.with_suffix(".item")
-    if path.suffix == ".inter" and noted(sibling).exists():
-        return sibling
-    return path if files.title else None
+    if files.items and files.items.path:
+        place = locate(files.items.path, data_dir)
+    elif path.suffix == ".inter" and noted(sibling).exists():
+        place = sibling
+    elif files.title:
+        place = path
+    else:
+        return None
+    alike = SEPARATORS.get(place.suffix) == SEPARATORS.get(path.suffix)
+    return open_table(place, files.separator if alike else None, files.encoding, files.columns if place == path else ())
+
+
+def ids_of(table: Table, files: Files) -> str:
+    """The column of an item table with the items' ids."""
+    named = files.items.item if files.items else None
+    return files.item if files.item in table.schema and not named else required(table, "item", named)
 
 
 def locate(name: str, data_dir: Path) -> Path:
@@ -137,8 +147,7 @@ def _items(table: Table, files: Files, known: pl.Series, apart: bool) -> tuple[p
 
     known: ids of the items with events; in a table `apart` from the events some of them must be found, by one column only.
     """
-    named = files.items.item if files.items else None
-    item = files.item if files.item in table.schema and not named else required(table, "item", named)
+    item = ids_of(table, files)
     wanted = {"item": text_of(table, item)}
     for name, given in (("title", files.title), ("author", None), ("genres", None)):
         if column := column_of(table, name, given):
@@ -148,7 +157,7 @@ def _items(table: Table, files: Files, known: pl.Series, apart: bool) -> tuple[p
     rows, _ = collect(table, wanted)
     refuse(table, rows, item, _blank("item"), "empty item id; correct or remove the row")
     if apart:
-        _check_ids(table, item, known, named is not None)
+        _check_ids(table, item, known, bool(files.items and files.items.item))
     rows = rows.drop("row").unique("item", keep="first", maintain_order=True)
     words = [name for name in ("title", "author", "genres") if name in wanted]
     rows = rows.with_columns(pl.Series(name, [_clean_text(text) for text in rows[name]], pl.String) for name in words)

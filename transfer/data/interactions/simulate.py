@@ -3,6 +3,7 @@
     traits of user u:  t ~ N(0, I),  s = rho t + sqrt(1 - rho^2) e          (one taste per topic, generosity, activity)
     match(u, i)     =  taste_u . loadings_i
     u consumes i    :  Gumbel top-n of  -skew log rank_i + CHOICE match(u, i)
+    block of item i :  c R loadings_i + sqrt(1 - c^2) e, c = domain.features.NAME, one random R for both domains
     rating(u, i)    =  round(MEAN + quality_i + GENEROSITY generosity_u + MATCH match(u, i) + noise N(0, 1)), in 1..5
 
 Taste, generosity and activity share one correlation: at rho = 0 nothing known from the source helps in the target.
@@ -141,9 +142,19 @@ def _shelf(config: SimulatedDomains, name: str, prefix: str, count: int) -> Shel
             "genres": [list(genres)[k] for k in topic],
             "price": np.maximum(np.round(config.price * np.exp(spread), 2), 0.01).astype(np.float32),
         }
+        | {block: _planted(config, name, block, loadings) for block in config.features}
     )
     log_popularity = (-config.popularity_skew * np.log(rank)).astype(np.float32)
     return Shelf(table, topic, loadings, quality, log_popularity)
+
+
+def _planted(config: SimulatedDomains, name: str, block: str, loadings: Floats) -> Floats:
+    """Vectors of length about 1 that tell as much of the items as asked, [items, width]."""
+    correlation, width = np.float32(config.features[block].correlation), config.features[block].dim
+    space = _stream(config, f"features {block}").standard_normal((config.topics, width), dtype=np.float32)
+    noise = _stream(config, f"{name} features {block}").standard_normal((len(loadings), width), dtype=np.float32)
+    told, noise = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (loadings @ space, noise))
+    return correlation * told + np.sqrt(1 - correlation**2) * noise
 
 
 def _genres(count: int) -> dict[str, list[str]]:

@@ -59,6 +59,27 @@ def _ratio(target: Domain, sources: list[Domain], config: Split, data_dir: Path)
     return _by_rank(ranked, n_test, n_valid, target, sources, config)  # what is not liked is known, all of it
 
 
+def _cold_items(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
+    """New items: the first β of one permutation of the items lose all their events, validation items are its tail."""
+    if config.beta is None or config.valid is None:
+        raise TransferError("split=cold_items needs split.beta and split.valid, the shares of test and of validation items")
+    items = target.events["item"].unique().sort()
+    order = drawn("cold_items", config.seed).permutation(len(items))
+    test = items.gather(order[: round(config.beta * len(items))])
+    valid = items.gather(order[len(items) - round(config.valid * len(items)) :])
+    in_test, in_valid = pl.col("item").is_in(test.implode()), pl.col("item").is_in(valid.implode())
+    events, others = target.events, target.others
+    return Parts(
+        with_stop(events.filter(~in_test & ~in_valid), target.name, config),
+        events.filter(in_valid),
+        events.filter(in_test),
+        tuple(with_stop(s.events, s.name, config) for s in sources),
+        rated=None if others is None else others.filter(~in_test & ~in_valid),
+        newcomers="none",
+        new_items=True,
+    )
+
+
 def _leave_one_out(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
     """The last event of each user is the test, the one before it the validation (random order without times)."""
     dated = target.events["time"].null_count() == 0
@@ -199,6 +220,7 @@ def _day(domain: Domain, which: str) -> str:
 
 SPLITS: dict[str, Callable[[Domain, list[Domain], Split, Path], Parts]] = {
     "cold_start": _cold_start,
+    "cold_items": _cold_items,
     "ratio": _ratio,
     "leave_one_out": _leave_one_out,
     "few_shot": _few_shot,

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -20,17 +20,21 @@ UTF8 = {"utf-8", "utf8"}  # read lazily by Polars; any other encoding is decoded
 
 @dataclass(frozen=True)
 class Table:
-    """One file, not read yet; `separator` is empty for Parquet."""
+    """One file, not read yet; `separator` is empty for Parquet; `header`: whether its first row has the columns' names."""
 
     path: Path
     rows: pl.LazyFrame
     schema: dict[str, pl.DataType]
     separator: str
     encoding: str
+    header: bool = True
 
 
-def open_table(path: Path, separator: str | None, encoding: str) -> Table:
-    """Read the header; everything in text files stays text, so that ids keep their zeros."""
+def open_table(path: Path, separator: str | None, encoding: str, columns: tuple[str, ...] = ()) -> Table:
+    """Read the header; everything in text files stays text, so that ids keep their zeros.
+
+    columns: the names of all columns of a text file without a header.
+    """
     if path.stat().st_size == 0:
         raise TransferError(f"{path}: the file is empty; give one with a header and rows")
     try:
@@ -43,13 +47,18 @@ def open_table(path: Path, separator: str | None, encoding: str) -> Table:
                 raise TransferError(f"{path}: unknown format; use one of {known}, or set `separator` to one character")
             source = path if encoding.lower() in UTF8 else decoded(path, encoding).encode()
             quote = None if path.suffix in UNQUOTED else '"'
-            rows = pl.scan_csv(source, separator=separator, quote_char=quote, infer_schema=False, glob=False)
+            how: dict[str, Any] = {"separator": separator, "quote_char": quote, "infer_schema": False, "glob": False}
+            rows = pl.scan_csv(source, has_header=not columns, **how)
+            if columns and len(found := rows.collect_schema()) != len(columns):
+                given = ", ".join(columns)
+                raise TransferError(f"{path}: it has {len(found)} columns, and `columns` names {given}; name each once")
+            rows = rows.rename(dict(zip(found, columns, strict=True))) if columns else rows
         schema = dict(rows.collect_schema())
     except POLARS as error:
         raise TransferError(f"{path}: {str(error).splitlines()[0]}; give a file with a header and rows") from None
     if "\ufffd" in "".join(schema):
         decoded(path, encoding)
-    return Table(path, rows, schema, separator, encoding)
+    return Table(path, rows, schema, separator, encoding, not columns)
 
 
 def decoded(path: Path, encoding: str) -> str:
@@ -109,7 +118,7 @@ def lines_of(table: Table) -> Iterator[tuple[int, list[str]]]:
         quotes: Literal[0, 3] = csv.QUOTE_NONE if table.path.suffix in UNQUOTED else csv.QUOTE_MINIMAL
         reader = csv.reader(file, delimiter=table.separator, quoting=quotes)
         try:
-            while not next(reader):
+            while table.header and not next(reader):
                 pass
             line = reader.line_num + 1
             for fields in reader:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from transfer.config.features import TEXT
 from transfer.data.interactions.events import Heldout, Interactions
 from transfer.data.interactions.sequences import Sequences
 
@@ -19,17 +20,23 @@ from transfer.data.interactions.sequences import Sequences
 class Side:
     """One domain: `train` is all that is visible; `fit` and `stop` divide it for stages that learn this domain alone.
 
-    `text` float32 [items, domain.text_dim] holds vectors of the items' texts, in one space for all domains. `sequence` has
-    the events in the order of time, where the split is one in time: those of `train`, of a source those of `fit`.
+    `features` float32 [items, width] holds the vectors of each block of the items, by its name, in one space for all
+    domains; zeros for an item without the block. `sequence` has the events in the order of time, where the split is one in
+    time: those of `train`, of a source those of `fit`.
     `target_items` int32 [items], of a source that shares items with the target, says which each is there (-1: none).
     """
 
     train: Interactions
     fit: Interactions
     stop: Heldout
-    text: jax.Array | None = None
+    features: dict[str, jax.Array] = field(default_factory=dict)
     sequence: Sequences | None = None
     target_items: jax.Array | None = None
+
+    @property
+    def text(self) -> jax.Array | None:
+        """The block of the items' texts, if there is one."""
+        return self.features.get(TEXT)
 
 
 @jax.tree_util.register_dataclass
