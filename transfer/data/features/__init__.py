@@ -1,1 +1,1 @@
-"""Features of items: read from columns, folders and arrays, and made vectors in one space of all domains."""
+"""Features of items: from columns, folders and arrays to vectors in one space of all domains. No events, no labels."""
