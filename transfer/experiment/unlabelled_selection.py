@@ -195,7 +195,7 @@ def _turned(world: ExamplesWorld, pseudo: np.ndarray) -> ExamplesWorld:
     kept, held = Examples(x[~stop], pseudo[~stop], multi), hidden([(1, Examples(x[stop], pseudo[stop], multi))], multi)
     parts = [part for side in world.sources if (part := side.stop).n_events]
     test = Examples(
-        np.concatenate([np.asarray(p.inputs.x).reshape(-1, *x.shape[1:])[: p.n_events] for p in parts]),  # type: ignore[arg-type]
+        np.concatenate([np.asarray(p.inputs.x).reshape(-1, *x.shape[1:])[: p.n_events] for p in parts]),
         np.concatenate([np.asarray(p.y).reshape(-1, world.n_classes)[: p.n_events] for p in parts]),  # type: ignore[arg-type]
         multi,
     )

@@ -64,4 +64,5 @@ def sparse_rows(x: Any, size: int, room: int) -> SparseRows:
     padding = (1 << max(len(row) - 1, 0).bit_length()) - len(row)
     starts = np.searchsorted(row, np.arange(len(x) + 1)).astype(np.int32)
     columns, values = np.pad(column.astype(np.int32), (0, padding)), np.pad(x[row, column], (0, padding))
-    return jax.device_put(SparseRows(columns, values, starts, x.shape[1], size, room))
+    columns, values, starts = jax.device_put((columns, values, starts))
+    return SparseRows(columns, values, starts, x.shape[1], size, room)

@@ -49,7 +49,7 @@ def _block(
     """
     places = [_place(name, block, domain) for domain in domains]
     if block.kind in ("words", "encoded"):
-        texts = [texts_of(place, *of, data_dir) for place, *of in zip(places, domains, items, strict=True)]
+        texts = [texts_of(place, of, ids, data_dir) for place, of, ids in zip(places, domains, items, strict=True)]
         if block.kind == "words":
             return vectors(texts, block.dim or WIDTH)
         plain = [[text or "" for text in of_domain] for of_domain in texts]
@@ -62,13 +62,16 @@ def _block(
             f"domain.target.items.features.{name}=COLUMN, or {{path: FILE or FOLDER}}"
         )
     read = READERS[block.kind]
-    found = [place and read(place, block, *of, data_dir) for place, *of in zip(places, domains, items, strict=True)]
+    found = [
+        None if place is None else read(place, block, of, ids, data_dir)
+        for place, of, ids in zip(places, domains, items, strict=True)
+    ]
     if block.kind == "labels":
         return _reduced(_one_hot(name, found, items), block.dim)
     widths = {domain.name: part.shape[1] for domain, part in zip(domains, found, strict=True) if part is not None}
     if len(set(widths.values())) > 1:
-        told = " and ".join(f"{width} numbers per item in {of}" for of, width in widths.items())
-        raise TransferError(f"domain.features.{name}: {told}; one name is one space: give one of them another name")
+        differ = " and ".join(f"{width} numbers per item in {of}" for of, width in widths.items())
+        raise TransferError(f"domain.features.{name}: {differ}; one name is one space: give one of them another name")
     missing = np.nan if block.kind == "numbers" else 0.0
     width = next(iter(widths.values()))
     rows = [

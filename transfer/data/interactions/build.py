@@ -93,7 +93,7 @@ def build_world(
             replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
         ]
     if features:
-        blocks = features([target, *sources], items)
+        blocks: Any = features([target, *sources], items)
         sides = [replace(side, features=own) for side, own in zip(sides, blocks, strict=True)]
     if timed:
         ordered_by = [train, *(events.filter(~pl.col("stop")) for events in visible)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -47,7 +48,7 @@ def _read_part(folder: Path, name: str, domain: Domain) -> pl.DataFrame:
     for suffix in (".tsv", ".csv", ".inter", ".parquet"):
         if noted(path := folder / f"{name}{suffix}").exists():
             separator = files.separator if Path(files.path).suffix == suffix else None
-            change = {"path": str(path), "name": name, "items": None, "title": None, "separator": separator}
+            change: dict[str, Any] = {"path": str(path), "name": name, "items": None, "title": None, "separator": separator}
             change |= {"where": (), "each": None}
             return read_domain(files.model_copy(update=change), folder).events
     raise TransferError(f"{folder}: no {name}.tsv (or .csv, .inter, .parquet); split=files reads it from split.dir")

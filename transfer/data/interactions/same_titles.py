@@ -26,13 +26,13 @@ def with_common_ids(target: Domain, sources: list[Domain]) -> list[Domain]:
 
 def _names(source: Domain, common: dict[str, str]) -> dict[str, str]:
     keys = dict(_titled(source).iter_rows())
-    found = {item: common.get(keys.get(item)) for item in source.events["item"].unique()}
+    found = {item: common.get(keys.get(item, "")) for item in source.events["item"].unique()}
     if not any(found.values()):
         raise TransferError(
             f"{source.name}: no title is one of the target's; correct `title`, or write domain.same_titles=false"
         )
     items = pl.concat([source.events["item"], source.items["item"]]).unique()
-    return {item: common.get(keys.get(item), f"{source.name}/{item}") for item in items}
+    return {item: common.get(keys.get(item, ""), f"{source.name}/{item}") for item in items}
 
 
 def _titled(domain: Domain) -> pl.DataFrame:
