@@ -88,12 +88,12 @@ REFUSED = {
     "method=cmf hp.l2=-1": "hp.l2=-1: must be at least 0",
     "method=ease hp.ridge=0": "hp.ridge=0: must be above 0",
     "method=ease hp.source_weight_2=1": "hp.source_weight_2: method=ease has no such number; "
-    "did you mean hp.source_weight_1? it has hp.ridge, hp.source_weight, hp.source_weight_1",
+    "did you mean hp.source_weight_1? it has hp.ridge, hp.source_weight, hp.weight, hp.source_weight_1",
     "model=gru4rec hp.dropout=1": "hp.dropout=1: must be at least 0 and below 1",
     "method=emcdr method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? it has "
-    "method.name, method.map, method.hidden, method.guard",
+    "method.name, method.map, method.hidden, method.permute, method.permute_seed, method.guard",
     "method=emcdr +method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? method=emcdr has "
-    "method.guard, method.map, method.hidden",
+    "method.guard, method.permute, method.permute_seed, method.map, method.hidden",
     "model=mf +model.dimm=3": "model.dimm: no such key here; did you mean model.dim? model=mf has model.dim, model.init",
     "domain=moons +domain.pointz=30": "domain.pointz: no such key here; did you mean domain.points? domain=moons has ",
     "task.selec=rmse": "task.selec: no such key here; did you mean task.select? it has task.name, ",
@@ -103,7 +103,7 @@ REFUSED = {
     "metod=coral": "metod: no such key here; did you mean method? it has ",
     "method=colar": "method=colar: unknown; did you mean coral? choose from adabn, ",
     "model=mff": "model=mff: unknown; did you mean mf? choose from caser, ",
-    "split=colt_start": "split=colt_start: unknown; did you mean cold_start? choose from cold_start, ",
+    "split=colt_start": "split=colt_start: unknown; did you mean cold_start? choose from cold_items, cold_start, ",
     "method=item_knn method.neighbours=0": "method.neighbours: 0: ",
 }
 

@@ -57,7 +57,7 @@ def test_nothing_is_kept_for_what_does_not_train() -> None:
     done = jax.tree.map(lambda leaf: leaf[None], {"source": tuned("method.strategy=probe").parameters["source"]})
     state = jax.eval_shape(
         lambda w, d, r: start(
-            stage, config.train, w, d, r, lambda _, one, shared, each: over_replicas(one, "map")(shared, each)
+            stage, config.train, w, d, r, lambda _, one, shared, each, **__: over_replicas(one, "map")(shared, each)
         ),
         world,
         done,

@@ -124,8 +124,8 @@ def test_texts_are_those_of_the_readers_films() -> None:
     told = world(drawn()[1])
     told = replace(
         told,
-        target=replace(told.target, text=jnp.asarray(books)),
-        sources=(replace(told.sources[0], text=jnp.asarray(films)),),
+        target=replace(told.target, features={"text": jnp.asarray(books)}),
+        sources=(replace(told.sources[0], features={"text": jnp.asarray(films)}),),
     )
     found = np.asarray(evidence.from_texts(told)["text"])
     for reader, own in enumerate(drawn()[0]):

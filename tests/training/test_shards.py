@@ -67,7 +67,7 @@ def runs(*commands: tuple[str, ...]) -> list[dict[str, Any]]:
     ("name", "shards"),
     [
         ("late tables", ("batch", "tables")),
-        ("a game", ("tables",)),
+        pytest.param("a game", ("tables",), marks=pytest.mark.slow),
     ],
 )
 def test_divided_batches_and_tables_give_the_numbers_of_one_device(name: str, shards: tuple[str, ...]) -> None:

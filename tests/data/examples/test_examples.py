@@ -186,7 +186,10 @@ def refusal(*overrides: str) -> str:
         ("domain=digits_shift method=target_only", "needs labelled target examples; set split.target_labels=5"),
         ("domain=digits_shift method=linear_map", "needs labelled target examples"),
         ("domain=digits_shift method=mmd model=softmax", "model=softmax has none; choose model=mlp"),
-        ("domain=digits_shift method=source_only model=mf", "models that do: cnn, mlp, resnet50, softmax"),
+        (
+            "domain=digits_shift method=source_only model=mf",
+            "models that do: cnn, efficientnet_lite, mlp, resnet50, softmax",
+        ),
         ("domain=digits_shift method=ease", "methods that do: adabn, adda, cdan, coral"),
         ("domain=digits_shift method=gfk method.dim=60", "method.dim=60: here it must be from 1 to 32"),
         ("domain=digits_shift method=coral split.target_labels=1", "2 or more per class"),
