@@ -165,6 +165,7 @@ run_batch([compose(words)], [folder])
 """
 
 
+@pytest.mark.slow
 def test_processes_stop_together_go_on_and_have_the_numbers_of_one(tmp_path: Path) -> None:
     both = at_once([sys.executable, "-c", STOPPED, json.dumps([*RUN, "train.shard=tables"]), str(tmp_path)])
     assert [one.returncode for one in both] == [0, 0], both

@@ -37,7 +37,13 @@ def run(method: str, task: str, capacity: int | None) -> Result:
     return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
 
 
-@pytest.mark.parametrize(("method", "task"), PADDED)
+SLOW = ("dann_factors",)  # it compiles long, and reads events as cmf does
+
+
+@pytest.mark.parametrize(
+    ("method", "task"),
+    [pytest.param(*one, marks=pytest.mark.slow) if one[0] in SLOW else one for one in PADDED],
+)
 def test_padding_changes_no_figure(method: str, task: str) -> None:
     exact, padded = run(method, task, None), run(method, task, 2048)
     check_whole(exact, task)
