@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 from conftest import interactions, world_of
 from numpy.typing import NDArray
+from planted import RANKING, WORLD
 
 from transfer.api import compose
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
+from transfer.experiment import run_batch
 from transfer.experiment.build import build_program, build_task
 from transfer.experiment.checks import check_settings
-from transfer.solvers import histories
+from transfer.learning import source_weights
+from transfer.solvers import histories, likeness
 
 Floats = NDArray[np.float64]
 READERS, FILMS, BOOKS, LEVELS = 40, 30, 9, 3
@@ -54,7 +57,9 @@ def scores(world: World, *words: str) -> Floats:
 
     @jax.jit
     def all_of(world: World, hp: Any) -> jax.Array:
-        done = {"map": program.stages[0].solve(world, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+        done: dict[str, Any] = {}
+        for stage in program.stages:
+            done[stage.name] = stage.solve(world, done, hp, jax.random.key(0))  # type: ignore[union-attr]
         return program.scores(world, done, hp)(jnp.arange(world.n_users))
 
     return np.asarray(all_of(world, {name: jnp.float32(value) for name, value in settings.hp.items()}), np.float64)
@@ -132,8 +137,32 @@ def test_readers_of_one_domain_take_no_room_in_the_map(monkeypatch: pytest.Monke
         scores(here)
 
 
+def test_learnt_weights_are_those_with_which_it_solves_and_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each were written beside hp.source_weight; a weight of 0 leaves the source's films unread."""
+    films, books = drawn()
+    here = world(films, books)
+    plain, half = scores(here), scores(here, "hp.source_weight=0.35")
+    assert np.abs(plain - half).max() > 1e-3
+    monkeypatch.setattr(source_weights, "learn", lambda *_: {"weights": jnp.array([0.5])})
+    np.testing.assert_allclose(scores(here, "method.sources=learnt"), half, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(source_weights, "learn", lambda *_: {"weights": jnp.array([0.0])})
+    none = scores(here, "hp.source_weight=0")
+    np.testing.assert_allclose(scores(here, "method.sources=learnt"), none, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_says_what_its_sources_are_worth() -> None:
+    words = (*RANKING, *WORLD, "method=residual_map", "method.sources=learnt", "train.progress=false")
+    (result,) = run_batch([compose(words)])
+    weights = result.parameters["sources"]["weights"]
+    assert result.facts["source_weights"] == {"movies": pytest.approx(float(weights[0]), abs=1e-5)}
+    assert "source_weights" not in run_batch([compose([*words[:-2], words[-1]])])[0].facts
+
+
 def test_rows_of_films_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     films, books = drawn()
     whole = scores(world(films, books))
     monkeypatch.setattr("transfer.solvers.likeness.CELLS", 7 * int(films.sum()))  # seven readers at once, of forty
     np.testing.assert_allclose(scores(world(films, books)), whole, rtol=1e-5, atol=1e-6)
+    blocks = likeness._in_blocks(jnp.arange(READERS), 7, READERS)
+    assert blocks.shape == (6, 7)
+    assert np.asarray(blocks).reshape(-1).tolist() == [*range(READERS), READERS, READERS], "filled up with nobody"
