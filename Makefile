@@ -35,7 +35,8 @@ clean: ## remove the environment, caches and builds; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Python in .venv, with the package and these extras.
+# Python in .venv, with the package and these extras. What is imported is compiled when it first is: all of it takes as long
+# as the rest of the set-up.
 define set_up
 	@command -v $(PYTHON) > /dev/null \
 	  || { echo "There is no '$(PYTHON)' here: install Python 3.11 or newer, or write make PYTHON=/path/to/python3.12"; exit 1; }
@@ -43,7 +44,7 @@ define set_up
 	  || { echo "Python 3.11 or newer is needed and '$(PYTHON)' is older: write make PYTHON=/path/to/python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned packages into .venv (some minutes the first time)"
-	@set -o pipefail; $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(1)]' \
+	@set -o pipefail; $(BIN)/python -m pip install --no-compile --disable-pip-version-check -c constraints.txt -e '.[$(1)]' \
 	  | while read -r doing what _; do \
 	      case "$$doing" in Collecting|Building|Installing) [ ! -t 1 ] || printf '\r\033[K  %s %s' "$$doing" "$$what";; esac; \
 	    done

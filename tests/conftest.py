@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 import pytest
 
-from transfer.__main__ import main
+from transfer.__main__ import COLLECT, main
 from transfer.api import compose
 from transfer.config.schema import Config
 from transfer.data.interactions.events import Interactions, interactions_of
@@ -26,6 +27,7 @@ from transfer.experiment.build import load_world
 from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import executables_of
 
+gc.set_threshold(*COLLECT)  # a tenth of the suite
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # jax_debug_key_reuse stays off: a vmapped `cond` over a state with a key (train.replicas=vmap) is reported wrongly.
