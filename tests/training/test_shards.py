@@ -44,6 +44,10 @@ for words in json.loads(sys.argv[1]):
 LATE = (*RANKING[:2], *WORLD, *BUDGET[:1], "method=cmf", "task.loss=bpr", "train.batch_size=16", "train.epochs=1")
 CASES = {
     "late tables": (*LATE, "train.tables=late", "train.steps=40"),
+    "a transformer": (
+        *(*RANKING, *WORLD, *BUDGET[:1], "split=global_time", "method=target_only", "model=sasrec", "model.length=8"),
+        *("train.batch_size=16", "train.steps=20"),
+    ),
     "a game": ("domain=digits_shift", "domain.target=rotated", "method=dann", "train.steps=10", "train.replicas=vmap"),
 }
 
@@ -67,6 +71,7 @@ def runs(*commands: tuple[str, ...]) -> list[dict[str, Any]]:
     ("name", "shards"),
     [
         ("late tables", ("batch", "tables")),
+        pytest.param("a transformer", ("batch", "tables"), marks=pytest.mark.slow),
         pytest.param("a game", ("tables",), marks=pytest.mark.slow),
     ],
 )

@@ -39,6 +39,8 @@ class Attention(nnx.Module):
         self.heads = heads
         self.before_attention, self.before_mlp = nnx.LayerNorm(dim, rngs=rngs), nnx.LayerNorm(dim, rngs=rngs)
         self.query, self.key, self.value, self.out = (nnx.Linear(dim, dim, rngs=rngs) for _ in range(4))
+        # It would move all products of a step alike, which softmax forgets: its gradient is rounding, Adam's steps are not.
+        self.key.use_bias, self.key.bias = False, None
 
     def attend(self, x: jax.Array, mask: jax.Array) -> jax.Array:
         """out(attention(norm x))."""
