@@ -60,11 +60,12 @@ class FairSweeper(TransferSweeper):
         sampler_seed: int,
         rungs: int,
         reduction: int,
+        folds: int,
         **grid: Any,
     ):
         super().__init__(**grid)
         self.spaces, self.trials, self.batch, self.seeds = spaces, trials, batch, seeds
-        self.sampler_seed, self.rungs, self.reduction = sampler_seed, rungs, reduction
+        self.sampler_seed, self.rungs, self.reduction, self.folds = sampler_seed, rungs, reduction, folds
 
     def sweep(self, arguments: list[str]) -> Any:
         from transfer.sweep.fair import fair

@@ -14,7 +14,7 @@ import pytest
 from planted import RANKING
 
 from transfer.api import compose
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.split import split
 from transfer.errors import TransferError

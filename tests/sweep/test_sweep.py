@@ -326,6 +326,27 @@ def test_fair_gives_every_method_the_same_trials_and_tests_only_the_chosen(comma
     assert "leave `seed` out" in command(*words, "seed=0,1").err
 
 
+def test_a_trial_is_judged_by_the_mean_over_all_folds(command: Command, tmp_path: Path, no_figures: None) -> None:
+    pytest.importorskip("optuna")
+    space = '+hydra.sweeper.spaces.item_bias=["hp.damping=choice(1,20,400)"]'
+    fair = ("sweep=fair", "hydra.sweeper.trials=4", "hydra.sweeper.seeds=2", "hydra.sweeper.folds=3")
+    said = command("-m", *fair, *SMALL, "split=ratio", "method=item_bias", space, "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = results(tmp_path / "S")
+    trials, tests = found[:12], found[12:]
+    assert [r["protocol"]["split"].get("fold") for r in found] == [*[0, 1, 2] * 4, None, None]
+    assert all("test" not in r["metrics"] for r in trials)
+    damping = [json.loads((tmp_path / "S" / str(n) / "hp.json").read_text())["damping"] for n in range(14)]
+    means = {damping[n]: np.mean([r["metrics"]["valid"]["rmse"] for r in trials[n : n + 3]]) for n in range(0, 12, 3)}
+    assert damping[12] == min(means, key=lambda value: means[value])
+    assert all(r["metrics"]["test"] for r in tests)
+    said = command(
+        "-m", "sweep=fair", "hydra.sweeper.folds=0", *SMALL, "split=ratio", "method=item_bias", "hydra.sweep.dir=T"
+    )
+    assert said.code == 2
+    assert "hydra.sweeper.folds=0: write 1 or more" in said.err
+
+
 def test_what_a_search_chose_for_every_split_is_one_setting(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The schemas of a world: where its domains come from, and how its split hides part of them."""
+"""The schemas of a world: where its domains come from."""
 
 from __future__ import annotations
 
@@ -230,50 +230,4 @@ class ExampleDomains(Frozen):
             raise ValueError(
                 f"domain.target={self.target} with domain.source={','.join(self.source)}: name each domain once"
             )
-        return self
-
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
-
-class ExampleSplit(Frozen):
-    """What is known of labelled examples; drawn by `seed`, which is independent of the run's seed."""
-
-    name: Literal["examples"]
-    seed: int = Field(ge=0)
-    stop: float = Field(ge=0, lt=1)
-    test: Fraction
-    transductive: bool
-    per_class: int | None = Field(default=None, ge=1)
-    target_labels: int | Literal["all"] = Field(union_mode="left_to_right")
-    valid: Fraction
-
-    @field_validator("target_labels")
-    @classmethod
-    def _one_label_cannot_be_split(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and (value < 0 or value == 1):
-            raise ValueError("give 0 (an unlabelled target), 2 or more per class (some of them select), or all")
-        return value
-
-
-class Split(Frozen):
-    """How events are hidden; `seed` draws the split and is independent of the run's seed."""
-
-    name: Literal["cold_start", "cold_items", "ratio", "leave_one_out", "few_shot", "global_time", "fold_in", "files"]
-    seed: int = Field(ge=0)
-    stop: Fraction
-    beta: Fraction | None = None
-    valid: Fraction | None = None
-    test: Fraction | None = None
-    keep: int | None = Field(default=None, ge=0)
-    share: float | None = Field(default=None, gt=0, le=1)
-    dir: str | None = None
-    valid_users: str | None = None
-    test_users: str | None = None
-
-    @model_validator(mode="after")
-    def _parts_leave_something_to_train_on(self) -> Split:
-        hidden = (self.beta or self.test or 0) + (self.valid or 0)
-        if hidden >= 1:
-            raise ValueError(f"hides {hidden:.2f} of the data; beta/test plus valid must be below 1")
         return self

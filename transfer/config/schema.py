@@ -22,9 +22,10 @@ from pydantic import (
     field_validator,
 )
 
-from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, Files, Frozen, SimulatedDomains, Split
+from transfer.config.domains import ExampleDomains, FileDomains, Files, Frozen, SimulatedDomains
 from transfer.config.features import ByName
 from transfer.config.selection import Selector
+from transfer.config.splits import ExampleSplit, Split
 from transfer.errors import TransferError, no_such_key
 
 

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import polars as pl
 
-from transfer.config.domains import ExampleDomains, ExampleSplit, FileDomains, SimulatedDomains, Split
+from transfer.config.domains import ExampleDomains, FileDomains, SimulatedDomains
 from transfer.config.schema import Config
+from transfer.config.splits import ExampleSplit, Split
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples

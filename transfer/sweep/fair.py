@@ -1,13 +1,15 @@
 """A fair comparison: equally many trials for every method, chosen on validation; only the chosen setting is tested.
 
 With `rungs` the trials of a batch begin with a small budget, and those that Optuna's pruner lets live go on to the next one
-(successive halving). A rung is a run of its own, from the start, so that schedules have the length of its budget.
+(successive halving). A rung is a run of its own, from the start, so that schedules have the length of its budget. With
+`folds` a trial is a run for each of them, and its figure their mean.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -57,6 +59,7 @@ def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
         raise TransferError("sweep=fair has seeds of its own: leave `seed` out and say how many, hydra.sweeper.seeds=3")
     (combinations,) = sweeper.split_arguments(overrides, None)
     cells = [_cell(sweeper, parser, list(words)) for words in combinations]
+    folds = _folds(sweeper)
     returns, count, stopped = [], 0, 0
     while any(cell.space and cell.trials < sweeper.trials for cell in cells):
         asked = [
@@ -68,9 +71,11 @@ def fair(sweeper: Any, arguments: list[str]) -> list[Any]:
         for rung in range(sweeper.rungs):
             if not given:
                 break
-            jobs = [[*cell.words, *words, *cell.budgets[rung]] for cell, _, words in given]
+            jobs = [[*cell.words, *words, *cell.budgets[rung], *fold] for cell, _, words in given for fold in folds]
             returns.append(sweeper.launcher.launch(jobs, initial_job_idx=count))
-            kept = _judged(given, [folder / str(i) for i in range(count, count + len(jobs))], rung, sweeper)
+            scores = [selection.score(run_folder.read_result(folder / str(count + i))) for i in range(len(jobs))]
+            values = [fmean(scores[i : i + len(folds)]) for i in range(0, len(jobs), len(folds))]
+            kept = _judged(given, values, rung, sweeper)
             count += len(jobs)
             stopped += len(given) - len(kept) if rung + 1 < sweeper.rungs else 0
             given = kept
@@ -102,6 +107,14 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
     return Cell(words, space, study, _budgets(sweeper, words))
 
 
+def _folds(sweeper: Any) -> list[list[str]]:
+    """The overrides of every fold; of one, none: the split's own validation part. Raises TransferError for none at all."""
+    many = sweeper.folds
+    if many < 1:
+        raise TransferError(f"hydra.sweeper.folds={many}: write 1 or more")
+    return [[]] if many == 1 else [[f"split.folds={many}", f"split.fold={fold}"] for fold in range(many)]
+
+
 def _budgets(sweeper: Any, words: list[str]) -> list[list[str]]:
     """The overrides of every rung: a power of 1 / reduction of the steps or epochs; none for the last rung, the whole."""
     if sweeper.rungs == 1:
@@ -131,15 +144,14 @@ def _suggest(trial: Any, space: list[Override]) -> list[str]:
     return words
 
 
-def _judged(given: list[Tried], folders: list[Path], rung: int, sweeper: Any) -> list[Tried]:
-    """Tell every study how good its trials were on validation: those that go on. Without a figure a trial has failed.
+def _judged(given: list[Tried], values: list[float], rung: int, sweeper: Any) -> list[Tried]:
+    """Tell every study how good its trials were on validation: those that go on. Without a figure (NaN) one has failed.
 
     Optuna judges a trial against those that reported before it. In the order best, losers, other winners its judgement is
     that on a whole rung: the best n / reduction go on.
     """
     from optuna.trial import TrialState
 
-    values = [selection.score(run_folder.read_result(folder)) for folder in folders]
     kept: list[int] = []
     for study in dict.fromkeys(cell.study for cell, _, _ in given):
         own = [i for i, (cell, _, _) in enumerate(given) if cell.study is study]

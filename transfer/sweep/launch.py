@@ -104,7 +104,8 @@ def _label(chunk: list[Job]) -> str:
     statuses = [run_folder.last_attempt(job.folder)["status"] for job in chunk]
     bad = {name: statuses.count(name) for name in statuses if name != "done"}
     rest = "".join(f", {count} {name}" for name, count in bad.items())
-    return f"{config.method.name} on {config.domain.name}, split seed {config.split.seed}, {len(chunk)} runs{rest}"
+    fold = "" if config.split.fold is None else f", fold {config.split.fold}"
+    return f"{config.method.name} on {config.domain.name}, split seed {config.split.seed}{fold}, {len(chunk)} runs{rest}"
 
 
 def _fail_the_rest(jobs: list[Job]) -> None:

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.config import schema
-from transfer.config.domains import ExampleDomains, ExampleSplit
+from transfer.config.domains import ExampleDomains
+from transfer.config.splits import ExampleSplit
 from transfer.data.examples.world import Examples, ExamplesWorld, HiddenExamples
 from transfer.errors import TransferError
 from transfer.evaluate.label_metrics import METRICS, example_values, label_metrics

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from transfer.api import compose
-from transfer.config.domains import ExampleDomains, ExampleSplit
+from transfer.config.domains import ExampleDomains
 from transfer.config.schema import Config
+from transfer.config.splits import ExampleSplit
 from transfer.data.examples import load
 from transfer.data.examples.featurise import FILE, featurise, read_featuriser
 from transfer.data.examples.label_split import few, share, source_rows, target_rows
@@ -99,6 +100,28 @@ def test_every_row_has_one_use_and_test_rows_are_never_labelled(
         assert parts[2] == set(np.flatnonzero(raw.hidden))
     if known >= 2:
         assert all(y[target.train][:, c].sum() + y[target.stop][:, c].sum() <= known for c in range(y.shape[1]))
+
+
+@pytest.mark.parametrize("known", [6, "all"])
+def test_every_fold_of_labels_selects_by_a_part_of_its_own(known: int | str) -> None:
+    y = np.eye(3, dtype=np.float32)[np.arange(60) % 3]
+    raw = Raw("d", y, tuple("abc"), np.zeros(60, bool))
+    facts = {"name": "examples", "seed": 0, "stop": 0.1, "test": 0.5, "transductive": False, "valid": 0.2}
+
+    def rows(**folds: int) -> Any:
+        how = ExampleSplit.model_validate({**facts, "target_labels": known, **folds})
+        return target_rows(raw, how, np.random.default_rng(0))
+
+    alone, parts = rows(), [rows(folds=3, fold=fold) for fold in range(3)]
+    labelled = {*alone.train, *alone.stop}
+    assert sorted(i for part in parts for i in part.stop) == sorted(labelled)
+    for part in parts:
+        assert list(part.test) == list(alone.test)
+        assert {*part.train, *part.stop} == labelled
+        sizes = y[part.stop].sum(axis=0)
+        assert max(sizes) - min(sizes) <= 1, "of every class as many"
+    with pytest.raises(TransferError, match=r"split\.folds=70 needs that many labelled target examples of each class"):
+        rows(folds=70, fold=0)
 
 
 def test_few_takes_a_union_of_classes_and_share_the_same_part_of_each() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sweeps import USERS, write_run
 
 from transfer.api import compose
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.split import split
 from transfer.data.interactions.world import World, at_inference

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.split import Parts, split
 from transfer.errors import TransferError
@@ -122,6 +122,57 @@ def test_the_seed_decides_and_the_order_of_rows_does_not(name: str) -> None:
         assert once != other
 
     check()
+
+
+FOLDED = {"few_shot": {"keep": 2, "beta": 0.5, "valid": 0.1}, "cold_items": {"beta": 0.2, "valid": 0.1}}
+
+
+@pytest.mark.parametrize("name", ["cold_start", "cold_items", "ratio", "few_shot"])
+def test_every_fold_selects_by_a_part_of_its_own_and_all_have_one_test(name: str) -> None:
+    @fast
+    @given(worlds, seeds, st.integers(2, 4))
+    def check(world: tuple[Domain, Domain], seed: int, folds: int) -> None:
+        books, movies = world
+        changes = {"seed": seed, **FOLDED.get(name, {})}
+        alone = divide(books, [movies], config(name, **changes))
+        parts = [divide(books, [movies], config(name, folds=folds, fold=k, **changes)) for k in range(folds)]
+        for part in parts:
+            assert pairs(part.test) == pairs(alone.test)
+            assert pairs(part.train) | pairs(part.valid) | pairs(part.test) == pairs(books.events)
+            assert not pairs(part.train) & pairs(part.valid)
+        selecting = [pairs(part.valid) for part in parts]
+        together = set.union(*selecting)
+        assert len(together) == sum(map(len, selecting)), "no event selects twice"
+        rest = pairs(books.events) - pairs(alone.test)
+        if name == "cold_start":
+            assert together == {pair for pair in rest if pair[0] in users(movies.events)}
+            sizes = [len(users(part.valid)) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+        if name == "cold_items":
+            assert together == rest
+        if name == "ratio":
+            assert together == {pair for pair in rest if sum(user == pair[0] for user, _ in pairs(books.events)) >= 3}
+            of_one = [sum(user == "u0" for user, _ in valid) for valid in selecting]
+            assert max(of_one) - min(of_one) <= 1
+        if name == "few_shot":
+            more = {user for user, _ in rest if sum(user == pair[0] for pair in pairs(books.events)) > 2}
+            assert {user for user, _ in together} == more - users(alone.test)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"folds": 3}, "split.folds and split.fold go together"),
+        ({"folds": 3, "fold": 3}, "split.fold=3: the last of 3 folds is 2"),
+        ({"folds": 3, "fold": 0, "name": "leave_one_out"}, "has no effect with split=leave_one_out: take cold_start"),
+        ({"folds": 3, "fold": 0, "test_users": "users.txt"}, "has no effect beside split.test_users"),
+    ],
+)
+def test_folds_that_cannot_be_had_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        config(**{"name": "cold_start", **changes})
 
 
 @fast

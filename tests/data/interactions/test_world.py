@@ -14,7 +14,7 @@ import pytest
 from conftest import small_world
 
 import transfer.data.interactions.events as events_module
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.events import Heldout, Interactions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer.config.domains import ExampleSplit
+from transfer.config.splits import ExampleSplit
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.world import Rows
 from transfer.errors import TransferError
@@ -38,6 +38,8 @@ def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
     else:
         labelled = few(raw.y, pool, how.target_labels)
         stop = few(raw.y, labelled, max(1, round(how.valid * how.target_labels))) if how.target_labels else NONE
+    if how.folds is not None:
+        stop = fold(raw.y, labelled, how)
     if not len(test):
         test = np.setdiff1d(pool, labelled)
     seen = np.union1d(pool, test) if how.transductive else np.sort(pool)
@@ -48,6 +50,21 @@ def few(y: np.ndarray, pool: np.ndarray, count: int) -> np.ndarray:
     """The union of the first `count` members of every class in `pool` (all where a class has fewer), in pool's order."""
     chosen = [pool[np.flatnonzero(y[pool, c])[:count]] for c in range(y.shape[1])]
     return pool[np.isin(pool, np.concatenate(chosen))]
+
+
+def fold(y: np.ndarray, labelled: np.ndarray, how: ExampleSplit) -> np.ndarray:
+    """The part of the labelled examples that selects, of each class (by an example's first) as many, to one.
+
+    Raises TransferError where none is labelled, or fewer of a class than there are folds.
+    """
+    first = y[labelled].argmax(1)
+    classes = [labelled[first == c] for c in range(y.shape[1])]
+    if not len(labelled) or min(len(of) for of in classes if len(of)) < (how.folds or 0):
+        raise TransferError(
+            f"split.folds={how.folds} needs that many labelled target examples of each class; write fewer folds or raise "
+            "split.target_labels"
+        )
+    return np.concatenate([of[how.of(len(of))] for of in classes])
 
 
 def share(y: np.ndarray, pool: np.ndarray, part: float) -> np.ndarray:

@@ -8,7 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
-from transfer.config.domains import ExampleDomains, ExampleSplit
+from transfer.config.domains import ExampleDomains
+from transfer.config.splits import ExampleSplit
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from transfer.config.domains import Files, Split
+from transfer.config.domains import Files
+from transfer.config.splits import Split
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.likes import divided
 from transfer.data.interactions.parts import Parts, with_stop

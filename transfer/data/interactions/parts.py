@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 
 
 @dataclass(frozen=True)

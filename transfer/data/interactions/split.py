@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from transfer.config.domains import Split
+from transfer.config.splits import Split
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.given_split import given, users_of
 from transfer.data.interactions.parts import Parts, drawn, shuffled, with_stop
@@ -39,7 +40,7 @@ def _cold_start(target: Domain, sources: list[Domain], config: Split, data_dir: 
         order = drawn("cold_start", config.seed).permutation(len(shared))
         users = [shared[i] for i in order]
         test = users[: round(config.beta * len(users))]
-        valid = users[len(users) - round(config.valid * len(users)) :]
+        valid = _selecting(users[len(test) :], round(config.valid * len(users)), config)
     in_test, in_valid = pl.col("user").is_in(test), pl.col("user").is_in(valid)
     events = target.events
     train = with_stop(events.filter(~in_test & ~in_valid), target.name, config)
@@ -56,6 +57,13 @@ def _ratio(target: Domain, sources: list[Domain], config: Split, data_dir: Path)
     hides = (n >= 3).cast(pl.Int64)
     n_test = pl.max_horizontal(1, (n * test_share).floor().cast(pl.Int64)) * hides
     n_valid = pl.max_horizontal(1, (n * valid_share).floor().cast(pl.Int64)) * hides
+    if config.folds is not None:
+        users = target.events["user"].unique().sort()
+        turns = dict(zip(users, drawn("ratio folds", config.seed).integers(config.folds, size=len(users)), strict=True))
+        turn = pl.col("user").replace_strict(turns, return_dtype=pl.Int64)
+        rest = (n >= 3) & (pl.col("rank") < n - n_test)  # in random order: dealt out in turn, beginning anywhere
+        in_valid = rest & ((pl.col("rank") + turn) % config.folds == config.fold)
+        return _three(ranked, pl.col("rank") >= n - n_test, in_valid, target, sources, config)
     return _by_rank(ranked, n_test, n_valid, target, sources, config)  # what is not liked is known, all of it
 
 
@@ -66,7 +74,7 @@ def _cold_items(target: Domain, sources: list[Domain], config: Split, data_dir: 
     items = target.events["item"].unique().sort()
     order = drawn("cold_items", config.seed).permutation(len(items))
     test = items.gather(order[: round(config.beta * len(items))])
-    valid = items.gather(order[len(items) - round(config.valid * len(items)) :])
+    valid = items.gather(_selecting(order[len(test) :], round(config.valid * len(items)), config))
     in_test, in_valid = pl.col("item").is_in(test.implode()), pl.col("item").is_in(valid.implode())
     events, others = target.events, target.others
     return Parts(
@@ -78,6 +86,11 @@ def _cold_items(target: Domain, sources: list[Domain], config: Split, data_dir: 
         newcomers="none",
         new_items=True,
     )
+
+
+def _selecting(rest: Any, count: int, config: Split) -> Any:
+    """Of what is not test, in random order: the fold that is asked for, else the last `count`."""
+    return rest[len(rest) - count :] if config.folds is None else rest[config.of(len(rest))]
 
 
 def _leave_one_out(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -101,7 +114,10 @@ def _few_shot(target: Domain, sources: list[Domain], config: Split, data_dir: Pa
     part = dict(zip(users, drawn("few_shot users", config.seed).random(len(users)), strict=True))
     hidden = (pl.col("count") > config.keep) & (pl.col("rank") >= config.keep)
     draw = pl.col("user").replace_strict(part, return_dtype=pl.Float64)
-    in_test, in_valid = hidden & (draw < config.beta), hidden & (draw >= 1 - (config.valid or 0.0))
+    first, end = 1 - (config.valid or 0.0), 1.0
+    if config.folds is not None and config.fold is not None:
+        first, end = (config.beta + (1 - config.beta) * fold / config.folds for fold in (config.fold, config.fold + 1))
+    in_test, in_valid = hidden & (draw < config.beta), hidden & (draw >= first) & (draw < end)
     parts = _three(ranked, in_test, in_valid, target, sources, config)
     asked = pl.concat([parts.valid["user"], parts.test["user"]]).unique()  # of them only what they keep is known
     rated = None if target.others is None else target.others.filter(~pl.col("user").is_in(asked.implode()))

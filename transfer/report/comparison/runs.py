@@ -17,7 +17,7 @@ from transfer.sweep.plan import TUNED
 
 Flat = dict[str, Any]  # a nested configuration with dotted keys
 # Keys that repeat a measurement rather than change what is measured.
-REPEATS = ("seed", "split.seed", "domain.data_seed")
+REPEATS = ("seed", "split.seed", "split.folds", "split.fold", "domain.data_seed")
 # Keys that decide what is measured and how: figures that differ in one of these are never put side by side.
 MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled", "select")
 # Keys that change no figure.
