@@ -71,3 +71,16 @@ class FairSweeper(TransferSweeper):
         from transfer.sweep.fair import fair
 
         return fair(self, [_one_value(word) for word in arguments])
+
+
+class AutoSweeper(TransferSweeper):
+    """Cross-validates candidates within a budget, chooses one or no transfer at all, and tests the choice once."""
+
+    def __init__(self, folds: int, candidates: dict[str, list[str]], **grid: Any):
+        super().__init__(**grid)
+        self.folds, self.candidates = folds, candidates
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from transfer.auto.search import auto
+
+        return auto(self, arguments)

@@ -33,7 +33,7 @@ EXAMPLES = """\
 COLLECT = (100_000, 20, 100)
 
 # Words of a command that change how a sweep runs, not what it is.
-HOW = ("engine", "retry", "track", "resume", "train.progress")
+HOW = ("engine", "retry", "track", "resume", "budget", "train.progress")
 
 
 def main() -> None:

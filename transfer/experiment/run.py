@@ -231,18 +231,18 @@ def _write(prepared: Prepared, done: Done, records: Records, measured: Measured)
     for i, each in enumerate(prepared.configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], done)
         facts = _facts(prepared, i, parameters, records[i], measured, common)
-        lost = facts["status"] == "diverged"
-        per_user = None if lost or not measured.per_user or not config.test else measured.per_user[i]
+        values = None if facts["status"] == "diverged" or not measured.per_user else measured.per_user[i]
         folder = folders[i] if folders else None
         if folder:
             projection = measured.distances[i].projection if measured.distances else None
-            tables = {run_folder.PER_USER: per_user, run_folder.PROJECTION: projection}
+            part = run_folder.PER_USER if config.test else run_folder.VALID_PER_USER
+            tables = {part: values, run_folder.PROJECTION: projection}
             known = {name: table for name, table in tables.items() if table is not None}
             run_folder.close_run(folder, each, facts, records[i], parameters, known, job.alone)
             if isinstance(loaded, LoadedExamples) and loaded.featuriser:
                 loaded.featuriser.save(folder / featurise.FILE, job.alone)
         predictor = predictor_of(loaded, program, parameters, each.hp)
-        results.append(Result(each, facts, parameters, predictor, folder, per_user))
+        results.append(Result(each, facts, parameters, predictor, folder, values if config.test else None))
     run_folder.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], job.alone)
     return results
 

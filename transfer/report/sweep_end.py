@@ -17,10 +17,13 @@ class SweepTable(Callback):
 
 
 def end_sweep(folder: Path) -> None:
-    """Table, report, and the copy in W&B where the runs ask for one; a fault of the report never costs the runs."""
+    """Table, report, what sweep=auto chose, and the copy in W&B where the runs ask for one; a fault of the report never
+    costs the runs."""
+    from transfer.report.comparison.files import clean, read_choice
     from transfer.report.page.page import write_report
     from transfer.report.sweep_table import print_sweep, wide_console
     from transfer.results import wandb_copy
+    from transfer.results.run_folder import CHOICE
 
     runs = print_sweep(folder)
     if not runs:
@@ -28,6 +31,8 @@ def end_sweep(folder: Path) -> None:
     console = wide_console()
     try:
         console.print(f"report: {write_report(folder, runs)}", soft_wrap=True, markup=False, highlight=False)
+        if (folder / CHOICE).exists():
+            console.print(clean(read_choice(folder / CHOICE).text, 3000), markup=False, highlight=False)
         if any(run.config.get("track.name") == "wandb" for run in runs):
             wandb_copy.upload_sweep(folder)
     except Exception as error:

@@ -28,10 +28,11 @@ from transfer.storage.trees import save_tree, sweep_up, write
 
 LOG = "transfer.log"
 CHECKPOINT, PARAMETERS, RESULT = "checkpoint.safetensors", "parameters.safetensors", "result.json"
-PER_USER, PROJECTION = "per_user.parquet", "projection.parquet"
+PER_USER, VALID_PER_USER, PROJECTION = "per_user.parquet", "valid_per_user.parquet", "projection.parquet"
 CONFIG, HP, METRICS, CURVE = "config.yaml", "hp.json", "metrics.jsonl", "learning_curve.svg"
-OF_A_RUN = (CONFIG, HP, METRICS, PER_USER, PROJECTION, PARAMETERS, CURVE, featurise.FILE, CHECKPOINT)
+OF_A_RUN = (CONFIG, HP, METRICS, PER_USER, VALID_PER_USER, PROJECTION, PARAMETERS, CURVE, featurise.FILE, CHECKPOINT)
 RERUN = ".rerun"
+CHOICE = "choice.json"  # of sweep=auto
 ENDED = ("done", "diverged")  # these have figures to lose
 
 
@@ -61,7 +62,7 @@ def open_run(folder: Path, config: Config, alone: bool = True) -> Path:
     if alone:
         check_folder(folder, config)
     place.mkdir(parents=True, exist_ok=True)
-    for old in (RESULT, PER_USER, PROJECTION, PARAMETERS):
+    for old in (RESULT, PER_USER, VALID_PER_USER, PROJECTION, PARAMETERS):
         (place / old).unlink(missing_ok=True)  # an older attempt's result must not stand for this one
     sweep_up(place)
     traced = yaml.dump({"seed": config.seed, "hp": config.hp}, Dumper=Dumper, sort_keys=False)

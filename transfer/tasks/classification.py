@@ -29,7 +29,7 @@ def build(settings: schema.Task, world: ExamplesWorld) -> Task:
     def evaluated(scores: Scores, hidden: HiddenExamples, full: bool = True) -> dict[str, jax.Array]:
         return evaluate(scores, hidden, full or settings.select in ("auc", "calibration_error"))
 
-    return Task(settings.select, SIGN.get(settings.select, 1), batch, loss, evaluated, examine, tested_examples)
+    return Task(settings.select, SIGN.get(settings.select, 1), batch, loss, evaluated, examine, asked_examples)
 
 
 def protocol(settings: schema.Config) -> dict[str, Any]:
@@ -71,12 +71,13 @@ def examine(scores: Scores, hidden: HiddenExamples) -> tuple[dict[str, jax.Array
     return means, {name: of[: hidden.n_events] for name, of in values.items()}
 
 
-def tested_examples(world: ExamplesWorld) -> dict[str, np.ndarray]:
-    """Whose the rows of `examine` are in the test part: an example stands where a user does, with one event, no history.
+def asked_examples(world: ExamplesWorld, hidden: HiddenExamples) -> dict[str, np.ndarray]:
+    """Whose the rows of `examine` are: an example stands where a user does, with one event, no history.
 
-    `class` is its true one, where it has one only.
+    `user` is its row in the data for the test part, its place in any other; `class` its true one, where it has one only.
     """
-    row, y = np.asarray(world.tested), np.asarray(world.test.y).reshape(-1, world.n_classes)[: world.test.n_events]
+    y = np.asarray(hidden.y).reshape(-1, world.n_classes)[: hidden.n_events]
+    row = np.asarray(world.tested) if hidden is world.test else np.arange(len(y), dtype=np.int32)
     known = {} if world.multi_label else {"class": y.argmax(axis=1).astype(np.int32)}
     return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row), **known}
 

@@ -11,7 +11,7 @@ import optax
 
 from transfer.config import schema
 from transfer.data.interactions.events import Heldout, Interactions
-from transfer.data.interactions.world import World, tested_users
+from transfer.data.interactions.world import World, asked_users
 from transfer.errors import TransferError
 from transfer.evaluate.rank_metrics import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task
@@ -73,7 +73,7 @@ def build(settings: schema.Task, world: World) -> Task:
         loss=LOSSES[settings.loss],
         evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
         examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled),
-        rows=tested_users,
+        rows=asked_users,
         every_item=every,
         negatives=0 if every else settings.negatives,
     )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from transfer.config import schema
 from transfer.data.interactions.events import Heldout, Interactions
-from transfer.data.interactions.world import World, tested_users
+from transfer.data.interactions.world import World, asked_users
 from transfer.errors import TransferError
 from transfer.program import Batch, Scores, Task
 
@@ -27,7 +27,7 @@ def build(settings: schema.Task, world: World) -> Task:
         loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
         evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, world.scale),
         examine=lambda scores, heldout: examine(scores, heldout, world.scale),
-        rows=tested_users,
+        rows=asked_users,
     )
 
 

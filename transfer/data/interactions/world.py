@@ -76,9 +76,9 @@ def at_inference(world: Any) -> Any:
     return getattr(world, "inference", None) or world
 
 
-def tested_users(world: World) -> dict[str, np.ndarray]:
-    """Who the rows of a test are: user, history (known events in the target), events (hidden ones), int32 [users]."""
-    part, starts = world.test, np.asarray(at_inference(world).target.train.starts)
+def asked_users(world: World, hidden: Heldout) -> dict[str, np.ndarray]:
+    """Who the rows of a hidden part are: user, history (known events in the target), events (hidden), int32 [users]."""
+    part, starts = hidden, np.asarray(at_inference(world).target.train.starts)
     width = part.users.shape[1]
     users = np.asarray(part.users).reshape(-1)[: part.n_users]
     row = np.asarray(part.row)

@@ -94,6 +94,13 @@ class Finished(Result):
     world: World
 
 
+class Choice(Lenient):
+    """choice.json: what sweep=auto chose, in words, and what each candidate with a source would bring."""
+
+    text: str
+    gains: dict[str, Numbers] = {}
+
+
 def content(path: Path, most: int = BYTES) -> bytes:
     """The bytes of a regular file. Raises TransferError where it is none, is too large or cannot be read."""
     try:
@@ -185,6 +192,14 @@ def read_result(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         raise TransferError(f"{path.name}: {clean(describe(error))}") from None
     return {"metrics": {}, **value}
+
+
+def read_choice(path: Path) -> Choice:
+    """choice.json of sweep=auto. Raises TransferError."""
+    try:
+        return Choice.model_validate(read_json(path))
+    except ValidationError as error:
+        raise TransferError(f"{path.name}: {clean(describe(error))}") from None
 
 
 def clean(text: str, letters: int = 200) -> str:

@@ -45,9 +45,9 @@ class Sample(NamedTuple):
 Tests = dict[tuple[str, int], Tested]  # by world and seed
 
 
-def read_tested(run: Run) -> Tested | None:
+def read_tested(run: Run, name: str = PER_USER) -> Tested | None:
     """The per-user table of a run; None where it has none, or none that can be read (the run says so)."""
-    path = run.folder / PER_USER
+    path = run.folder / name
     if not path.exists():
         return None
     ids = ("user", "history", "events")

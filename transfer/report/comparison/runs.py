@@ -90,7 +90,7 @@ def read_runs(folder: Path) -> list[Run]:
 
     A run with a broken file, or one that is there twice, is in no comparison and says so in its error.
     """
-    places = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    places = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()] if folder.is_dir() else []
     places.sort(key=lambda path: (len(path.name), path.name))
     runs: list[Run] = []
     seen: dict[tuple[Any, Any], str] = {}

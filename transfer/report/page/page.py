@@ -14,13 +14,13 @@ from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all
 from transfer.report.comparison.compare import users_by_group
 from transfer.report.comparison.comparison import Comparison
-from transfer.report.comparison.files import CONTROLS, clean, read_yaml
+from transfer.report.comparison.files import CONTROLS, clean, read_choice, read_yaml
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
 from transfer.report.page import cost, distances, figures, selectors, source, words
 from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
-from transfer.results.run_folder import sweep_name
+from transfer.results.run_folder import CHOICE, sweep_name
 from transfer.storage.trees import write
 
 PAGE, RECORD = "index.html", "multirun.yaml"
@@ -87,6 +87,7 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison], drawn: 
         title=sweep_name(folder),
         folder=str(folder),
         outcome=words.outcome(runs),
+        choice=_choice(folder),
         seconds=cost.seconds(runs),
         command=command(folder, runs),
         sections=sections,
@@ -95,6 +96,22 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison], drawn: 
         versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
         devices=sorted({run.result["device"] for run in runs if run.result.get("device")}),
     )
+
+
+def _choice(folder: Path) -> dict[str, Any] | None:
+    """What sweep=auto chose, with its numbers as they are shown; None where there is nothing that can be read."""
+    try:
+        found = read_choice(folder / CHOICE) if (folder / CHOICE).exists() else None
+    except TransferError:
+        return None
+    if found is None:
+        return None
+
+    def shown(name: str, value: float | None) -> str:
+        return "–" if value is None else f"{value:.0%}" if name in ("gain", "lose") else words.number(value, "+")
+
+    gains = {clean(name): {key: shown(key, value) for key, value in of.items()} for name, of in found.gains.items()}
+    return {"text": clean(found.text, 3000), "gains": gains}
 
 
 def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""The candidates of sweep=auto, one after another until the budget is spent; then the choice and its one test."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import OmegaConf
+
+from transfer.auto import words as told
+from transfer.auto.decision import Candidate, decide, gain, name
+from transfer.config.schema import Config
+from transfer.config.splits import FOLDED
+from transfer.errors import TransferError
+from transfer.experiment.build import load_world
+from transfer.experiment.checks import check_needs
+from transfer.registry import find
+from transfer.report.comparison.runs import read_runs
+from transfer.results.run_folder import CHOICE, PER_USER, VALID_PER_USER, write_json
+from transfer.sweep.plan import plan
+
+CHOSEN = "chosen"
+SEED = 0
+
+
+class Budget(NamedTuple):
+    """Wall-clock seconds after which no further candidate begins, and the most candidates; None: all of them."""
+
+    seconds: float | None = None
+    runs: int | None = None
+
+
+def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
+    """Try the candidates, choose, test the chosen one and the best without a source once, and say what was found.
+
+    Raises TransferError for a command that leaves nothing to choose, or gives more than one world.
+    """
+    folder = Path(sweeper.config.hydra.sweep.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(sweeper.config, folder / "multirun.yaml")
+    budget, given = budget_of(arguments)
+    for word in given:
+        key, _, value = word.partition("=")
+        if key in ("method", "seed", "test", "split.folds", "split.fold"):
+            raise TransferError(f"sweep=auto sets {key} itself: leave {word} out")
+        if "," in value and not value.startswith(("[", "{", "'", '"')):
+            raise TransferError(f"{word}: sweep=auto decides for one world; give {key} one value")
+    began = time.perf_counter()
+    applying, left_out = _applying(sweeper, given)
+    folds = _folds(sweeper, _configs(sweeper, [[*given, *applying[0]]])[0])
+    returns: list[Any] = []
+    tried: list[Candidate] = []
+    reached = 0
+    for place, words in enumerate(applying[: budget.runs]):
+        if place and budget.seconds is not None and time.perf_counter() - began > budget.seconds:
+            break
+        reached += 1
+        jobs = [[*given, *words, f"seed={SEED}", "test=false", *fold] for fold in folds]
+        first = place * len(folds)
+        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=first))
+        runs = [run for run in read_runs(folder) if run.folder.name in {str(first + i) for i in range(len(jobs))}]
+        if len(runs) == len(folds) and all(run.done for run in runs):
+            tried.append(Candidate(tuple(words), runs, VALID_PER_USER))
+        else:
+            left_out[name(words)] = next((run.error for run in runs if not run.done), "it left no result")
+    if all(one.uses_source for one in tried):
+        raise TransferError("sweep=auto: no method without a source has ended, so nothing can be measured against it")
+    decision = decide(tried)
+    last = len(applying) * len(folds)
+    final = list(dict.fromkeys([decision.chosen.words, decision.reference.words]))
+    returns.append(sweeper.launcher.launch([[*given, *words, f"seed={SEED + 1}"] for words in final], initial_job_idx=last))
+    tested = [Candidate(words, _of(folder, last + i), PER_USER) for i, words in enumerate(final)]
+    report = told.report(
+        decision,
+        tested,
+        gain(tested[0], tested[-1], 1) if len(tested) > 1 and all(one.runs for one in tested) else None,
+        tried=len(tried),
+        folds=len(folds),
+        left_out=left_out,
+        not_reached=[name(words) for words in applying[reached:]],
+        seconds=time.perf_counter() - began,
+    )
+    write_json(folder / CHOICE, report)
+    link = folder / CHOSEN  # a run like any other; the report counts it once
+    link.unlink(missing_ok=True)
+    link.symlink_to(str(last))
+    return returns
+
+
+def budget_of(arguments: list[str]) -> tuple[Budget, list[str]]:
+    """`budget.seconds` and `budget.runs`, and the other words. Raises TransferError for another key or no such number."""
+    found: dict[str, Any] = {}
+    for word in (word for word in arguments if word.startswith("budget.")):
+        key, _, value = word.removeprefix("budget.").partition("=")
+        if key not in Budget._fields:
+            raise TransferError(f"budget.{key}: no such key; a budget has seconds and runs")
+        try:
+            found[key] = float(value) if key == "seconds" else int(value)
+        except ValueError:
+            raise TransferError(f"{word}: write a number") from None
+        if not found[key] > 0:
+            raise TransferError(f"{word}: write a number above 0")
+    return Budget(**found), [word for word in arguments if not word.startswith("budget.")]
+
+
+def _configs(sweeper: Any, jobs: list[list[str]]) -> list[Config]:
+    """The configurations of jobs. Raises TransferError for the first that has none."""
+    planned = _planned(sweeper, jobs)
+    if error := next((job.error for job in planned if job.error), None):
+        raise TransferError(error)
+    return [job.config for job in planned if job.config]
+
+
+def _planned(sweeper: Any, jobs: list[list[str]]) -> list[Any]:
+    loader, config = sweeper.hydra_context.config_loader, sweeper.config
+    return plan(lambda words: loader.load_sweep_config(config, words), jobs, 0, Path(config.hydra.sweep.dir))
+
+
+def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str, str]]:
+    """The candidates that fit the task and the world, in their order; why others do not. Raises TransferError for none."""
+    task = _configs(sweeper, [given])[0].task.name
+    candidates = [str(words).split() for words in sweeper.candidates.get(task, [])]
+    if not candidates:
+        known = ", ".join(sweeper.candidates)
+        raise TransferError(f"sweep=auto has no candidates for task={task}; it has some for {known}")
+    world, left_out, applying = None, {}, []
+    for words, job in zip(candidates, _planned(sweeper, [[*given, *words] for words in candidates]), strict=True):
+        error = job.error
+        if job.config:
+            world = world or load_world(job.config).world
+            try:
+                check_needs(job.config, world, find("methods", job.config.method.name).NEEDS)
+                applying.append(words)
+            except TransferError as reason:
+                error = str(reason)
+        if error:
+            left_out[name(words)] = error
+    if not applying:
+        raise TransferError(f"sweep=auto: no candidate fits; {next(iter(left_out.values()))}")
+    return applying, left_out
+
+
+def _folds(sweeper: Any, config: Config) -> list[list[str]]:
+    """The overrides of every fold; none of them where the split draws nobody: its own validation part."""
+    if config.split.name not in FOLDED:
+        return [[]]
+    return [[f"split.folds={sweeper.folds}", f"split.fold={fold}"] for fold in range(sweeper.folds)]
+
+
+def _of(folder: Path, number: int) -> list[Any]:
+    return [run for run in read_runs(folder) if run.folder.name == str(number) and run.done]
