@@ -19,6 +19,8 @@ RANKING = [
     "user_knn method.neighbours=30",
     "ease",
     "item_knn method.neighbours=60",
+    "graph_filter",
+    "ials",
     "ridge_map",
     "cmf",
     "dann_factors",

@@ -112,6 +112,30 @@ def test_the_joint_matrix_has_the_target_first_and_weighted_sources(both: bool, 
     np.testing.assert_array_equal(rows, expected[users])
 
 
+def test_edges_are_the_entries_of_the_joint_matrix() -> None:
+    """Of a source that shares items too, and with padding."""
+    domains = [random_events(0), random_events(1, 7), random_events(2, 5)]
+    world = world_of(*domains)
+    shared = replace(world.sources[0], target_items=jnp.array([-1, 4, -1, 0, -1, -1, 2]))
+    pad = lambda array, value: jnp.concatenate([array, jnp.full(3, value, array.dtype)])  # noqa: E731
+    target = world.target.train
+    padded = replace(
+        target, users=pad(target.users, N_USERS), items=pad(target.items, N_ITEMS), ratings=pad(target.ratings, 0)
+    )
+    world = replace(world, target=replace(world.target, train=padded), sources=(shared, world.sources[1]))
+    weights = [0.25, 0.5]
+    edges = joint.joint_edges(world, True, weights)
+    found = np.zeros((N_USERS + 1, joint.joint_width(world, True)))
+    np.add.at(found, (np.asarray(edges.users), np.asarray(edges.columns)), np.asarray(edges.weights))
+    rows = joint.joint_rows(world, True, weights, jnp.arange(N_USERS))
+    np.testing.assert_array_equal(found[:N_USERS], rows)
+    np.testing.assert_array_equal(found[N_USERS], 0)
+    np.testing.assert_array_equal(joint.joint_columns(world, True)[1], [9, 4, 11, 0, 13, 14, 2])
+    assert rows[:, 4].max() == 1.25
+    alone = joint.joint_edges(world, False, [])
+    np.testing.assert_array_equal(alone.weights, edges.weights[: len(alone.weights)])
+
+
 # --- biases ----------------------------------------------------------------------------------------------------------
 
 

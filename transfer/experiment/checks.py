@@ -139,7 +139,7 @@ def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
         _check_labels(config, world, needs)
     elif needs.shared_users and not _shared(world):
         shared = any(side.target_items is not None for side in world.sources)
-        other = "only items: item_knn and ease with method.domains=both learn from them" if shared else "none"
+        other = "only items: methods with method.domains=both, such as ease, learn from them" if shared else "none"
         raise TransferError(
             f"method={name} needs users with training events in both domains, and {config.domain.name} has {other}; "
             "use a method without that need (transfer --help lists them)"

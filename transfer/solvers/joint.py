@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,31 @@ def _joined(world: World, blocks: list[jax.Array], weights: Weights) -> jax.Arra
             target, source = target.at[:, place].add(source, mode="drop"), jnp.where(shared, 0, source)
         apart.append(source)
     return jnp.concatenate([target, *apart], axis=1)
+
+
+def joint_columns(world: World, both: bool) -> list[jax.Array]:
+    """The column of every item of each domain, target first: int32 [items] each."""
+    columns, first = [], 0
+    for side in (world.target, *(world.sources if both else ())):
+        own = first + jnp.arange(side.train.n_items)
+        columns.append(own if side.target_items is None else jnp.where(side.target_items >= 0, side.target_items, own))
+        first += side.train.n_items
+    return columns
+
+
+class Edges(NamedTuple):
+    """X as its entries: users, columns int32 [n], weights float32 [n]; of padding the user is n_users, the weight 0."""
+
+    users: jax.Array
+    columns: jax.Array
+    weights: jax.Array
+
+
+def joint_edges(world: World, both: bool, weights: Weights) -> Edges:
+    """The events of all domains, one entry each: 1 for a target event, the source's weight for a source event."""
+    parts = zip(_domains(world, both), joint_columns(world, both), (1.0, *weights), strict=False)
+    entries = [Edges(e.users, columns[e.items], weight * e.there.astype(jnp.float32)) for e, columns, weight in parts]
+    return Edges(*(jnp.concatenate(part) for part in zip(*entries, strict=True)))
 
 
 def joint_features(world: World, both: bool) -> dict[str, jax.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ def spectrum(x: jax.Array) -> Params:
         return {"mean": mean, "vectors": vectors, "values": _without_noise(values)}
     values, inner = jnp.linalg.eigh(centred @ centred.T / (n - 1))
     values = _without_noise(values)
-    scale = _positive_power(values * (n - 1), -0.5)
+    scale = positive_power(values * (n - 1), -0.5)
     return {"mean": mean, "vectors": centred.T @ (inner * scale[None, :]), "values": values}
 
 
@@ -40,15 +41,27 @@ def leading(x: jax.Array, dim: int, key: jax.Array) -> Params:
     mean = jnp.mean(x, axis=0)
     centred = (x - mean[None, :]) / math.sqrt(x.shape[0] - 1)
 
-    def round_(q: jax.Array, _: None) -> tuple[jax.Array, None]:
-        return jnp.linalg.qr(centred.T @ (centred @ q))[0], None
-
     width = min(dim + SPARE, *x.shape)
-    start = jnp.linalg.qr(jax.random.normal(key, (x.shape[1], width)))[0]
-    q, _ = jax.lax.scan(round_, start, None, length=ROUNDS)
+    q = _iterated(lambda q: centred.T @ (centred @ q), (x.shape[1], width), key, ROUNDS)
     inside = centred @ q
     values, vectors = jnp.linalg.eigh(inside.T @ inside)
     return {"mean": mean, "vectors": q @ vectors[:, -dim:], "values": _without_noise(values)[-dim:]}
+
+
+def leading_of(matrix: jax.Array, dim: int, key: jax.Array) -> jax.Array:
+    """The eigenvectors [d, dim] of the largest eigenvalues of a positive matrix [d, d], rising: 4 d² dim per round."""
+    d = matrix.shape[0]
+    q = _iterated(lambda q: matrix @ q, (d, min(dim + SPARE, d)), key, 2 * ROUNDS)
+    return q @ jnp.linalg.eigh(q.T @ (matrix @ q))[1][:, -dim:]
+
+
+def _iterated(times: Callable[[jax.Array], jax.Array], shape: tuple[int, int], key: jax.Array, rounds: int) -> jax.Array:
+    """Q ← orth(C Q) from a random start of this shape; times(Q) is C Q."""
+
+    def round_(q: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return jnp.linalg.qr(times(q))[0], None
+
+    return jax.lax.scan(round_, jnp.linalg.qr(jax.random.normal(key, shape))[0], None, length=rounds)[0]
 
 
 def power(spectrum: Params, x: jax.Array, exponent: float, shrinkage: jax.Array) -> jax.Array:
@@ -57,8 +70,8 @@ def power(spectrum: Params, x: jax.Array, exponent: float, shrinkage: jax.Array)
     Where C + shrinkage I is singular (shrinkage 0), a negative power is that of the pseudo-inverse.
     """
     inside = x @ spectrum["vectors"]
-    scales = _positive_power(spectrum["values"] + shrinkage, exponent)
-    outside = _positive_power(shrinkage, exponent)
+    scales = positive_power(spectrum["values"] + shrinkage, exponent)
+    outside = positive_power(shrinkage, exponent)
     return outside * x + (inside * (scales - outside)[None, :]) @ spectrum["vectors"].T
 
 
@@ -67,7 +80,7 @@ def _without_noise(values: jax.Array) -> jax.Array:
     return jnp.where(values > 1e-6 * values[-1], values, 0.0)
 
 
-def _positive_power(values: jax.Array, exponent: float) -> jax.Array:
+def positive_power(values: jax.Array, exponent: float) -> jax.Array:
     """values^exponent where they are positive, else 0."""
     return jnp.where(values > 0, jnp.where(values > 0, values, 1.0) ** exponent, 0.0)
 
