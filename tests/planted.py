@@ -55,6 +55,7 @@ NUMBERS = {
     "item_knn": ("hp.shrinkage=50", "hp.source_weight=1"),
     "graph_filter": ("method.rank=8", "hp.low_pass=0.3"),
     "ials": ("hp.ridge=0.03", "hp.unobserved=0.3"),
+    "lightgcn": ("hp.learning_rate=0.2", "hp.l2=0.003"),
     "user_knn": ("hp.shrinkage=1",),
     "ridge_map": ("hp.ridge=10", "hp.normalise=0.5"),
     "kernel_map": ("train.epochs=12", "train.evaluate_every=6"),
@@ -72,7 +73,7 @@ NUMBERS = {
 # What test_transfer.py trains with all of its budget.
 LEARNT = ("target_only", "cmf", "dann_factors", "darec", "finetune", "emcdr")
 TRAINED = {
-    "ranking": (*LEARNT, "popularity", "ease", "graph_filter", "ials", "ridge_map", "log_linear"),
+    "ranking": (*LEARNT, "popularity", "ease", "graph_filter", "ials", "lightgcn", "ridge_map", "log_linear"),
     "rating": (*LEARNT, "item_bias", "source_bias", "ridge_map"),
 }
 

@@ -21,6 +21,7 @@ RANKING = [
     "item_knn method.neighbours=60",
     "graph_filter",
     "ials",
+    "lightgcn",
     "ridge_map",
     "cmf",
     "dann_factors",

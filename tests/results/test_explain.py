@@ -23,7 +23,17 @@ from transfer.registry import find, names
 from transfer.results.explain import explain, find_films, with_readers
 
 PAIRS, READERS = 8, 90
-FOLDS_IN = ("ease", "item_knn", "graph_filter", "ials", "ridge_map", "history_map", "kernel_map", "residual_map")
+FOLDS_IN = (
+    "ease",
+    "item_knn",
+    "graph_filter",
+    "ials",
+    "lightgcn",
+    "ridge_map",
+    "history_map",
+    "kernel_map",
+    "residual_map",
+)
 
 
 @cache
