@@ -50,10 +50,20 @@ def test_factors_spread_over_the_normalised_graph(layers: int, weight: float) ->
     hp: Any = {"source_weight": jnp.float32(weight)}
     done: Any = {"factors": {"items": jnp.asarray(factors, jnp.float32)}}
     drawn = program.stages[0].batch(here, done, jax.random.key(0))
-    weights = drawn.edges.weights + (weight - 1) * drawn.lent
+    weights = np.where(np.arange(len(drawn.edges.users)) < books.sum(), 1, weight) * drawn.edges.weights
     z = lightgcn.spread(done["factors"]["items"], drawn.edges._replace(weights=weights), READERS, layers)
     np.testing.assert_allclose(z.users, users, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(z.items, items, rtol=1e-4, atol=1e-5)
+    losses = []
+    for batch, of_domain in zip(drawn.batches, drawn.columns, strict=True):  # of BPR
+        chosen = items[np.asarray(of_domain)[np.asarray(batch.items)]]
+        s = np.einsum("bd,bkd->bk", users[np.asarray(batch.users)], chosen)
+        squares = np.square(factors[np.asarray(of_domain)[np.asarray(batch.items)]]).sum(2).mean(1)
+        losses.append(np.mean(np.log1p(np.exp(s[:, 1] - s[:, 0])) + 0.1 * squares))
+    learns = hp | {"l2": jnp.float32(0.1)}
+    loss = program.stages[0].loss(done["factors"], {}, drawn, learns, jax.random.key(0), jnp.float32(0))
+    assert float(loss) == pytest.approx(losses[0] + weight * losses[1], rel=1e-4)
+
     in_training = program.stages[0].scores(here, done, hp)(jnp.arange(READERS))
     done["graph"] = program.stages[1].solve(here, done, hp, jax.random.key(0))
     for scores in (in_training, program.scores(here, done, hp)(jnp.arange(READERS))):

@@ -37,7 +37,7 @@ def run(method: str, task: str, capacity: int | None) -> Result:
     return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
 
 
-SLOW = ("dann_factors",)  # it compiles long, and reads events as cmf does
+SLOW = ("dann_factors", "lightgcn")  # they compile long, and read events as cmf and ials do
 
 
 @pytest.mark.parametrize(

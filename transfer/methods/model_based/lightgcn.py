@@ -2,8 +2,9 @@
 
 Â = D^-½ A D^-½, where A has an edge for every event of a user with an item and D holds the sums of its rows. The graph has
 the target's items and, unless method.domains=target, those of the sources beside them: their edges weigh hp.source_weight,
-and so does their loss, L = L_target + hp.source_weight · mean over sources of L_source. Items have the factors E that are
-learnt. Users have none, unlike in the paper: they are what reaches them from their items, so that new ones have scores.
+of several sources times hp.source_weight_1, hp.source_weight_2, …, and so does their loss, L = L_target + mean over sources
+of hp.source_weight · L_source. Items have the factors E that are learnt. Users have none, unlike in the paper: they are
+what reaches them from their items, so that new ones have scores.
 
 Paper: He, Deng, Wang, Li, Zhang, Wang (2020), LightGCN.
 """
@@ -19,11 +20,11 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.program import Batch, Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, stream
-from transfer.solvers.joint import Edges, joint_columns, joint_edges, joint_rows
+from transfer.solvers.joint import Edges, joint_columns, joint_edges, joint_rows, source_weights
 from transfer.solvers.spectra import positive_power
 
 NEEDS = Needs(tasks=("ranking",))
-HP = {"learning_rate": Range(0.05, low=0), "l2": Range(0.001, low=0), "source_weight": Range(1.0, low=0)}
+HP = {"learning_rate": Range(0.05, low=0), "l2": Range(0.001, low=0), "source_weight": Range(1.0, low=0, by_source=True)}
 
 
 class Settings(Method):
@@ -32,13 +33,11 @@ class Settings(Method):
 
 
 class Drawn(NamedTuple):
-    """What a step sees: of every domain, target first, a batch and the columns of its items; the edges of the graph with
-    weight 1, and 1 for those of sources."""
+    """What a step sees: of every domain, target first, a batch and the columns of its items; the graph, all edges alike."""
 
     batches: list[Batch]
     columns: list[jax.Array]
     edges: Edges
-    lent: jax.Array
 
 
 class Spread(NamedTuple):
@@ -51,13 +50,14 @@ class Spread(NamedTuple):
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     both, layers, size = config.method.domains == "both", config.method.layers, config.train.batch_size
-    readers = world.n_users
+    sides = [world.target, *(world.sources if both else ())]
+    sizes, readers = [side.train.users.shape[0] for side in sides], world.n_users
 
-    def edges(world: World, weight: jax.Array | float) -> Edges:
-        return joint_edges(world, both, [weight for _ in world.sources])
+    def strengths(hp: Hp) -> jax.Array:
+        """How much each domain weighs [domains]."""
+        return jnp.stack([jnp.float32(1.0), *source_weights(world, hp)])[: len(sides)]
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
-        sides = [world.target, *(world.sources if both else ())]
         shapes = [(side.train.n_items, config.model.dim) for side in sides]
         drawn = [jax.random.normal(stream(key, "items", i), shape) for i, shape in enumerate(shapes)]
         return {"items": config.model.init * jnp.concatenate(drawn)}
@@ -65,12 +65,13 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     def batch(world: World, done: Done, key: jax.Array) -> Drawn:
         sources = [side.train for side in world.sources if both]
         drawn = [task.batch(events, stream(key, "source", i), size) for i, events in enumerate(sources)]
-        batches, every = [task.batch(world.target.train, key, size), *drawn], edges(world, 1.0)
-        return Drawn(batches, joint_columns(world, both), every, every.weights - edges(world, 0.0).weights)
+        batches = [task.batch(world.target.train, key, size), *drawn]
+        return Drawn(batches, joint_columns(world, both), joint_edges(world, both, [1.0 for _ in sources]))
 
     def loss(params: Params, done: Done, drawn: Drawn, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
-        weights = drawn.edges.weights + (hp["source_weight"] - 1) * drawn.lent
-        z = spread(params["items"], drawn.edges._replace(weights=weights), readers, layers)
+        of_events = jnp.repeat(strengths(hp), jnp.array(sizes), total_repeat_length=sum(sizes))
+        weighed = drawn.edges._replace(weights=drawn.edges.weights * of_events)
+        z = spread(params["items"], weighed, readers, layers)
 
         def of_domain(batch: Batch, columns: jax.Array) -> jax.Array:
             users, chosen = z.users[batch.users], columns[batch.items]
@@ -80,16 +81,17 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             prior = jnp.sum(batch.item_weights * jnp.sum(jnp.square(params["items"][chosen]), axis=-1), axis=1)
             return jnp.mean(task.loss(outputs, batch) + hp["l2"] * prior)
 
-        first, *others = [of_domain(*one) for one in zip(drawn.batches, drawn.columns, strict=True)]
-        return first + hp["source_weight"] * sum(others) / max(len(others), 1)
+        losses = jnp.stack([of_domain(*one) for one in zip(drawn.batches, drawn.columns, strict=True)])
+        return losses[0] + jnp.sum(strengths(hp)[1:] * losses[1:]) / max(len(sides) - 1, 1)
 
     def spread_now(world: World, done: Done, hp: Hp) -> Params:
-        z = spread(done["factors"]["items"], edges(world, hp["source_weight"]), world.n_users, layers)
+        edges = joint_edges(world, both, source_weights(world, hp))
+        z = spread(done["factors"]["items"], edges, world.n_users, layers)
         return {"handed": z.handed, "items": z.items[: world.n_items]}
 
     def scores_of(z: Params, world: World, hp: Hp) -> Scores:
         def score(users: jax.Array) -> jax.Array:
-            x = joint_rows(world, both, [hp["source_weight"] for _ in world.sources], users)
+            x = joint_rows(world, both, source_weights(world, hp), users)
             return (x * positive_power(jnp.sum(x, axis=1), -0.5)[:, None]) @ z["handed"] @ z["items"].T
 
         return score
