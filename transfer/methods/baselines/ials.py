@@ -30,7 +30,7 @@ from transfer.solvers.joint import joint_edges, joint_width, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
 HP = {
-    "ridge": Range(0.003, low=0, above=True),
+    "ridge": Range(0.03, low=0, above=True),
     "unobserved": Range(0.1, low=0, above=True),
     "frequency": Range(1.0, low=0),
     "source_weight": Range(1.0, low=0, by_source=True),
