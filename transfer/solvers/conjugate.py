@@ -7,6 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+State = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # x, what is left of b, the direction, the square of what is left
+
 
 def gradients(times: Callable[[jax.Array], jax.Array], right: jax.Array, start: jax.Array, steps: int) -> jax.Array:
     """Rows x [n, d] after so many steps from `start`; times(x) is A_r x_r of every row, each A_r positive definite.
@@ -14,7 +16,7 @@ def gradients(times: Callable[[jax.Array], jax.Array], right: jax.Array, start: 
     In exact arithmetic d steps solve. What is solved stays where it is. (Hestenes & Stiefel 1952)
     """
 
-    def step(carry: tuple[jax.Array, ...], _: None) -> tuple[tuple[jax.Array, ...], None]:
+    def step(carry: State, _: None) -> tuple[State, None]:
         x, rest, direction, square = carry
         image = times(direction)
         length = _ratio(square, _dot(direction, image))
