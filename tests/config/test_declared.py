@@ -91,9 +91,9 @@ REFUSED = {
     "did you mean hp.source_weight_1? it has hp.ridge, hp.source_weight, hp.weight, hp.source_weight_1",
     "model=gru4rec hp.dropout=1": "hp.dropout=1: must be at least 0 and below 1",
     "method=emcdr method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? it has "
-    "method.name, method.map, method.hidden, method.permute, method.permute_seed, method.guard",
+    "method.name, method.map, method.hidden, method.permute, method.permute_seed, method.fusion, method.guard",
     "method=emcdr +method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? method=emcdr has "
-    "method.guard, method.permute, method.permute_seed, method.map, method.hidden",
+    "method.guard, method.permute, method.permute_seed, method.fusion, method.map, method.hidden",
     "model=mf +model.dimm=3": "model.dimm: no such key here; did you mean model.dim? model=mf has model.dim, model.init",
     "domain=moons +domain.pointz=30": "domain.pointz: no such key here; did you mean domain.points? domain=moons has ",
     "task.selec=rmse": "task.selec: no such key here; did you mean task.select? it has task.name, ",

@@ -278,6 +278,8 @@ def test_ridge_map_solves_the_primal_ridge_regression(task: str) -> None:
 def test_unknown_settings_of_a_method_are_refused() -> None:
     line = refusal([*RANKING, "method=ease", "+method.map=mlp"])
     assert line.startswith("method.map: no such key here;")
-    assert line.endswith("method=ease has method.guard, method.permute, method.permute_seed, method.domains, method.most")
+    assert line.endswith(
+        "method=ease has method.guard, method.permute, method.permute_seed, method.fusion, method.domains, method.most"
+    )
     line = refusal([*RANKING, "method=emcdr", "method.map=cubic"])
     assert line.startswith("method.map: 'cubic'")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from transfer.config.features import KINDS, TEXT, Block, ByName, Named, Place, Planted, Texts
+from transfer.config.features import KINDS, TEXT, Block, ByName, Modality, Named, Place, Planted, Texts
 from transfer.config.frozen import Frozen
 from transfer.config.parts import Where, domain_name, of_one_file, said
 
@@ -189,6 +189,7 @@ def _as_names(value: Any) -> Any:
 class ExampleDomains(Frozen):
     """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts.
 
+    modalities: views of the same examples by name, each read with settings of its own, side by side in x; none: one view.
     The reader's module may refine this with a `Settings` class of its own.
     """
 
@@ -211,6 +212,7 @@ class ExampleDomains(Frozen):
     tokenizer: str | None = None
     encoder: str | None = None
     length: int = Field(default=128, ge=2)
+    modalities: Named[Modality] = ByName()
 
     @model_validator(mode="after")
     def _tokens_are_no_measurements(self) -> ExampleDomains:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from transfer.config.frozen import Frozen
 
@@ -58,6 +58,17 @@ class Block(Frozen):
         if (self.kind == "encoded") != (self.encoder is not None):
             raise ValueError("kind: encoded goes with encoder: FOLDER (of a BERT) or minilm, and no other kind has one")
         return self
+
+
+class Modality(BaseModel):
+    """Settings with which a modality of examples is read, in place of the domain's own; a plain text is `features`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_plain_text_is_the_features(cls, value: Any) -> Any:
+        return {"features": value} if isinstance(value, str) else value
 
 
 class Planted(Frozen):

@@ -1,7 +1,8 @@
 """What a word of the command sets: a plain path given for a domain sets its `path` and leaves all that stands beside it.
 
 Hydra would put the text in the place of the whole domain: settings after it could not be set, those before it were lost.
-Blocks of features have names that no file knows: a word about them may add what is not there (the schema refuses the rest).
+Blocks of features and modalities have names that no file knows: a word about them may add what is not there (the schema
+refuses the rest).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from transfer.errors import TransferError
 
 WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>(?:\.[.\w]*)?)=(?P<value>.*)", re.DOTALL)
-NAMED = re.compile(r"domain\.(?:features\b|.*\bfeatures[:.=]).*", re.DOTALL)
+NAMED = re.compile(r"domain\.(?:features\b|modalities\b|.*\bfeatures[:.=]).*", re.DOTALL)
 CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
 
 

@@ -66,7 +66,8 @@ class Method(BaseModel):
     """How knowledge travels; a method module refines this with a `Settings` class of its own.
 
     guard: whether its scores are mixed with those of target_only, in shares that validation chooses. permute: blocks of
-    item features whose rows are swapped between the items of each domain, by permute_seed: is the block used?
+    item features whose rows are swapped between the items of each domain, by permute_seed, or modalities of examples: are
+    they used? fusion: early, late, or the name of the one modality that is seen (transfer.learning.fusion).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -74,6 +75,7 @@ class Method(BaseModel):
     guard: Literal["none", "gate", "weights"] = "none"
     permute: Annotated[tuple[str, ...], BeforeValidator(_as_patterns)] = ()
     permute_seed: int = Field(default=0, ge=0)
+    fusion: str = "early"
 
     if TYPE_CHECKING:  # the settings of methods, which only their own modules know
 
@@ -243,7 +245,8 @@ def _anchored(config: Config) -> Config:
     update["model"] = anywhere(config.model, MODEL_PATHS)
     update["init_from"] = anywhere(config, ("init_from",)).init_from
     if isinstance(config.domain, ExampleDomains):
-        update["domain"] = anywhere(config.domain, EXAMPLE_PATHS)
+        parts = ByName({name: anywhere(part, EXAMPLE_PATHS) for name, part in config.domain.modalities.items()})
+        update["domain"] = anywhere(config.domain, EXAMPLE_PATHS).model_copy(update={"modalities": parts})
     if isinstance(config.domain, FileDomains):
 
         def of(files: Files) -> Files:

@@ -16,7 +16,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
-from transfer.learning import guard, permuted, sparsity, windows
+from transfer.learning import fusion, guard, permuted, sparsity, windows
 from transfer.learning.nested import nested
 from transfer.models import encoders
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
@@ -86,12 +86,15 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
         guard.check(config, world, model)
     if config.method.permute:
         permuted.check(config.method.permute, world)
+    fusion.check(config, world)
+    build = fusion.fused(method.build)
     shapes = shapes_of(world)
     try:
         if not guards:
-            program = method.build(config, shapes, task, model)
+            program = build(config, shapes, task, model)
         else:
-            program = guard.guarded(config, shapes, task, model, method.build, find("methods", guard.REFERENCE))
+            reference = find("methods", guard.REFERENCE)
+            program = guard.guarded(config, shapes, task, model, build, reference, fusion.fused(reference.build))
     except (TypeError, AttributeError) as error:
         error.add_note("The world of `build` has shapes alone: its values are there when functions of a stage are called.")
         raise

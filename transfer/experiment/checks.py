@@ -13,10 +13,11 @@ from pydantic import BaseModel, ValidationError
 from transfer.config.declared import Range, default_of
 from transfer.config.domains import ExampleDomains
 from transfer.config.schema import Config, Method, Model, describe
+from transfer.data.examples.modalities import settings_of
 from transfer.data.examples.world import ExamplesWorld
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError, no_such_key
-from transfer.learning import guard
+from transfer.learning import fusion, guard
 from transfer.program import AnyWorld, Classifier, Needs
 from transfer.registry import find, names, outline
 
@@ -44,7 +45,9 @@ def check_settings(config: Config) -> Config:
         "model": _refined("model", config.model.name, config.model, Model),
     }
     if isinstance(config.domain, ExampleDomains):
-        refined["domain"] = _refined("domain", config.domain.reader, config.domain, ExampleDomains)
+        refined["domain"] = domains = _refined("domain", config.domain.reader, config.domain, ExampleDomains)
+        for modality in config.domain.modalities:
+            settings_of(domains, modality)  # type: ignore[arg-type]
     return check_numbers(config).model_copy(update=refined)
 
 
@@ -92,13 +95,17 @@ def numbers(config: Config) -> dict[str, Range]:
 
 
 def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
-    """Numbers that may be given and need not be: for each source, each block of features, and the guard's reference."""
+    """Numbers that may be given and need not be: for each source, each block of features, each modality that has a program
+    of its own, and the guard's reference."""
     sources = getattr(config.domain, "source", ("one",))
     places = set(range(1, 1 + len(sources)))
     if any(getattr(source, "each", None) for source in sources):  # how many they are is known when their file is read
         places |= {int(end) for name in config.hp if (end := name.rpartition("_")[2]).isdecimal() and int(end)}
     further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sorted(places)}
     further |= {f"{name}_{block}": number for name, number in own.items() if number.by_block for block in _blocks(config)}
+    if config.method.fusion == fusion.LATE:
+        of_examples = getattr(config.domain, "modalities", ())
+        further |= {f"{name}_{modality}": number for name, number in own.items() for modality in of_examples}
     if config.method.guard != "none":
         reference = find("methods", guard.REFERENCE).HP
         further |= {f"{guard.ALONE}{name}": number for name, number in reference.items()}

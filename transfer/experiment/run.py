@@ -35,7 +35,7 @@ from transfer.experiment.checks import check_numbers, check_settings
 from transfer.experiment.measure import Measured, measure
 from transfer.program import AnyWorld, Done, Program
 from transfer.results import run_folder
-from transfer.results.describe import count_parameters, describe_guard, describe_program, describe_sources, show_parameters
+from transfer.results.describe import count_parameters, describe_program, describe_shares, show_parameters
 from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
@@ -266,8 +266,7 @@ def _facts(
         **common,
         **({"weights": prepared.weights} if prepared.weights else {}),
         **({"begun": prepared.begun} if prepared.begun else {}),
-        **describe_guard(config, prepared.loaded, parameters),
-        **describe_sources(prepared.loaded, parameters),
+        **describe_shares(config, prepared.loaded, parameters),
         "seconds_by_stage": {name: round(float(seconds[i]), 4) for name, seconds in job.spent.items()},
         "selected": selected(records, job.task, job.train),
         **({"distance": distance} if distance else {}),

@@ -35,10 +35,18 @@ TIE = 1e-4  # what log loss counts beside the metric of classes: few examples le
 Build = Callable[[Config, AnyWorld, Task, AnyModel], Program]
 
 
-def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build: Build, reference: ModuleType) -> Program:
+def guarded(
+    config: Config,
+    world: AnyWorld,
+    task: Task,
+    model: AnyModel,
+    build: Build,
+    reference: ModuleType,
+    build_reference: Build | None = None,
+) -> Program:
     """The program of a method under `method.guard`: target_only is fitted in the same run, as stages `alone_...`.
 
-    reference: the module of target_only.
+    reference: the module of target_only; build_reference: how it is built, where that is not as the module does.
 
     Its numbers are hp.alone_learning_rate and hp.alone_l2 where they are given, else the defaults of target_only.
     """
@@ -50,9 +58,10 @@ def guarded(config: Config, world: AnyWorld, task: Task, model: AnyModel, build:
             single = replace(world, sources=(world.sources[i],))
             experts.append(nested(build(config, single, task, model), f"source{i}_", view=_only(i)))
     kind = getattr(config.method, "classifier", "model")
-    of_reference = config.model_copy(update={"method": reference.Settings(name=REFERENCE, classifier=kind)})
+    settings = reference.Settings(name=REFERENCE, classifier=kind, fusion=config.method.fusion)
+    of_reference = config.model_copy(update={"method": settings})
     numbers = _reference_numbers(config, reference.HP)
-    alone = nested(reference.build(of_reference, world, task, model), ALONE, numbers=numbers)
+    alone = nested((build_reference or reference.build)(of_reference, world, task, model), ALONE, numbers=numbers)
     programs = [alone, *experts]
 
     def scores(world: AnyWorld, done: Done, hp: Hp, weights: jax.Array) -> Scores:

@@ -44,6 +44,8 @@ def print_run(result: Result, short: bool = False) -> None:
     if weights := facts.get("source_weights"):
         by_weight = sorted(weights.items(), key=lambda pair: -pair[1])
         console.print("sources: " + ", ".join(f"{name} {weight:.2f}" for name, weight in by_weight), markup=False)
+    if shares := facts.get("fusion"):
+        console.print("fusion: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), markup=False)
     if mixed := facts.get("guard"):
         shares = ", ".join(f"{name} {share:.0%}" for name, share in mixed["weights"].items())
         console.print(f"guard {mixed['kind']}: {shares}", markup=False)

@@ -15,7 +15,7 @@ from transfer.config.schema import Config
 from transfer.console import console
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
-from transfer.learning import guard, source_weights
+from transfer.learning import fusion, guard, source_weights
 from transfer.program import Done, Fit, Program, Rate, Task
 from transfer.training.compiler import Clock
 from transfer.training.rates import rates_of
@@ -70,6 +70,11 @@ def count_parameters(program: Program, done: Done) -> dict[str, Any]:
     return {**whole, "trainable_by_stage": moved}
 
 
+def describe_shares(config: Config, loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
+    """What was learnt (parameters of one replica) of the parts of a mixture: programs, modalities, sources."""
+    return {**describe_guard(config, loaded, done), **describe_fusion(loaded, done), **describe_sources(loaded, done)}
+
+
 def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
     """The shares in which a guarded run (parameters of one replica) mixes its programs; empty for one without a guard."""
     kind = config.method.guard
@@ -79,6 +84,14 @@ def describe_guard(config: Config, loaded: Loaded | LoadedExamples, done: Done) 
     names = ["target_only", *([config.method.name] if kind == "gate" else sources)]
     shares = zip(names, done[guard.STAGE]["weights"], strict=True)
     return {"guard": {"kind": kind, "weights": {name: round(float(share), 6) for name, share in shares}}}
+
+
+def describe_fusion(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
+    """The shares of the modalities in what late fusion adds (parameters of one replica), by name; empty without it."""
+    if fusion.STAGE not in done:
+        return {}
+    shares = zip(fusion.modalities(loaded.world), done[fusion.STAGE]["shares"], strict=True)
+    return {"fusion": {name: round(float(share), 6) for name, share in shares}}
 
 
 def describe_sources(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:

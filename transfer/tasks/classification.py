@@ -36,8 +36,9 @@ def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
     assert isinstance(settings.domain, ExampleDomains)
     assert isinstance(settings.split, ExampleSplit)
+    seen = " beside ".join(settings.domain.modalities) or settings.domain.features
     return {
-        "inputs": f"{settings.domain.features}, standardised: {settings.domain.standardise}",
+        "inputs": f"{seen}, standardised: {settings.domain.standardise}",
         "selected_on": "labelled target examples, none of them in the test" if settings.split.target_labels else "sources",
         "macro": "mean over the classes that the hidden part has",
         "calibration": "15 bins of equal width",

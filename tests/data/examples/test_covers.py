@@ -85,6 +85,43 @@ def test_covers_are_encoded_once_by_a_network_of_images(data: Path, monkeypatch:
         encoded([Raw("news", np.ones((1, 2)), ("a", "b"), np.zeros(1, bool), texts=["a"])], news("greys"), grey)
 
 
+def test_modalities_are_the_same_books_read_in_several_ways(data: Path) -> None:
+    """Each block is what the domain has alone, to a factor, for the same books in the same parts."""
+    words = ["domain=book_covers", f"data_dir={data}", f"domain.side={SIDE}", "split=few_labels", "split.target_labels=6"]
+
+    def loaded(*more: str) -> LoadedExamples:
+        found = load_world(check_settings(compose([*words, *more])))
+        assert isinstance(found, LoadedExamples)
+        return found
+
+    both = loaded("domain.modalities={text: description, cover: {features: cover, standardise: domain}}")
+    alone = {
+        "text": loaded("domain.features=description"),
+        "cover": loaded("domain.features=cover", "domain.standardise=domain"),
+    }
+    widths = dict(both.world.modalities)
+    assert (
+        widths == both.summary["modalities"] == {"text": alone["text"].world.unlabelled.shape[1], "cover": 3 * SIDE * SIDE}
+    )
+    assert both.featuriser is None
+    start = 0
+    for name, width in widths.items():
+        ratios = set()
+        for part in ("unlabelled", "labelled", "test"):
+            one, other = (getattr(of.world, part) for of in (both, alone[name]))
+            one, other = (getattr(of, "inputs", getattr(of, "x", of)) for of in (one, other))
+            one, other = (np.asarray(getattr(of, "x", of)) for of in (one, other))
+            block, wanted = one[..., start : start + width], other.reshape(*one.shape[:-1], width)
+            there = np.abs(wanted) > 1e-3
+            np.testing.assert_array_equal(block[wanted == 0], 0)
+            ratios |= set(np.round(block[there] / wanted[there], 4))
+        assert max(ratios) - min(ratios) <= 2e-4, (name, ratios)
+        start += width
+    other = ["domain=moons", "domain.modalities={all: points, few: {features: points, points: 50}}"]
+    with pytest.raises(TransferError, match="they have different examples; what decides these stands beside them"):
+        load_world(check_settings(compose(other)))
+
+
 def news(encoder: str) -> ExampleDomains:
     domain = compose(["domain=news_to_books", "domain.features=encoded", f"domain.encoder={encoder}"]).domain
     assert isinstance(domain, ExampleDomains)

@@ -13,6 +13,7 @@ from transfer.config.splits import ExampleSplit
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows
+from transfer.data.examples.modalities import joined, settings_of
 from transfer.data.examples.sets.raw import Raw, check, without_hidden
 from transfer.data.examples.world import LoadedExamples, build_examples
 from transfer.data.kept import kept
@@ -27,7 +28,8 @@ def load_examples(
     reader: a module with DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw.
     """
     names = [domains.target, *domains.source]
-    raws = read_examples(domains, data_dir, reader)
+    views = {name: settings_of(domains, name) for name in domains.modalities}
+    raws = read_examples(next(iter(views.values()), domains), data_dir, reader)
     rng = [np.random.default_rng([how.seed, i]) for i in range(len(raws))]
     rows = [target_rows(raws[0], how, rng[0])]
     rows += [source_rows(raw, how, draw) for raw, draw in zip(raws[1:], rng[1:], strict=True)]
@@ -37,14 +39,29 @@ def load_examples(
             raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
     if not len(rows[0].test):
         raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
-    if domains.features == "msda":
+    widths: tuple[tuple[str, int], ...] = ()
+    featuriser = None
+    if views:
+        blocks = {name: _seen(view, raws, fit, data_dir, reader, encode) for name, view in views.items()}
+        xs, widths = joined(blocks, fit, "domain.modalities")
+    elif domains.features == "msda":
         # no label is looked at: what is held out of the sources for validation takes part, whichever draw it is
         fit[1:] = [np.union1d(known, part.stop) for known, part in zip(fit[1:], rows[1:], strict=True)]
-        xs, featuriser = _denoised(domains, data_dir, reader, tuple(known.tobytes() for known in fit)), None
+        xs = _denoised(domains, data_dir, reader, tuple(known.tobytes() for known in fit))
     else:
         xs, featuriser = featurise(raws, fit, domains, encode)
-    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label)
+    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label, widths)
     return replace(built, featuriser=featuriser)
+
+
+def _seen(
+    view: ExampleDomains, raws: list[Raw], fit: list[np.ndarray], data_dir: Path, reader: ModuleType, encode: Encode | None
+) -> list[np.ndarray]:
+    """Features of every domain as one modality has them. Raises TransferError where it has other examples than `raws`."""
+    own = read_examples(view, data_dir, reader)
+    if not all(np.array_equal(one.y, other.y) for one, other in zip(own, raws, strict=True)):
+        raise TransferError("domain.modalities: they have different examples; what decides these stands beside them")
+    return featurise(own, fit, view, encode)[0]
 
 
 @kept(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -72,7 +73,7 @@ class ExamplesWorld:
     Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
     examples: their rows in the target's data. `pretrained` holds a model's body from a file of weights, `initial` the
     parameters of another run that stages start from, where one is named. `sparse_unlabelled`: x by its entries, as in
-    Examples.
+    Examples. `modalities`: the blocks of columns of x by name, with their widths; none: x is one.
     """
 
     sources: tuple[Source, ...]
@@ -84,10 +85,32 @@ class ExamplesWorld:
     pretrained: Any = None
     initial: Any = None
     sparse_unlabelled: SparseRows | None = None
+    modalities: tuple[tuple[str, int], ...] = field(default=(), metadata={"static": True})
 
     def batch(self, rows: jax.Array) -> Any:
         """x of these rows of `unlabelled`, to learn from: [B, ...], or a SparseBatch."""
         return (self.sparse_unlabelled or self.unlabelled)[rows]
+
+    def with_inputs(self, change: Callable[[jax.Array, str], jax.Array]) -> ExamplesWorld:
+        """The same with change(x [..., d], name of the part) in place of x, wherever it stands."""
+
+        def seen(part: Any, name: str) -> Any:
+            if isinstance(part, Examples):
+                return Examples(change(part.x, name), part.y, part.multi_label)
+            return replace(part, inputs=part.inputs._replace(x=change(part.inputs.x, name)))
+
+        sources = tuple(
+            Source(seen(side.train, f"source {i}"), seen(side.stop, f"stop {i}")) for i, side in enumerate(self.sources)
+        )
+        return replace(
+            self,
+            sources=sources,
+            unlabelled=change(self.unlabelled, "unlabelled"),
+            labelled=self.labelled and seen(self.labelled, "labelled"),
+            valid=seen(self.valid, "valid"),
+            test=seen(self.test, "test"),
+            sparse_unlabelled=None,
+        )
 
     @property
     def n_classes(self) -> int:
@@ -121,7 +144,13 @@ class Rows:
 
 
 def build_examples(
-    names: list[str], xs: list[np.ndarray], ys: list[np.ndarray], rows: list[Rows], classes: tuple[str, ...], multi: bool
+    names: list[str],
+    xs: list[np.ndarray],
+    ys: list[np.ndarray],
+    rows: list[Rows],
+    classes: tuple[str, ...],
+    multi: bool,
+    modalities: tuple[tuple[str, int], ...] = (),
 ) -> LoadedExamples:
     """The world of domains 0 (the target) and 1, 2, ... (its sources) from features, labels and what each row is for."""
 
@@ -140,12 +169,14 @@ def build_examples(
         valid=hidden([(i, examples(i, rows[i].stop)) for i in selecting] or [(0, examples(0, rows[0].stop))], multi),
         test=hidden([(0, examples(0, rows[0].test))], multi),
         tested=jax.numpy.asarray(rows[0].test, jax.numpy.int32),
+        modalities=modalities,
     )
     summary = {
         "target": {"name": names[0], **_counts(rows[0]), "selecting": "target" if labelled else "sources"},
         "sources": [{"name": name, **_counts(row)} for name, row in zip(names[1:], rows[1:], strict=True)],
         "classes": list(classes),
         "inputs": list(xs[0].shape[1:]),
+        **({"modalities": dict(modalities)} if modalities else {}),
         "multi_label": multi,
     }
     return LoadedExamples(jax.device_put(host), classes, summary, _fingerprint(host))
@@ -177,7 +208,7 @@ def _counts(rows: Rows) -> dict[str, int]:
 
 
 def _fingerprint(world: ExamplesWorld) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(world.modalities).encode() if world.modalities else b"")
     for leaf in jax.tree.leaves(world):
         digest.update(str(leaf.shape).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
