@@ -110,24 +110,40 @@ def test_late_fusion_has_the_program_of_each_modality_with_numbers_of_its_own() 
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_weights_are_the_optimum_that_another_solver_finds(multi_label: bool) -> None:
     rng, n, classes = np.random.default_rng(0), 60, 5
-    y = (rng.random((n, classes)) < 0.3) if multi_label else np.eye(classes)[rng.integers(0, classes, n)]
+    often = np.array([0.5, 0.2, 0.1, 0.1, 0.1])
+    y = (rng.random((n, classes)) < often) if multi_label else np.eye(classes)[rng.choice(classes, n, p=often)]
     scales = np.array([[[0.01], [3.0], [50.0]]])
     z = scales * (np.stack([y, 0.5 * y, 0 * y], 1) * 2 + rng.normal(size=(n, 3, classes)))
     weight = (np.arange(n) < 50).astype(float)  # the last are padding
-
-    centred = z if multi_label else z - z.mean(-1, keepdims=True)
+    f = (y[:50].sum(0) + 1) / (50 + (2 if multi_label else classes))
+    base = np.log(f / (1 - f)) if multi_label else np.log(f)
+    terms = np.concatenate([z, np.tile(base, (n, 1, 1))], axis=1)
+    centred = terms if multi_label else terms - terms.mean(-1, keepdims=True)
     spread = np.sqrt(np.einsum("n,nmc->m", weight, centred**2) / (weight.sum() * classes))
 
     def objective(v: np.ndarray) -> float:
-        sums = np.einsum("m,nmc->nc", v / spread, z)
+        sums = np.einsum("m,nmc->nc", v / spread, terms)
         losses = (np.logaddexp(0, sums) - y * sums).sum(1) if multi_label else -(y * log_softmax(sums, axis=1)).sum(1)
         return float(weight @ losses + fusion.PRIOR / 2 * v @ v)
 
-    best = minimize(objective, np.ones(3), bounds=[(0, None)] * 3, options={"ftol": 1e-14, "gtol": 1e-9})
+    bounds = [(0, None)] * 3 + [(None, None)]
+    best = minimize(objective, np.ones(4), bounds=bounds, options={"ftol": 1e-14, "gtol": 1e-9}).x
     found = fusion.weigh(*map(jnp.asarray, (z, y.astype(float), weight)), multi_label)
-    np.testing.assert_allclose(found["weights"] * spread, best.x, atol=2e-3)
-    np.testing.assert_allclose(found["shares"], best.x / best.x.sum(), atol=2e-3)
-    assert best.x[0] > best.x[1] > best.x[2]
+    np.testing.assert_allclose(found["weights"] * spread[:3], best[:3], atol=2e-3)
+    np.testing.assert_allclose(found["of_classes"], best[3] / spread[3] * base, atol=4e-3)
+    np.testing.assert_allclose(found["shares"], best[:3] / best[:3].sum(), atol=2e-3)
+    assert best[0] > best[1] > best[2]
+
+
+def test_the_frequency_of_the_classes_is_counted_once() -> None:
+    """Independent given the class: Bayes' rule has the sum of log P(y | x_m) less (M - 1) log P(y); so has the optimum."""
+    rng, n, f = np.random.default_rng(0), 3000, np.array([0.7, 0.2, 0.1])
+    labels = rng.choice(3, n, p=f)
+    x = rng.normal(size=(n, 2)) + 0.8 * np.array([-1, 0, 1])[labels][:, None]
+    logits = log_softmax(np.log(f) - (x[..., None] - 0.8 * np.array([-1, 0, 1])) ** 2 / 2, axis=2)
+    found = fusion.weigh(jnp.asarray(logits), jnp.eye(3)[labels], jnp.ones(n), False)
+    np.testing.assert_allclose(found["weights"], [1, 1], atol=0.1)
+    np.testing.assert_allclose(found["of_classes"], -np.log(f), atol=0.3)
 
 
 def test_blocks_have_equal_variance_whatever_their_unit_and_width() -> None:

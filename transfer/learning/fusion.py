@@ -1,12 +1,14 @@
 """Fusion of modalities, which stand side by side in x as blocks of equal variance (domain.modalities).
 
 early: x as it is, for one program.
-late:  a program for each modality, logits = Σ_m w_m logits_m: its log-probabilities added, times its weight.
+late:  a program for each modality, logits = Σ_m w_m logits_m + w_0 log f: their log-probabilities added, times weights.
+       f are the classes' frequencies, which every program has learnt once and Bayes' rule counts once: w_0 = 1 - M where
+       the modalities are independent given the class, and all w_m are 1.
 NAME:  one modality alone.
 
-w = argmin_{w ≥ 0} Σ_valid log loss(Σ_m w_m logits_m) + PRIOR/2 Σ_m (w_m s_m)², s_m the spread of logits_m over classes:
+w = argmin_{w_m ≥ 0, w_0} Σ_valid log loss(logits) + PRIOR/2 Σ_m (w_m s_m)², s_m the spread of logits_m over classes:
 convex; a modality that says nothing of the classes has 0, or nearly. They are fitted on validation, one number for each
-modality, so that its figures flatter late fusion a little.
+modality and one more, so that its figures flatter late fusion a little.
 
 Paper: Genest, Zidek (1986), logarithmic opinion pools; Heskes (1998), their weights.
 """
@@ -107,27 +109,41 @@ def fused(build: Build) -> Build:
     return late
 
 
+def pooled(params: Params, logits: jax.Array) -> jax.Array:
+    """Σ_m w_m logits_m + w_0 log f: [M, B, classes] -> [B, classes]."""
+    return jnp.tensordot(params["weights"], logits, axes=1) + params["of_classes"][None, :]
+
+
 def weigh(logits: jax.Array, y: jax.Array, weight: jax.Array, multi_label: bool) -> Params:
-    """Weights [M] of logits [n, M, classes] for labels y [n, classes] of examples with `weight` [n], and their shares.
+    """weights [M] of logits [n, M, classes] for labels y [n, classes] of examples with `weight` [n]; of_classes [classes]:
+    w_0 log f (several labels: of the odds); shares [M]: how much of the sum's spread is a modality's.
 
     Coordinate descent in v = w s with Böhning's (1992) bound of the curvature, |z|²/2 (yes or no: |z|²/4): no step goes up.
-    shares: v / Σ v, how much of the spread of the sum is a modality's.
     """
-    centred = logits if multi_label else logits - jnp.mean(logits, axis=-1, keepdims=True)
-    counted, classes = jnp.sum(weight), logits.shape[-1]
+    counted, classes, count = jnp.sum(weight), logits.shape[-1], logits.shape[1]
+    often = (weight @ y + 1) / (counted + (2 if multi_label else classes))
+    base = jnp.log(often) - (jnp.log1p(-often) if multi_label else 0.0)
+    terms = jnp.concatenate([logits, jnp.broadcast_to(base, (len(logits), 1, classes))], axis=1)
+    centred = terms if multi_label else terms - jnp.mean(terms, axis=-1, keepdims=True)
     spread = jnp.sqrt(jnp.einsum("n,nmc->m", weight, jnp.square(centred)) / (counted * classes))
-    z = centred / jnp.maximum(spread, 1e-12)[None, :, None]
+    z = centred / jnp.maximum(spread, 1e-6)[None, :, None]
     bound = counted * classes * (0.25 if multi_label else 0.5) + PRIOR
+    lowest = jnp.zeros(count + 1).at[count].set(-jnp.inf)
 
     def descend(i: jax.Array, v: jax.Array) -> jax.Array:
         m = i % v.shape[0]
         sums = jnp.einsum("m,nmc->nc", v, z)
         p = jax.nn.sigmoid(sums) if multi_label else jax.nn.softmax(sums, axis=-1)
         slope = jnp.einsum("n,nc,nc->", weight, p - y, z[:, m]) + PRIOR * v[m]
-        return v.at[m].set(jnp.maximum(v[m] - slope / bound, 0.0))
+        return v.at[m].set(jnp.maximum(v[m] - slope / bound, lowest[m]))
 
-    v = jax.lax.fori_loop(0, SWEEPS * logits.shape[1], descend, jnp.ones(logits.shape[1]))
-    return {"weights": v / jnp.maximum(spread, 1e-12), "shares": v / jnp.maximum(jnp.sum(v), 1e-12)}
+    v = jax.lax.fori_loop(0, SWEEPS * (count + 1), descend, jnp.ones(count + 1).at[count].set(0.0))
+    w = v / jnp.maximum(spread, 1e-6)
+    return {
+        "weights": w[:count],
+        "of_classes": w[count] * base,
+        "shares": v[:count] / jnp.maximum(jnp.sum(v[:count]), 1e-12),
+    }
 
 
 def only(name: str) -> Callable[[ExamplesWorld], ExamplesWorld]:
