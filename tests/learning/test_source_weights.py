@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from conftest import interactions, world_of
 from numpy.typing import NDArray
 
+from transfer.data.interactions.world import World
 from transfer.learning import source_weights
+from transfer.program import Params
 
 Floats = NDArray[np.float64]
 READERS, FILMS, BOOKS = 240, 24, 12
@@ -28,15 +31,19 @@ def drawn() -> tuple[Floats, Floats, Floats]:
     return books, films, films[random.permutation(READERS)]
 
 
-@jax.jit
-def _learn(world: object) -> jax.Array:
-    return source_weights.learn(world, {}, HP, jax.random.key(0))["weights"]  # type: ignore[arg-type]
+@partial(jax.jit, static_argnames="count")
+def _learn(world: World, count: int | None) -> Params:
+    return source_weights.stage(count).solve(world, {}, HP, jax.random.key(0))
+
+
+def found(*sources: Floats, count: int | None = None) -> dict[str, Floats]:
+    books = drawn()[0]
+    events = [interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (books, *sources)]
+    return {name: np.asarray(value, np.float64) for name, value in _learn(world_of(*events), count).items()}
 
 
 def learnt(*sources: Floats) -> Floats:
-    books = drawn()[0]
-    events = [interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (books, *sources)]
-    return np.asarray(_learn(world_of(*events)), np.float64)
+    return found(*sources)["weights"]
 
 
 def unseen_error(weights: Floats, *sources: Floats) -> float:
@@ -65,11 +72,42 @@ def test_a_source_of_the_same_taste_has_a_weight_and_one_of_others_exactly_none(
 def test_the_weights_are_better_for_unseen_readers_than_all_none_or_one_source() -> None:
     _, films, strange = drawn()
     halves = films[:, ::2], films[:, 1::2], strange
-    found = learnt(*halves)
-    error = unseen_error(found, *halves)
-    others = [np.ones(3), np.zeros(3), *np.eye(3), *(found * (1 - np.eye(3))[:2])]
-    assert all(error < unseen_error(weights, *halves) - 1e-4 for weights in others)
-    assert np.abs(error - min(unseen_error(found * scale, *halves) for scale in (0.8, 1.0, 1.25))) < 2e-3, "near the least"
+    weights = learnt(*halves)
+    error = unseen_error(weights, *halves)
+    others = [np.ones(3), np.zeros(3), *np.eye(3), *(weights * (1 - np.eye(3))[:2])]
+    assert all(error < unseen_error(other, *halves) - 1e-4 for other in others)
+    assert np.abs(error - min(unseen_error(weights * scale, *halves) for scale in (0.8, 1.0, 1.25))) < 2e-3, (
+        "near the least"
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_forward_takes_the_sources_with_which_the_error_is_least(count: int) -> None:
+    _, films, strange = drawn()
+    sources = strange, films[:, :8], films[:, 8:]
+    taken, order, least = np.zeros(3), [], []
+    for _ in range(count):
+        errors = [unseen_error(np.maximum(taken, one), *sources) for one in np.eye(3)]
+        order.append(min((i for i in range(3) if not taken[i]), key=errors.__getitem__))
+        taken[order[-1]] = 1
+        least.append(errors[order[-1]])
+    mine = found(*sources, count=count)
+    assert mine["weights"].tolist() == taken.tolist()
+    assert mine["taken"].tolist() == order
+    np.testing.assert_allclose(mine["errors"], least, rtol=1e-3)
+    assert taken[0] == 0, "strangers are not taken"
+
+
+@pytest.mark.parametrize("count", [None, 2])
+def test_it_says_what_would_be_lost_without_a_source(count: int | None) -> None:
+    _, films, strange = drawn()
+    sources = strange, films[:, ::2], films[:, 1::2]
+    both = found(*sources, count=count)
+    error = unseen_error(both["weights"], *sources)
+    left_out = [unseen_error(both["weights"] * (1 - one), *sources) / error - 1 for one in np.eye(3)]
+    np.testing.assert_allclose(both["without"], left_out, rtol=1e-2, atol=1e-4)
+    assert both["without"][0] == 0
+    assert both["without"][1:].min() > 0.01
 
 
 def test_a_map_with_learnt_weights_reads_no_useless_source() -> None:

@@ -155,6 +155,7 @@ def test_a_run_says_what_its_sources_are_worth() -> None:
     (result,) = run_batch([compose(words)])
     weights = result.parameters["sources"]["weights"]
     assert result.facts["source_weights"] == {"movies": pytest.approx(float(weights[0]), abs=1e-5)}
+    assert set(result.facts["source_without"]) == {"movies"}
     assert "source_weights" not in run_batch([compose([*words[:-2], words[-1]])])[0].facts
 
 
@@ -166,3 +167,10 @@ def test_rows_of_films_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     blocks = likeness._in_blocks(jnp.arange(READERS), 7, READERS)
     assert blocks.shape == (6, 7)
     assert np.asarray(blocks).reshape(-1).tolist() == [*range(READERS), READERS, READERS], "filled up with nobody"
+
+
+def test_no_more_sources_are_taken_than_there_are() -> None:
+    films, books = drawn()
+    np.testing.assert_allclose(scores(world(films, books), "method.sources=best_1"), scores(world(films, books)), rtol=1e-5)
+    with pytest.raises(TransferError, match=r"^method\.sources=best_2: the world has 1 sources; name no more, or learnt$"):
+        scores(world(films, books), "method.sources=best_2")

@@ -3,12 +3,15 @@
 They minimise the squared error with which the target's items are foretold for readers whom the regression has not seen:
 Σ_u |e_u|², e_u = (A⁻¹ Y)_u / (A⁻¹)_uu, A = Σ_d w_d² K_d + λI (Allen 1974), K_d the likeness of histories in source d, Y
 the training readers' items less their popularity. Steps go by the sign of the gradient (Riedmiller & Braun 1993, Rprop)
-and end at the walls w = 0.
+and end at the walls w = 0. Or as many sources as are asked for have w = 1, taken one after another: each time that with
+which the error is least (forward selection).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +20,7 @@ import jax.numpy as jnp
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Params, Solve
 from transfer.solvers import histories
-from transfer.solvers.likeness import likeness, readers
+from transfer.solvers.likeness import by_source, readers
 
 STAGE = "sources"
 ROUNDS = 40
@@ -25,28 +28,56 @@ CELLS = 2**25  # of the matrices K of all sources together: so many readers are 
 READERS = 1500  # and no more than these
 
 
-def stage() -> Solve:
-    """Reads hp.ridge (λ) and hp.normalise."""
-    return Solve(STAGE, learn)
+def stage(count: int | None = None) -> Solve:
+    """Reads hp.ridge (λ) and those of `transfer.solvers.likeness`; count: of the sources that are taken, None: weighs all.
+
+    {"weights": w, "without": the rise of the error, as a share of it, where a source is left out}, float32 [sources]; where
+    some are taken also "taken", int32 [count], which they are in their order, and "errors" with each and those before it.
+    """
+    return Solve(STAGE, learn if count is None else partial(forward, count=count))
 
 
 def learn(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-    """{"weights": w} of the sources, float32 [sources], which begin at 1."""
+    """Weights that begin at 1."""
+    error = unseen_error(world, hp)
+
+    def walk(state: Any, _: None) -> tuple[Any, None]:
+        weights, step, before, best = state
+        now, gradient = jax.value_and_grad(error)(weights)
+        best = jax.tree.map(lambda new, old: jnp.where(now < best[0], new, old), (now, weights), best)
+        turned = gradient * before < 0
+        step = jnp.clip(jnp.where(turned, 0.5, 1.2) * step, 1e-3, 0.3)
+        return (jnp.maximum(weights - jnp.sign(gradient) * step, 0.0), step, gradient, best), None
+
+    start = jnp.ones(len(world.sources))
+    state = (start, jnp.full_like(start, 0.1), jnp.zeros_like(start), (jnp.float32(jnp.inf), start))
+    (*_, (least, weights)), _ = jax.lax.scan(walk, state, None, length=ROUNDS)
+    return {"weights": weights, "without": _without(error, weights, least)}
+
+
+def forward(world: World, done: Done, hp: Hp, key: jax.Array, *, count: int) -> Params:
+    """Weights of 1 for `count` sources."""
+    error = unseen_error(world, hp)
+    one_each = jnp.eye(len(world.sources))
+
+    def one_more(weights: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        errors = jax.lax.map(error, jnp.maximum(weights[None, :], one_each))
+        errors = jnp.where(weights > 0, jnp.inf, errors)
+        best = jnp.argmin(errors)
+        return jnp.maximum(weights, one_each[best]), (best, errors[best])
+
+    weights, (taken, errors) = jax.lax.scan(one_more, jnp.zeros(len(world.sources)), None, length=count)
+    return {"weights": weights, "without": _without(error, weights, errors[-1]), "taken": taken, "errors": errors}
+
+
+def unseen_error(world: World, hp: Hp) -> Callable[[jax.Array], jax.Array]:
+    """Weights of the sources [sources] -> the squared error, as a share of what popularity leaves open."""
     known, count = readers(world), len(world.sources)
     some = min(READERS, math.isqrt(CELLS // count), known.shape[0])
     users = known[jnp.arange(some) * known.shape[0] // some]
     trained = histories.user_counts(world.target.train) > 0
     among = trained.at[users].get(mode="fill", fill_value=False).astype(jnp.float32)
-    only = {**hp, "source_weight": jnp.float32(1)}
-    alike = jnp.stack(
-        [
-            likeness(
-                world, {**only, **{f"source_weight_{j}": jnp.float32(i == j) for j in range(1, count + 1)}}, users, users
-            )
-            for i in range(1, count + 1)
-        ]
-    )
-    alike = alike * among[None, :, None] * among[None, None, :]
+    alike = by_source(world, hp, users) * among[None, :, None] * among[None, None, :]
     y = histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
     y = among[:, None] * (y - jnp.sum(y, axis=0, keepdims=True) / jnp.maximum(jnp.sum(among), 1.0))
     products = y @ y.T
@@ -57,18 +88,13 @@ def learn(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         squares = jnp.sum((inverse @ products) * inverse, axis=1)  # |A⁻¹ Y|² of every row
         return jnp.sum(among * squares / jnp.square(jnp.diag(inverse))) / jnp.trace(products)
 
-    def walk(state: Any, _: None) -> tuple[Any, None]:
-        weights, step, before, best = state
-        now, gradient = jax.value_and_grad(error)(weights)
-        best = jax.tree.map(lambda new, old: jnp.where(now < best[0], new, old), (now, weights), best)
-        turned = gradient * before < 0
-        step = jnp.clip(jnp.where(turned, 0.5, 1.2) * step, 1e-3, 0.3)
-        return (jnp.maximum(weights - jnp.sign(gradient) * step, 0.0), step, gradient, best), None
+    return error
 
-    start = jnp.ones(count)
-    state = (start, jnp.full(count, 0.1), jnp.zeros(count), (jnp.float32(jnp.inf), start))
-    (*_, (_, weights)), _ = jax.lax.scan(walk, state, None, length=ROUNDS)
-    return {"weights": weights}
+
+def _without(error: Callable[[jax.Array], jax.Array], weights: jax.Array, least: jax.Array) -> jax.Array:
+    """The rise of the error where each source is left out, as a share of the error; 0 for one that has no weight."""
+    rises = jax.lax.map(error, weights[None, :] * (1 - jnp.eye(weights.shape[0]))) / least - 1
+    return jnp.where(weights > 0, rises, 0.0)
 
 
 def with_learnt(hp: Hp, done: Done) -> Hp:

@@ -42,8 +42,12 @@ def print_run(result: Result, short: bool = False) -> None:
         table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
     if weights := facts.get("source_weights"):
+        rise = facts["source_without"]
         by_weight = sorted(weights.items(), key=lambda pair: -pair[1])
-        console.print("sources: " + ", ".join(f"{name} {weight:.2f}" for name, weight in by_weight), markup=False)
+        shown = [f"{name} {weight:.2f} ({rise[name]:+.2%})" for name, weight in by_weight if weight]
+        console.print(
+            "sources, weight (and error without it): " + (", ".join(shown) or "none helps"), markup=False, soft_wrap=True
+        )
     if shares := facts.get("fusion"):
         console.print("fusion: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()), markup=False)
     if mixed := facts.get("guard"):

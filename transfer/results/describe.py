@@ -95,12 +95,20 @@ def describe_fusion(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, An
 
 
 def describe_sources(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
-    """The weights that were learnt of the sources (parameters of one replica), by name; empty where none were."""
+    """The weights that were learnt of the sources (parameters of one replica), by name, by which share the error for
+    unseen readers rises without each, and the error after each that was taken, in their order; empty where none were."""
     if source_weights.STAGE not in done:
         return {}
-    names = (source["name"] for source in loaded.summary["sources"])
-    weights = zip(names, done[source_weights.STAGE]["weights"], strict=True)
-    return {"source_weights": {name: round(float(weight), 6) for name, weight in weights}}
+    names = [source["name"] for source in loaded.summary["sources"]]
+    learnt = done[source_weights.STAGE]
+    found = {
+        f"source_{key}": {name: round(float(value), 6) for name, value in zip(names, learnt[key], strict=True)}
+        for key in ("weights", "without")
+    }
+    if "taken" in learnt:
+        taken = zip(learnt["taken"], learnt["errors"], strict=True)
+        found["source_errors"] = {names[int(place)]: round(float(error), 6) for place, error in taken}
+    return found
 
 
 def describe_program(

@@ -1,20 +1,26 @@
-"""How alike users are by their source histories: k(u, v) = Σ_d w_d² x_ud · x_vd / (n_u n_v)^normalise, from sparse rows.
+"""How alike users are by their source histories, from sparse rows:
 
-x_ud is u's row of ones in source d, n_u her number of source events.
+k(u, v) = Σ_d w_d² (Σ_i g_i² x_ui x_vi / (n_u n_v)^normalise + hp.counts c_ud c_vd).
+
+x_ui is 1 for an event of u with item i of source d, n_u her number of source events, g_i what the item weighs
+(`histories.item_weights`), c_ud = ln(1 + n_ud), n_ud her events in source d, less the mean over `readers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
 
+from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.program import Hp
 from transfer.solvers import histories
 from transfer.solvers.joint import source_weights
 
 # Of events x users at once.
-CELLS = 2**24
+CELLS = 2**25
 
 
 def readers(world: World) -> jax.Array:
@@ -22,27 +28,75 @@ def readers(world: World) -> jax.Array:
     return jnp.arange(world.n_users) if world.bridges is None else world.bridges
 
 
-def likeness(world: World, hp: Hp, users: jax.Array, to: jax.Array) -> jax.Array:
-    """k of users [B] and users `to` [m] -> float32 [B, m]; 0 for the user n_users, who has no events.
+def likeness(world: World, hp: Hp, to: jax.Array) -> Callable[[jax.Array], jax.Array]:
+    """Users [B] -> k of them and users `to` [m], float32 [B, m]; 0 for the user n_users, who has no events.
 
-    Reads hp.source_weight, one for each source too, and hp.normalise.
+    Reads hp.source_weight, one for each source too, hp.normalise, and where they are given hp.inverse_frequency, hp.counts.
     """
-    scale = jnp.maximum(sum(histories.user_counts(side.train) for side in world.sources), 1.0) ** -hp["normalise"]
     weights = source_weights(world, hp)
+    events, values = _weighed(world, hp, weights)
+    scale, counts = _scale(world, hp), _counts(world, hp, weights)
+    size = max(CELLS // max(events.users.shape[0], events.n_items), 1)
 
     def some(users: jax.Array) -> jax.Array:
-        total = jnp.zeros((users.shape[0], world.n_users))
-        for side, weight in zip(world.sources, weights, strict=True):
-            ones = jnp.ones_like(side.train.ratings)
-            rows = histories.rows(side.train, ones, users)
-            total += weight**2 * histories.times_transposed(rows, side.train, ones)
-        return total.at[:, to].get(mode="fill", fill_value=0.0)
+        products = histories.times_transposed(histories.rows(events, values, users), events, values)
+        return products.at[:, to].get(mode="fill", fill_value=0.0)
 
-    events = max(side.train.users.shape[0] for side in world.sources)
-    products = jax.lax.map(some, _in_blocks(users, max(CELLS // events, 1), world.n_users))
-    products = products.reshape(-1, to.shape[0])[: users.shape[0]]
-    ours, theirs = (scale.at[of].get(mode="fill", fill_value=0.0) for of in (users, to))
-    return products * ours[:, None] * theirs[None, :]
+    def of(users: jax.Array) -> jax.Array:
+        products = jax.lax.map(some, _in_blocks(users, size, world.n_users)).reshape(-1, to.shape[0])[: users.shape[0]]
+        return products * _of(scale, users)[:, None] * _of(scale, to)[None, :] + _of(counts, users) @ _of(counts, to).T
+
+    return of
+
+
+def among(world: World, hp: Hp, users: jax.Array) -> jax.Array:
+    """k of many users [m], each of them once, n_users for padding -> float32 [m, m]."""
+    weights = source_weights(world, hp)
+    events, values = _weighed(world, hp, weights)
+    (products,) = histories.common(events, values, users, [events.n_items])
+    scale, counts = _of(_scale(world, hp), users), _of(_counts(world, hp, weights), users)
+    return products * scale[:, None] * scale[None, :] + counts @ counts.T
+
+
+def by_source(world: World, hp: Hp, users: jax.Array) -> jax.Array:
+    """What every source adds to the k of `among` where its weight w_d is 1: float32 [sources, m, m]."""
+    ones = [1.0] * len(world.sources)
+    products = histories.common(*_weighed(world, hp, ones), users, _widths(world))
+    scale, counts = _of(_scale(world, hp), users), _of(_counts(world, hp, ones), users)
+    return products * scale[None, :, None] * scale[None, None, :] + counts.T[:, :, None] * counts.T[:, None, :]
+
+
+def _weighed(world: World, hp: Hp, weights: Sequence[jax.Array | float]) -> tuple[Interactions, jax.Array]:
+    """The events of the sources as those of one, and w_d g_i of each."""
+    widths = _widths(world)
+    events = histories.joined([side.train for side in world.sources])
+    of_item = jnp.stack([jnp.float32(w) for w in weights])[histories.domains_of(widths)]
+    values = histories.item_weights(events, hp.get("inverse_frequency", 0.0), widths)
+    return events, values * of_item.at[events.items].get(mode="fill", fill_value=0.0)
+
+
+def _widths(world: World) -> list[int]:
+    return [side.train.n_items for side in world.sources]
+
+
+def _scale(world: World, hp: Hp) -> jax.Array:
+    """n^-normalise of every user [users]."""
+    return jnp.maximum(sum(histories.user_counts(side.train) for side in world.sources), 1.0) ** -hp["normalise"]
+
+
+def _counts(world: World, hp: Hp, weights: Sequence[jax.Array | float]) -> jax.Array:
+    """w_d c √hp.counts of every user [users, sources]."""
+    counts = jnp.stack([jnp.log1p(histories.user_counts(side.train)) for side in world.sources], axis=1)
+    known = readers(world)
+    there = (known < world.n_users).astype(jnp.float32)[:, None]
+    mean = jnp.sum(there * _of(counts, known), axis=0, keepdims=True) / jnp.maximum(jnp.sum(there), 1.0)
+    strength = jnp.stack([jnp.float32(w) for w in weights]) * jnp.sqrt(jnp.float32(hp.get("counts", 0.0)))
+    return (counts - mean) * strength[None, :]
+
+
+def _of(values: jax.Array, users: jax.Array) -> jax.Array:
+    """Those of some users; 0 for the user n_users."""
+    return values.at[users].get(mode="fill", fill_value=0.0)
 
 
 def _in_blocks(users: jax.Array, size: int, beyond: int) -> jax.Array:

@@ -1,8 +1,8 @@
 """Readers with the same taste in the source: s(u, i) = Σ_v sim(u, v) x_vi over the method.neighbours users v nearest to u.
 
-sim is the cosine of source histories, a · b / (|a| |b| + hp.shrinkage), among users with target events. For ratings the
-histories hold deviations from μ + b_i + s·d_u and the sum is the weighted mean of the neighbours' deviations, damped by
-hp.damping. (Herlocker et al. 1999)
+sim is the cosine of source histories, a · b / (|a| |b| + hp.shrinkage), among users with target events; items that few
+have weigh more by hp.inverse_frequency (`histories.item_weights`). For ratings the histories hold deviations from
+μ + b_i + s·d_u and the sum is the weighted mean of the neighbours' deviations, damped by hp.damping.
 
 Paper: Herlocker et al. (1999).
 """
@@ -21,6 +21,7 @@ from transfer.solvers import biases, histories
 NEEDS = Needs(source=True, shared_users=True)
 HP = {
     "shrinkage": Range(3.0, low=0),
+    "inverse_frequency": Range(0.0, low=0),  # the power of what rare items of a source weigh more
     "damping": Range(10.0, low=0),  # of item biases
     "user_damping": Range(10.0, low=0),
     "neighbour_damping": Range(5.0, low=0),  # of the mean of their deviations
@@ -44,6 +45,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             values[0] = values[0] - base["user"][events[0].users]
         else:
             base, values = {}, [jnp.ones_like(e.ratings) for e in events]
+        weights = [histories.item_weights(e, hp["inverse_frequency"]) for e in events[1:]]
+        values[1:] = [v * w for v, w in zip(values[1:], weights, strict=True)]
         square = sum(jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in zip(events[1:], values[1:], strict=True))
         return {"base": base, "values": values, "norm": jnp.sqrt(square)}
 

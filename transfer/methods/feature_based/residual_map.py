@@ -6,7 +6,8 @@ others where readers who are alike in the source err alike (generalised least sq
 P = ((T - p)ᵀ λ(K + λI)⁻¹ (T - p) + (1/ρ - 1) diag TᵀT + hp.ease_ridge I)⁻¹, B = I - P diag(1 / diag P).
 ρ_u = n_u / (n_u + hp.unknown) is the share of u's books that she has told of: EASE fitted to histories that are thinned
 to it, so that one book says little and many say much. n_u is taken at 1, 2, 4, … (method.levels of them).
-With method.sources=learnt every source has a weight, found by leaving readers out (`transfer.learning.source_weights`).
+With method.sources=learnt every source has a weight, found by leaving readers out, and with best_1, best_2, … so many
+sources are taken, one after another (`transfer.learning.source_weights`).
 A reader without a target history has m_u; with hp.source_weight=0 no source is read. The combination is this project's.
 
 Paper: Steck (2019), EASE; Steck (2020), EDLAE, for thinned histories; Goldberger (1962), generalised least squares.
@@ -15,7 +16,6 @@ Paper: Steck (2019), EASE; Steck (2020), EDLAE, for thinned histories; Goldberge
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,11 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
+from transfer.errors import TransferError
 from transfer.learning import source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
-from transfer.solvers import histories, joint
-from transfer.solvers.likeness import likeness, readers
+from transfer.solvers import histories, joint, likeness
+from transfer.solvers.likeness import readers
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
 HP = {
@@ -35,18 +36,25 @@ HP = {
     "ease_ridge": Range(30.0, low=0, above=True),
     "unknown": Range(3.0, low=0, above=True),  # how many more books a reader likes than she has told of
     "source_weight": Range(1.0, low=0, by_source=True),
+    "inverse_frequency": Range(0.0, low=0),  # the power of what rare items of a source weigh more
+    "counts": Range(0.0, low=0),  # how strongly it tells how many events a reader has in each source
 }
 
 
 class Settings(Method):
     levels: int = Field(default=5, ge=1)  # lengths of target histories that have a B each: 1, 2, 4, …
-    sources: Literal["equal", "learnt"] = "equal"  # learnt: transfer.learning.source_weights, times hp.source_weight
+    sources: str = Field(default="equal", pattern=r"^(equal|learnt|best_[1-9]\d*)$")  # transfer.learning.source_weights
     most: int | None = Field(default=None, ge=1)  # of the target's items, those most chosen; the others have popularity
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     most, levels = config.method.most, jnp.arange(config.method.levels, dtype=jnp.float32)
     m, items = readers(world).shape[0], min(config.method.most or world.n_items, world.n_items)
+    chosen, _, wanted = config.method.sources.partition("_")
+    if int(wanted or 1) > len(world.sources):
+        raise TransferError(
+            f"method.sources=best_{wanted}: the world has {len(world.sources)} sources; name no more, or learnt"
+        )
     histories.check_dense(m, max(m, items), "method=residual_map")
     histories.check_dense(len(levels) * items, items, "method=residual_map without a smaller method.most")
 
@@ -70,7 +78,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         trained = (histories.user_counts(world.target.train) > 0).astype(jnp.float32)
         among = trained.at[users].get(mode="fill", fill_value=0.0)
         y = among[:, None] * (target_rows(world, users) - popular[None, :])
-        k = among[:, None] * likeness(world, hp, users, users) * among[None, :]
+        k = among[:, None] * likeness.among(world, hp, users) * among[None, :]
         dual = jnp.linalg.solve(k + hp["ridge"] * jnp.eye(m), y)
         gram = joint.over_rows(world, False, (), lambda x: x.T @ x)
         # (T - p)ᵀ (T - p), for readers of the source without what the map explains
@@ -84,9 +92,10 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         few, fitted, hp = with_few_items(world), done["map"], source_weights.with_learnt(hp, done)
+        alike = likeness.likeness(few, hp, readers(few))
 
         def score(users: jax.Array) -> jax.Array:
-            mapped = fitted["popular"][None, :] + likeness(few, hp, users, readers(few)) @ fitted["dual"]
+            mapped = fitted["popular"][None, :] + alike(users) @ fitted["dual"]
             x = target_rows(few, users)
             count = jnp.sum(x, axis=1)
             nearest = jnp.clip(jnp.round(jnp.log2(jnp.maximum(count, 1.0))), 0, levels[-1])
@@ -97,5 +106,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
         return score
 
-    learnt = (source_weights.stage(),) if config.method.sources == "learnt" else ()
+    learnt = () if chosen == "equal" else (source_weights.stage(int(wanted) if wanted else None),)
     return Program((*learnt, Solve("map", solve)), scores, folds_in=True)

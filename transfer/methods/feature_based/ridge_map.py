@@ -1,8 +1,8 @@
 """A linear map from a user's source history to target scores: W = argmin |X_s W - X_t|² + hp.ridge |W|², s(u) = x_s(u) W.
 
 Solved in its dual over the readers whom both domains know in training, W = X_sᵀ (X_s X_sᵀ + hp.ridge I)⁻¹ X_t, with each
-history divided by its length to the power hp.normalise. For ratings X holds deviations from μ + b_i + s·d_u, which is added
-back.
+history divided by its length to the power hp.normalise; items that few have weigh more by hp.inverse_frequency
+(`histories.item_weights`). For ratings X holds deviations from μ + b_i + s·d_u, which is added back.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NEEDS = Needs(source=True, shared_users=True)
 HP = {
     "ridge": Range(10.0, low=0, above=True),
     "normalise": Range(0.5, low=0),  # the power of a history's length
+    "inverse_frequency": Range(0.0, low=0),  # the power of what rare items of a source weigh more
     "damping": Range(10.0, low=0),  # of item biases
     "user_damping": Range(10.0, low=0),
 }
@@ -33,9 +34,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     histories.check_dense(width, world.n_items, "method=ridge_map")
 
     def source_values(events: Interactions, hp: Hp) -> jax.Array:
-        if rating:
-            return biases.residuals(events, biases.item_biases(events, hp["damping"]))
-        return jnp.ones_like(events.ratings)
+        weights = histories.item_weights(events, hp["inverse_frequency"])
+        return weights * biases.residuals(events, biases.item_biases(events, hp["damping"])) if rating else weights
 
     def source_rows(world: World, hp: Hp, users: jax.Array) -> jax.Array:
         blocks = [histories.rows(side.train, source_values(side.train, hp), users) for side in world.sources]
