@@ -51,13 +51,14 @@ def unseen_error(weights: Floats, *sources: Floats) -> float:
     books = drawn()[0]
     lengths = np.maximum(sum(x.sum(1) for x in sources), 1) ** -0.25
     x = np.hstack([w * source * lengths[:, None] for w, source in zip(weights, sources, strict=True)])
-    y = books - books[books.any(1)].mean(0)
-    total, trained = 0.0, np.flatnonzero(books.any(1))
+    total, open_left, trained = 0.0, 0.0, np.flatnonzero(books.any(1))
     for reader in trained:
         others = trained[trained != reader]
+        y = books - books[others].mean(0)
+        open_left += float(np.square(y[reader]).sum())
         gram = x[others].T @ x[others] + float(HP["ridge"]) * np.eye(x.shape[1])
         total += float(np.square(y[reader] - x[reader] @ np.linalg.solve(gram, x[others].T @ y[others])).sum())
-    return total / float(np.square(y[trained]).sum())
+    return total / open_left
 
 
 def test_a_source_of_the_same_taste_has_a_weight_and_one_of_others_exactly_none() -> None:

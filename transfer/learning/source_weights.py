@@ -1,10 +1,10 @@
 """What every source is worth to a map from source histories: weights w ≥ 0, exactly 0 for what does not help.
 
-They minimise the squared error with which the target's items are foretold for readers whom the regression has not seen:
-Σ_u |e_u|², e_u = (A⁻¹ Y)_u / (A⁻¹)_uu, A = Σ_d w_d² K_d + λI (Allen 1974), K_d the likeness of histories in source d, Y
-the training readers' items less their popularity. Steps go by the sign of the gradient (Riedmiller & Braun 1993, Rprop)
-and end at the walls w = 0. Or as many sources as are asked for have w = 1, taken one after another: each time that with
-which the error is least (forward selection).
+They minimise the squared error with which the target's items are foretold for readers whom neither the regression nor
+the popularity p has seen: Σ_u |e_u|², e_u = (A⁻¹ Y)_u / (A⁻¹)_uu - h_u p_-u, h_u = (A⁻¹ 1)_u / (A⁻¹)_uu (Allen 1974),
+A = Σ_d w_d² K_d + λI, K_d the likeness of histories in source d, Y the training readers' items, p_-u their mean without
+u's. Steps go by the sign of the gradient (Riedmiller & Braun 1993, Rprop) and end at the walls w = 0. Or as many sources as
+are asked for have w = 1, taken one after another: each time that with which the error is least (forward selection).
 """
 
 from __future__ import annotations
@@ -78,15 +78,19 @@ def unseen_error(world: World, hp: Hp) -> Callable[[jax.Array], jax.Array]:
     trained = histories.user_counts(world.target.train) > 0
     among = trained.at[users].get(mode="fill", fill_value=False).astype(jnp.float32)
     alike = by_source(world, hp, users) * among[None, :, None] * among[None, None, :]
-    y = histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
-    y = among[:, None] * (y - jnp.sum(y, axis=0, keepdims=True) / jnp.maximum(jnp.sum(among), 1.0))
+    y = among[:, None] * histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
     products = y @ y.T
+    others = (among[None, :] - jnp.eye(some)) / jnp.maximum(jnp.sum(among) - 1, 1.0)  # of each the mean: p_-u
+
+    def squares(errors: jax.Array) -> jax.Array:
+        """Σ_u |e_u|² of e = errors Y."""
+        return jnp.sum(among * jnp.sum((errors @ products) * errors, axis=1))
 
     def error(weights: jax.Array) -> jax.Array:
         matrix = jnp.einsum("d,duv->uv", jnp.square(weights), alike) + hp["ridge"] * jnp.eye(some)
         inverse = jnp.linalg.inv(matrix)
-        squares = jnp.sum((inverse @ products) * inverse, axis=1)  # |A⁻¹ Y|² of every row
-        return jnp.sum(among * squares / jnp.square(jnp.diag(inverse))) / jnp.trace(products)
+        seen = inverse / jnp.diag(inverse)[:, None]
+        return squares(seen - (seen @ among)[:, None] * others) / squares(jnp.eye(some) - others)
 
     return error
 
