@@ -15,10 +15,10 @@ from transfer.data.examples.world import ExamplesWorld
 from transfer.learning import adaptation
 from transfer.learning.adaptation import Descent, adapted
 from transfer.learning.alignment import aligned
-from transfer.program import Classifier, Needs, Program, Range, Task
+from transfer.program import Classifier, Needs, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
-HP = {**adaptation.HP, **adaptation.MOMENTUM, "weight": Range(0.0, low=0)}
+HP = {**adaptation.HP, **adaptation.MOMENTUM}
 
 
 class Settings(Descent):

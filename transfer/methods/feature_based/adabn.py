@@ -12,10 +12,10 @@ from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.learning import adaptation
 from transfer.learning.adaptation import adapted
-from transfer.program import Classifier, Needs, Program, Range, Task
+from transfer.program import Classifier, Needs, Program, Task
 
 NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
-HP = {**adaptation.HP, "weight": Range(0.0, low=0)}
+HP = adaptation.HP
 
 
 def build(config: Config, world: ExamplesWorld, task: Task, model: Classifier) -> Program:
