@@ -128,6 +128,7 @@ def test_a_budget_ends_the_search_and_what_was_not_reached_is_told(command: Comm
     [
         (("method=cmf",), "sweep=auto sets method itself: leave method=cmf out"),
         (("split.seed=0,1",), "split.seed=0,1: sweep=auto decides for one world; give split.seed one value"),
+        (("task=ranking", "hydra.sweeper.folds=1"), "hydra.sweeper.folds=1: sweep=auto judges by folds; write 2 or more"),
         (("budget.runs=0",), "budget.runs=0: write a number above 0"),
         (("domain=digits_shift",), "sweep=auto has no candidates for task=classification; it has some for ranking, rating"),
     ],

@@ -146,6 +146,18 @@ def test_the_frequency_of_the_classes_is_counted_once() -> None:
     np.testing.assert_allclose(found["of_classes"], -np.log(f), atol=0.3)
 
 
+def test_predictions_are_the_pooled_logits_with_the_term_of_the_classes() -> None:
+    loaded = planted(("text", "cover"))
+    config = check_settings(compose([*RIDGE, "method.fusion=late"]))
+    program = build_program(config, loaded.world, build_task(config, loaded.world))
+    done, hp = of_two("late")[2], {name: jnp.float32(value) for name, value in config.hp.items()}
+    inputs = jax.tree.map(lambda leaf: leaf[0], loaded.world.test.inputs)
+    plain = program.scores(loaded.world, done, hp)(inputs)
+    moved = done | {fusion.STAGE: done[fusion.STAGE] | {"of_classes": done[fusion.STAGE]["of_classes"] + jnp.arange(4.0)}}
+    found = program.scores(loaded.world, moved, hp)(inputs)
+    np.testing.assert_allclose(found - plain, np.broadcast_to(np.arange(4.0), plain.shape), atol=1e-4)
+
+
 def test_blocks_have_equal_variance_whatever_their_unit_and_width() -> None:
     rng = np.random.default_rng(0)
     blocks = {

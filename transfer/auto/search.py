@@ -142,9 +142,14 @@ def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str
 
 
 def _folds(sweeper: Any, config: Config) -> list[list[str]]:
-    """The overrides of every fold; none of them where the split draws nobody: its own validation part."""
+    """The overrides of every fold; none of them where the split draws nobody: its own validation part.
+
+    Raises TransferError for fewer than two folds.
+    """
     if config.split.name not in FOLDED:
         return [[]]
+    if sweeper.folds < 2:
+        raise TransferError(f"hydra.sweeper.folds={sweeper.folds}: sweep=auto judges by folds; write 2 or more")
     return [[f"split.folds={sweeper.folds}", f"split.fold={fold}"] for fold in range(sweeper.folds)]
 
 

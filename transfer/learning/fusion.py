@@ -101,9 +101,7 @@ def fused(build: Build) -> Build:
 
         return Program(
             (*(stage for expert in experts for stage in expert.stages), Solve(STAGE, learn)),
-            lambda world, done, hp: (
-                lambda inputs: jnp.tensordot(done[STAGE]["weights"], logits(world, done, hp)(inputs), axes=1)
-            ),
+            lambda world, done, hp: lambda inputs: pooled(done[STAGE], logits(world, done, hp)(inputs)),
         )
 
     return late
