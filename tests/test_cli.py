@@ -36,19 +36,19 @@ def read(folder: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """`python -m transfer` as a stranger types it, scaled down: the run folder and the screen."""
+def process(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """`python -m transfer` as a stranger types it, scaled down: the run folder, the screen, and what Python imported."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    words = [sys.executable, "-m", "transfer", *SMALL, "method=target_only"]
+    words = [sys.executable, "-X", "importtime", "-m", "transfer", *SMALL, "method=target_only"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=elsewhere, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     (result,) = elsewhere.glob("runs/*/*/result.json")
-    return result.parent, done.stdout
+    return result.parent, done.stdout, done.stderr
 
 
-def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, str]) -> None:
-    folder, out = process
+def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, str, str]) -> None:
+    folder, out, _ = process
     test = read(folder)["metrics"]["test"]
     line = next(line for line in out.splitlines() if "ndcg@10" in line)
     assert f"{test['ndcg@10']:.4f}" in line
@@ -57,8 +57,8 @@ def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, s
     assert "movies (source)" in out
 
 
-def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
-    folder, _ = process
+def test_a_run_folder_is_complete(process: tuple[Path, str, str]) -> None:
+    folder, *_ = process
     wanted = {"config.yaml", "hp.json", "metrics.jsonl", "result.json", "parameters.safetensors", "learning_curve.svg"}
     wanted |= {"per_user.parquet"}
     assert {path.name for path in folder.iterdir()} - {".hydra", "transfer.log"} == wanted
@@ -77,8 +77,14 @@ def test_a_run_folder_is_complete(process: tuple[Path, str]) -> None:
     assert OmegaConf.load(folder / "config.yaml").method.name == "target_only"
 
 
-def test_python_gives_what_the_command_line_gives(process: tuple[Path, str]) -> None:
-    folder, _ = process
+def test_a_run_imports_no_library_that_it_has_no_use_for(process: tuple[Path, str, str]) -> None:
+    imported = {line.rpartition("|")[2].strip() for line in process[2].splitlines()}
+    assert {"jax", "polars", "optax"} <= imported
+    assert not imported & {"flax", "sklearn", "matplotlib", "pandas", "PIL", "wandb", "joblib", "ray", "torch"}
+
+
+def test_python_gives_what_the_command_line_gives(process: tuple[Path, str, str]) -> None:
+    folder, *_ = process
     result = run([*SMALL, "method=target_only"])
     assert result.metrics == read(folder)["metrics"]
     assert result.status == "done"

@@ -23,17 +23,21 @@ TINY = (
     "train.epochs=2",
     "train.progress=false",
 )
-REAL = ("domain=amazon_movies_books", "split=ratio", "method=target_only", "train.batch_size=4096", "train.progress=false")
+REAL = ("domain=amazon_movies_books", "split=ratio", "train.progress=false")
+# A method whose training is most of a run, and one whose start is.
+METHODS = {"target_only": ("method=target_only", "train.batch_size=4096"), "ease": ("method=ease",)}
+NUMBERS = {"target_only": "hp.learning_rate", "ease": "hp.ridge"}
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    return [*_grids(arguments), *_jobs(arguments)]
+    return [*_grid(arguments, "target_only"), *_grid(arguments, "ease"), *_jobs(arguments)]
 
 
-def _grids(arguments: argparse.Namespace) -> list[Row]:
-    """A grid of 8 learning rates and as many seeds as give the runs."""
-    seeds, data = arguments.runs // len(RATES), f"data_dir={arguments.data_dir}"
-    grid = [*REAL, data, "hp.learning_rate=" + ",".join(map(str, RATES)), f"seed=range({seeds})"]
+def _grid(arguments: argparse.Namespace, method: str) -> list[Row]:
+    """A grid of 8 values of the method's number and as many seeds as give the runs."""
+    seeds, number = arguments.runs // len(RATES), NUMBERS[method]
+    words = [*REAL, *METHODS[method], f"data_dir={arguments.data_dir}"]
+    grid = [*words, f"{number}={','.join(map(str, RATES))}", f"seed=range({seeds})"]
 
     def sweep(*more: str) -> float:
         folder = scratch()
@@ -49,19 +53,19 @@ def _grids(arguments: argparse.Namespace) -> list[Row]:
         while waiting or running:
             while waiting and len(running) < 2:
                 rate, seed = waiting.pop()
-                own = [f"hp.learning_rate={rate}", f"seed={seed}", f"hydra.run.dir={scratch()}"]
-                running.append(subprocess.Popen(transfer(*REAL, data, *own), stdout=subprocess.DEVNULL))
+                own = [f"{number}={rate}", f"seed={seed}", f"hydra.run.dir={scratch()}"]
+                running.append(subprocess.Popen(transfer(*words, *own), stdout=subprocess.DEVNULL))
             running = [process for process in running if process.poll() is None]
             time.sleep(0.02)
         return time.perf_counter() - began
 
-    ours = f"one sweep of {arguments.runs} runs"
+    ours = f"one sweep of {arguments.runs} runs of {method}"
     measured = {
         ours: sweep,
         "the same, engine=joblib": lambda: sweep("engine=joblib"),
         "a process for every run, two at a time": processes,
     }
-    return in_turns(measured, ours, arguments.turns, lambda: run(transfer(*REAL, data, f"hydra.run.dir={scratch()}")))
+    return in_turns(measured, ours, arguments.turns, lambda: run(transfer(*words, f"hydra.run.dir={scratch()}")))
 
 
 def _jobs(arguments: argparse.Namespace) -> list[Row]:

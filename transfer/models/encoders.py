@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from transfer.models import efficientnet_lite, text_encoder
 from transfer.storage import weights
 from transfer.storage.packaged import located, read_by
 
 
 def encoded(given: str, x: np.ndarray) -> np.ndarray:
     """Vectors float32 [n, d] of images float32 [n, height, width, channels], or of token ids int32 [n, length]."""
+    from transfer.models import efficientnet_lite, text_encoder  # Flax takes a while, and every run imports this file
+
     makers = {"images": efficientnet_lite.encoded, "words": averaged, "texts": text_encoder.encoded}
     return makers[read_by(given)](given, x)
 
