@@ -13,7 +13,7 @@ from transfer.report.comparison.compare import compare
 from transfer.report.comparison.comparison import Comparison
 from transfer.report.comparison.reference import bases
 from transfer.report.comparison.runs import read_runs
-from transfer.report.page import source
+from transfer.report.page import source, source_weights
 from transfer.report.page.page import write_report
 
 
@@ -134,3 +134,32 @@ def test_who_gains_next_to_nothing_is_not_counted() -> None:
     """As a user is all of whose items are tied: her list is expected to hold a little of what she wants."""
     assert effects.shares(np.array([2e-4, -2e-4, 0.5, -0.5, 0.2])) == (0.2, 0.4)
     assert effects.shares(np.zeros(0)) == (None, None)
+
+
+def test_the_page_says_which_source_is_worth_how_much(tmp_path: Path) -> None:
+    """Means over the runs of a setting, the heaviest first; nothing where no run has learnt weights."""
+    values = np.linspace(0, 1, USERS)
+    write_run(tmp_path / "0", "method=popularity", values=values)
+    assert source_weights.table(comparison(tmp_path)) is None
+    assert source_weights.curves(comparison(tmp_path)) == []
+    for seed, (music, games) in enumerate([(0.5, 0.0), (1.0, 0.0), (1.2, 0.3)]):
+        write_run(
+            tmp_path / f"{seed + 1}",
+            "method=emcdr",
+            f"seed={seed}",
+            values=values,
+            source_weights={"games": games, "<i>music</i>": music},
+            source_without={"games": 0.0, "<i>music</i>": 0.02 * (seed + 1)},
+            source_errors={"<i>music</i>": 0.9, "games": 0.95},
+        )
+    board = source_weights.table(comparison(tmp_path))
+    assert board
+    assert [row[0].text for row in board.rows] == ["<i>music</i>", "games"]
+    assert [cell.value for cell in board.rows[0][1:]] == pytest.approx([0.9, 0.04])
+    assert [cell.value for cell in board.rows[1][1:]] == pytest.approx([0.1, 0.0])
+    (figure,) = source_weights.curves(comparison(tmp_path))
+    assert "music</i>, games" in figure.caption
+    page = write_report(tmp_path).read_text()
+    assert "Which source is worth how much" in page
+    assert "&lt;i&gt;music&lt;/i&gt;" in page
+    assert "<i>music" not in page

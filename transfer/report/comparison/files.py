@@ -70,6 +70,9 @@ class Result(Lenient):
     shift: Numbers = {}
     selectors: Numbers = {}
     guard: Guard | None = None
+    source_weights: dict[str, float] = {}
+    source_without: dict[str, float] = {}
+    source_errors: dict[str, float] = {}
     trainable_by_stage: dict[str, Count] = {}
     seconds_by_stage: dict[str, float] = {}
     versions: dict[str, str] = {}

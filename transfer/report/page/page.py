@@ -18,7 +18,7 @@ from transfer.report.comparison.files import CONTROLS, clean, read_choice, read_
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
-from transfer.report.page import cost, distances, figures, selectors, source, words
+from transfer.report.page import cost, distances, figures, selectors, source, source_weights, words
 from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
 from transfer.results.run_folder import CHOICE, sweep_name
 from transfer.storage.trees import write
@@ -125,6 +125,7 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
                 [figures.figures_of_test(comparison), *figures.gains(comparison), *cost.cost(comparison)],
             ),
             ("Source and target before and after the map", distances.projections(comparison)),
+            ("Sources, one after another", source_weights.curves(comparison)),
             ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
         ]
@@ -139,6 +140,7 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
         "distances": distances.table(comparison),
         "helps": source.sentences(comparison),
         "effects": source.table(comparison),
+        "source_weights": source_weights.table(comparison),
         "by_seed": source.by_seed(comparison),
         "by_class": source.by_class(comparison),
         "whole": source.whole(comparison),
