@@ -100,7 +100,9 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
         raise
     if config.method.permute:
         program = nested(program, "", view=permuted.permuted(config.method.permute, config.method.permute_seed))
-    if at_inference(world) is not world and not (program.folds_in or isinstance(model, SequenceModel)):
+    if isinstance(model, SequenceModel):  # it reads what somebody chose before, whoever that is
+        program = program._replace(folds_in=True)
+    if at_inference(world) is not world and not program.folds_in:
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "
             "not know them; use model=sasrec, gru4rec or caser, or a method that reads histories, such as ease"

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer.data.interactions.events import Interactions
-from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.results.predictor import Predictor, Recommendation
 from transfer.solvers.histories import user_counts
@@ -74,11 +69,8 @@ def explain(predictor: Predictor, films: Sequence[Film], k: int, least: int = 10
 
 
 def _of_new_readers(predictor: Predictor, films: Sequence[Film]) -> NDArray[np.float32]:
-    world = predictor.loaded.world
-    users = world.n_users + jnp.arange(1 + len(films), dtype=jnp.int32)
-    wider = with_readers(world, [[], *([film.number] for film in films)])
-    scores = jax.jit(lambda world, done: predictor.program.scores(world, done, predictor.hp)(users))
-    table = np.asarray(scores(wider, predictor.parameters))
+    source = predictor.loaded.summary["sources"][0]["name"]
+    table = predictor.score_new([{}, *({source: [film.item]} for film in films)])
     return table[1:] - table[:1]
 
 
@@ -89,26 +81,3 @@ def _of_lovers(predictor: Predictor, films: Sequence[Film]) -> NDArray[np.float3
     users, items = np.asarray(events.users), np.asarray(events.items)
     means = [table[np.isin(there, users[items == film.number])].mean(axis=0) for film in films]
     return np.stack(means) - table.mean(axis=0, keepdims=True)
-
-
-def with_readers(world: World, histories: Sequence[Sequence[int]]) -> World:
-    """The world with more users at its end, who have these items of the first source and no others; counts stay."""
-    first, *rest = world.sources
-    sides = [(world.target, [[]] * len(histories)), (first, histories), *((side, [[]] * len(histories)) for side in rest)]
-    target, *sources = (replace(side, train=_longer(side.train, mine)) for side, mine in sides)
-    return replace(world, target=target, sources=tuple(sources))
-
-
-def _longer(events: Interactions, histories: Sequence[Sequence[int]]) -> Interactions:
-    lengths, there = [len(mine) for mine in histories], int(events.starts[-1])
-    items = np.array([item for mine in histories for item in sorted(mine)], np.int32)
-    users = events.n_users + np.repeat(np.arange(len(histories)), lengths)
-    return replace(
-        events,
-        users=jnp.concatenate([events.users[:there], jnp.asarray(users, jnp.int32)]),
-        items=jnp.concatenate([events.items[:there], jnp.asarray(items)]),
-        ratings=jnp.concatenate([events.ratings[:there], jnp.ones(len(items))]),
-        starts=jnp.concatenate([events.starts, events.starts[-1] + jnp.asarray(np.cumsum(lengths), jnp.int32)]),
-        n_users=events.n_users + len(histories),
-        longest=max(events.longest, *lengths),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.data.examples.world import Inputs, LoadedExamples
-from transfer.data.interactions.world import Loaded, at_inference
+from transfer.data.interactions.world import Loaded, World, at_inference
 from transfer.errors import TransferError
 from transfer.program import Done, Program
+from transfer.results.new_readers import History, Told, told, with_readers, without_padding
 
 CHUNK = 256
 
@@ -25,6 +26,15 @@ class Recommendation(NamedTuple):
     item: str
     title: str | None
     score: float
+
+
+class Because(NamedTuple):
+    """What an item of a reader's history adds to the score of a recommended one: its domain, id, title, and how much."""
+
+    domain: str
+    item: str
+    title: str | None
+    adds: float
 
 
 class Predictor:
@@ -54,24 +64,114 @@ class Predictor:
             return table
         return table[:, [_known(item, self._item_index, "item") for item in items]]
 
-    def recommend(self, users: Sequence[str], k: int = 10) -> dict[str, list[Recommendation]]:
-        """The k best target items for each user, without those that she is known to have or to have rated, liked or not."""
-        table = self.score(users).copy()
+    def recommend(
+        self,
+        users: Sequence[str],
+        k: int = 10,
+        candidates: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+    ) -> dict[str, list[Recommendation]]:
+        """The k best target items for each user, without those that she is known to have or to have rated, liked or not.
+
+        candidates: ids of the only items that may be recommended (None: all); exclude: ids of those that may not.
+        """
+        table = self.score(users)
         parts = [part for part in (self._world.target.train, self._world.rated) if part is not None]
         known = [(np.asarray(part.starts), np.asarray(part.items)) for part in parts]
-        result = {}
-        for row, user in zip(table, users, strict=True):
-            u = self._user_index[user]
-            for starts, items in known:
-                row[items[starts[u] : starts[u + 1]]] = -np.inf
-            best = [i for i in np.argsort(-row, kind="stable")[:k] if np.isfinite(row[i])]
-            names = [self.loaded.items[i] for i in best]
-            titles = self.loaded.titles
-            result[user] = [
-                Recommendation(rank, name, titles.get(name), float(row[i]))
-                for rank, (name, i) in enumerate(zip(names, best, strict=True), start=1)
-            ]
-        return result
+        places = [self._user_index[user] for user in users]
+        seen = [np.concatenate([items[starts[u] : starts[u + 1]] for starts, items in known]) for u in places]
+        open_to = self._candidates(candidates, exclude)
+        lists = [self._best(row, k, open_to, of) for row, of in zip(table, seen, strict=True)]
+        return dict(zip(users, lists, strict=True))
+
+    def score_new(self, histories: Sequence[History]) -> np.ndarray:
+        """Scores float32 [readers, target items] of readers who were not there, by {domain: ids, or (id, rating)}.
+
+        Raises TransferError where the method knows its readers by name alone, and for what it does not know.
+        """
+        return self._new(histories)[0]
+
+    def recommend_new(
+        self,
+        histories: Sequence[History],
+        k: int = 10,
+        candidates: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+    ) -> list[list[Recommendation]]:
+        """The k best target items for readers who were not there, without those of their histories; see `recommend`."""
+        table, known = self._new(histories)
+        open_to = self._candidates(candidates, exclude)
+        return [self._best(row, k, open_to, sorted(of)) for row, of in zip(table, known, strict=True)]
+
+    def because(self, history: History, item: str) -> list[Because]:
+        """What each item of a new reader's history adds to the score of a target item, the largest first: her score less
+        that of a reader who has all but it."""
+        sides = [self.loaded.summary["target"], *self.loaded.summary["sources"]]
+        events = [(side["name"], event) for side in sides for event in history.get(side["name"], ())]
+        without = [
+            {domain: [e for e in of if (domain, e) != left_out] for domain, of in history.items()} for left_out in events
+        ]
+        place = _known(item, self._item_index, "item")
+        scores = self.score_new([history, *without])[:, place]
+        titles = dict(zip([side["name"] for side in sides], [self.loaded.titles, *self.loaded.source_titles], strict=True))
+        ids = [(domain, event if isinstance(event, str) else event[0]) for domain, event in events]
+        found = [
+            Because(domain, own, titles[domain].get(own), float(scores[0] - score))
+            for (domain, own), score in zip(ids, scores[1:], strict=True)
+        ]
+        return sorted(found, key=lambda one: -one.adds)
+
+    @cached_property
+    def _indices(self) -> list[dict[str, int]]:
+        """Where the items of every domain stand, the target first."""
+        return [self._item_index, *({item: i for i, item in enumerate(ids)} for ids in self.loaded.source_items)]
+
+    @cached_property
+    def _open_world(self) -> World:
+        return without_padding(self._world)
+
+    @cached_property
+    def _scores_of_new(self) -> Callable[[World, Done, list[Told]], jax.Array]:
+        def scores(world: World, done: Done, new: list[Told]) -> jax.Array:
+            wider = with_readers(world, new)
+            return self.program.scores(wider, done, self.hp)(jnp.arange(world.n_users, wider.n_users, dtype=jnp.int32))
+
+        return jax.jit(scores)
+
+    def _new(self, histories: Sequence[History]) -> tuple[np.ndarray, list[set[int]]]:
+        """Scores of new readers, and which target items each of them knows."""
+        if not self.program.folds_in:
+            raise TransferError(
+                "this method knows its readers by name and has no scores for new ones; use one that reads histories: "
+                "ease, item_knn, ials, graph_filter, user_knn, ridge_map, residual_map, history_map, or model=sasrec"
+            )
+        count = len(histories)
+        size = 1 if count == 1 else min(CHUNK, 1 << (count - 1).bit_length())
+        tables: list[np.ndarray] = []
+        known: list[set[int]] = []
+        for first in range(0, count, size):
+            some = [*histories[first : first + size]]
+            new, seen = told(self.loaded, self._indices, [*some, *([{}] * (size - len(some)))])
+            tables.append(np.asarray(self._scores_of_new(self._open_world, self.parameters, new))[: len(some)])
+            known += seen[: len(some)]
+        return np.concatenate(tables) if tables else np.zeros((0, self.loaded.world.n_items), np.float32), known
+
+    def _candidates(self, candidates: Collection[str] | None, exclude: Collection[str]) -> np.ndarray:
+        """Which items may be recommended, bool [items]. Raises TransferError for an unknown candidate."""
+        open_to = np.full(len(self.loaded.items), candidates is None)
+        open_to[[_known(item, self._item_index, "item") for item in candidates or ()]] = True
+        open_to[[self._item_index[item] for item in exclude if item in self._item_index]] = False
+        return open_to
+
+    def _best(self, row: np.ndarray, k: int, open_to: np.ndarray, seen: Sequence[int] | np.ndarray) -> list[Recommendation]:
+        row = np.where(open_to, row, -np.inf)
+        row[seen] = -np.inf
+        best = [i for i in np.argsort(-row, kind="stable")[:k] if np.isfinite(row[i])]
+        names, titles = [self.loaded.items[i] for i in best], self.loaded.titles
+        return [
+            Recommendation(rank, name, titles.get(name), float(row[i]))
+            for rank, (name, i) in enumerate(zip(names, best, strict=True), start=1)
+        ]
 
 
 class LabelPredictor:

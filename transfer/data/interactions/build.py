@@ -125,6 +125,8 @@ def build_world(
     summary = summary_of(target, sources, train, visible, hidden, users, counts)
     for domain, side in zip([summary["target"], *summary["sources"]], sides, strict=True):
         domain["features"] = {name: _told(rows) for name, rows in side.features.items()}
+    for own, domain in zip([summary["target"], *summary["sources"]], [target, *sources], strict=True):
+        own |= _ratings(domain, positives, scale)
     titles = [
         {i: t for i, t in d.items.select(pl.col("item").cast(pl.String), "title").iter_rows() if t}
         for d in [target, *sources]
@@ -166,6 +168,14 @@ def _places(ids: pl.Series, of_target: pl.Series) -> Any:
     """Where the items of a source stand among the target's, int32 [items], -1 for none; None where none is shared."""
     shared = ids.is_in(of_target.implode()).to_numpy()
     return np.where(shared, places(ids, of_target), -1) if shared.any() else None
+
+
+def _ratings(domain: Domain, positives: bool, scale: tuple[float, float]) -> dict[str, Any]:
+    """From which rating an event is liked, where ratings say so; or the range of ratings that are learnt from."""
+    if not positives:
+        return {"rated": list(domain.scale or scale)}
+    told = domain.positive is not None and not domain.events["rating"].null_count()
+    return {"positive": domain.positive} if told else {}
 
 
 def _told(rows: Any) -> dict[str, int]:
