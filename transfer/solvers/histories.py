@@ -51,6 +51,16 @@ def rows(events: Interactions, values: jax.Array, users: jax.Array) -> jax.Array
     return jnp.zeros((users.shape[0], events.n_items)).at[row, column].add(values[event], mode="drop")
 
 
+def events_of(events: Interactions, users: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The events of users [B], one after another: whose each is, its place among `users` (B: padding), and which, int32."""
+    starts, count = events.starts[users], users.shape[0]
+    ends = jnp.cumsum(events.starts[users + 1] - starts)
+    nth = jnp.arange(min(count * events.longest, events.users.shape[0]))
+    own = jnp.searchsorted(ends, nth, side="right").astype(jnp.int32)
+    before = jnp.concatenate([jnp.zeros(1, ends.dtype), ends])
+    return own, jnp.append(starts, 0)[own] + nth - before[own]
+
+
 def dense(events: Interactions, values: jax.Array) -> jax.Array:
     """X itself [users, items]; ask `check_dense` first."""
     return jnp.zeros((events.n_users, events.n_items)).at[events.users, events.items].add(values)

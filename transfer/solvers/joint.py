@@ -89,6 +89,16 @@ def joint_edges(world: World, both: bool, weights: Weights) -> Edges:
     return Edges(*(jnp.concatenate(part) for part in zip(*entries, strict=True)))
 
 
+def joint_edges_of(world: World, both: bool, weights: Weights, users: jax.Array) -> Edges:
+    """The entries of some users [B], numbered by their places among them; of padding the user is B, the weight 0."""
+    entries = []
+    for events, columns, weight in zip(_domains(world, both), joint_columns(world, both), (1.0, *weights), strict=False):
+        own, event = histories.events_of(events, users)
+        there = (own < users.shape[0]).astype(jnp.float32)
+        entries.append(Edges(own, columns[events.items[event]], weight * there))
+    return Edges(*(jnp.concatenate(part) for part in zip(*entries, strict=True)))
+
+
 def joint_features(world: World, both: bool) -> dict[str, jax.Array]:
     """The blocks of the items, rows in the order of the columns: {name: float32 [columns, width]}; 0 where there is none.
 

@@ -23,10 +23,11 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from transfer.config.schema import Config, Method
+from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import conjugate, histories
-from transfer.solvers.joint import joint_edges, joint_width, source_weights
+from transfer.solvers.joint import Edges, joint_edges, joint_edges_of, joint_width, source_weights
 
 NEEDS = Needs(tasks=("ranking",))
 HP = {
@@ -61,23 +62,30 @@ class Rows(NamedTuple):
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     both, settings, dim = config.method.domains == "both", config.method, config.model.dim
 
-    def sides(world: World, hp: Hp) -> tuple[Rows, Rows]:
-        """Readers and items. The weight of a source stands before its whole L_d, so its items' rows do not see it."""
+    def domains(world: World, hp: Hp) -> tuple[list[Interactions], list[jax.Array | float], jax.Array]:
+        """The events of each domain, its weight, and who was ever seen in it, float32 [users, domains]."""
         parts = [side.train for side in (world.target, *(world.sources if both else ()))]
-        strengths = [1.0, *source_weights(world, hp)][: len(parts)]
         known = jnp.stack([histories.user_counts(events) > 0 for events in parts], axis=1).astype(jnp.float32)
+        return parts, [1.0, *source_weights(world, hp)][: len(parts)], known
+
+    def readers_of(world: World, hp: Hp, edges: Edges, users: jax.Array) -> Rows:
+        """The rows of some readers, whose events the edges are."""
+        parts, strengths, known = domains(world, hp)
+        sizes = jnp.array([events.n_items for events in parts], jnp.float32)
+        return Rows(*edges, known[users] * jnp.stack(strengths)[None, :], sizes)
+
+    def items_of(world: World, hp: Hp, edges: Edges) -> Rows:
+        """The rows of the items. The weight of a source stands before its whole L_d, so its items do not see it."""
+        parts, _, known = domains(world, hp)
         sizes = jnp.array([events.n_items for events in parts])
         home = jnp.repeat(jnp.eye(len(parts)), sizes, axis=0, total_repeat_length=joint_width(world, both))
-        users, columns, weights = joint_edges(world, both, strengths[1:])
-        there = (users < world.n_users).astype(jnp.float32)
-        of_items = jnp.where(columns < world.n_items, weights, there)
-        return (
-            Rows(users, columns, weights, known * jnp.stack(strengths)[None, :], sizes.astype(jnp.float32)),
-            Rows(columns, users, of_items, home, jnp.sum(known, axis=0)),
-        )
+        there = (edges.users < world.n_users).astype(jnp.float32)
+        weights = jnp.where(edges.columns < world.n_items, edges.weights, there)
+        return Rows(edges.columns, edges.users, weights, home, jnp.sum(known, axis=0))
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        readers, items = sides(world, hp)
+        edges = joint_edges(world, both, domains(world, hp)[1][1:])
+        readers, items = readers_of(world, hp, edges, jnp.arange(world.n_users)), items_of(world, hp, edges)
 
         def sweep(factors: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
             p, q = factors
@@ -88,10 +96,14 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return {"items": jax.lax.scan(sweep, (p, q), None, length=settings.sweeps)[0][1]}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        readers, items = sides(world, hp)
-        q = done["factors"]["items"]
-        p = solved(readers, items, q, jnp.zeros((world.n_users, dim)), hp, dim)
-        return lambda users: p[users] @ q[: world.n_items].T
+        weights, q = domains(world, hp)[1][1:], done["factors"]["items"]
+        items = items_of(world, hp, joint_edges(world, both, weights))
+
+        def score(users: jax.Array) -> jax.Array:
+            readers = readers_of(world, hp, joint_edges_of(world, both, weights, users), users)
+            return solved(readers, items, q, jnp.zeros((users.shape[0], dim)), hp, dim) @ q[: world.n_items].T
+
+        return score
 
     return Program((Solve("factors", solve),), scores, folds_in=True)
 
