@@ -167,6 +167,6 @@ def _merged(of: Sequences, new: Sequence[Told], offsets: Any) -> Sequences:
     return replace(
         of,
         items=jnp.concatenate([of.items, items[order]]),
-        days=jnp.concatenate([of.days, 1 + jnp.max(of.days) + jnp.arange(items.shape[0], dtype=of.days.dtype)]),
+        days=jnp.concatenate([of.days, 1 + jnp.max(of.days, initial=0) + jnp.arange(items.shape[0], dtype=of.days.dtype)]),
         starts=jnp.concatenate([of.starts, of.starts[-1] + jnp.cumsum(lengths)]),
     )
