@@ -21,7 +21,7 @@ _MOVED = {
     "results": "describe explain predictor track:run_folder wandb_copy",
     "solvers": "models.biases models.classifiers models.cocluster models.evidence models.histories models.joint "
     "models.maps models.perceptron models.ratios models.spectra models.transport",
-    "storage": "checkpoint:trees packaged models.weights",
+    "storage": "checkpoint:trees packaged models.weights solvers.memory",
     "training": "begin:warm_start compiler reuse stages train:loop",
     "": "progress:console",
 }

@@ -23,8 +23,8 @@ from transfer.errors import MachineError, TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.report.page.page import write_report
 from transfer.results import run_folder, wandb_copy
-from transfer.solvers.memory import Free
 from transfer.storage import trees
+from transfer.storage.memory import Free
 from transfer.training.compiler import NoRoom, TooLarge
 
 BLOCK = 32 * 1024  # of the .wandb format

@@ -29,7 +29,7 @@ from transfer.experiment import run_batch
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
 from transfer.report.page import page
-from transfer.solvers.memory import Free
+from transfer.storage.memory import Free
 from transfer.sweep import finished
 from transfer.training.compiler import TooLarge, executables_of
 

@@ -17,8 +17,9 @@ from transfer.api import compose
 from transfer.errors import TransferError
 from transfer.experiment.run import run_batch
 from transfer.program import Replicas, Solve
-from transfer.solvers import histories, memory
-from transfer.solvers.memory import GIB, Free, host_memory
+from transfer.solvers import histories
+from transfer.storage import memory
+from transfer.storage.memory import GIB, Free, host_memory
 from transfer.training import compiler
 from transfer.training.compiler import Compiler, TooLarge
 from transfer.training.loop import solve
@@ -112,7 +113,7 @@ def test_the_memory_of_control_groups_counts(tmp_path: Path, monkeypatch: pytest
 def test_the_limit_of_the_shell_counts() -> None:
     code = (
         f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({64 * GIB}, {64 * GIB}))\n"
-        "from transfer.solvers import memory\n"
+        "from transfer.storage import memory\n"
         "import psutil; print(memory._of_limits()[0].size + psutil.Process().memory_info().vms)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

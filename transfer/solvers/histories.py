@@ -10,7 +10,7 @@ import numpy as np
 
 from transfer.data.interactions.events import Interactions
 from transfer.errors import TransferError
-from transfer.solvers.memory import GIB, host_memory
+from transfer.storage.memory import GIB, host_memory
 
 # Closed forms that need a dense matrix refuse to build one beyond this many float32 cells (4 GiB).
 DENSE_CELLS = 2**30

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from transfer.errors import MachineError
-from transfer.solvers.memory import GIB, Free, host_memory
+from transfer.storage.memory import GIB, Free, host_memory
 from transfer.training import devices as dividing
 from transfer.training.processes import everywhere
 
