@@ -11,11 +11,27 @@ from transfer.config.frozen import Frozen
 from transfer.config.parts import Where, domain_name, of_one_file, said
 
 
+def _as_values(value: Any) -> Any:
+    """No, one or several values of a cell, as their texts."""
+    if value is None:
+        return ()
+    return tuple(
+        f"{v:g}" if isinstance(v, float) else str(v).strip()
+        for v in (value if isinstance(value, list | tuple) else [value])
+    )
+
+
 class ItemTable(Frozen):
-    """A table of items, its column with their ids (null: recognised), and where their blocks of features are."""
+    """A table of items, its column with their ids (null: recognised), how it is written (null: as the interactions are),
+    and where their blocks of features are."""
 
     path: str | None = None
     item: str | None = None
+    columns: tuple[str, ...] = ()
+    header: bool | None = None
+    separator: str | None = None
+    quoted: bool | None = None
+    encoding: str | None = None
     features: Named[Place] = ByName()
 
 
@@ -31,7 +47,10 @@ class Files(Frozen):
 
     where: the rows of the file that are the domain's, {column: value or values}. each: a column of the file, every value of
     which is a domain of its own, with that value as its name.
-    columns: the names of all columns of the interactions, in a file that begins with its first row.
+    path: a file, a pattern of names for several, or a folder of Parquet files.
+    columns: the names of all columns of the interactions, in a file that begins with its first row (with header: true they
+    take the place of those in its first line). unrated: ratings that mean "not rated": the event stays, without a rating.
+    without_user: what becomes of rows without a user.
     """
 
     path: str
@@ -46,8 +65,12 @@ class Files(Frozen):
     time_format: str | None = None
     title: str | None = None
     columns: tuple[str, ...] = ()
+    header: bool | None = None
     separator: str | None = None
+    quoted: bool | None = None
     encoding: str = "utf-8"
+    unrated: Annotated[tuple[str, ...], BeforeValidator(_as_values)] = ()
+    without_user: Literal["error", "skip"] = "error"
     scale: tuple[float, float] | None = None
     positive: float | None = None
     texts: tuple[Texts, ...] = ()

@@ -20,7 +20,7 @@ from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
 from transfer.data.interactions.identity import compared, ids_of
-from transfer.data.interactions.likes import counted, with_likes
+from transfer.data.interactions.likes import counted, with_likes, with_ratings
 from transfer.data.interactions.same_titles import with_common_ids
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
@@ -64,6 +64,8 @@ def _load(
         alike = _alike(target, target.events, [(s.name, s.events) for s in sources], domains)
     if positives:  # before the split: what is hidden is liked, and what is not is known
         target, sources = with_likes(target), [with_likes(source) for source in sources]
+    else:
+        target, sources = with_ratings(target), [with_ratings(source) for source in sources]
     parts = split(target, sources, how, Path(data_dir))
     if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
         own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))

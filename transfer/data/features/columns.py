@@ -10,6 +10,7 @@ import polars as pl
 from transfer.config.features import Columns
 from transfer.data.interactions.columns import TYPES, required
 from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.formats import Dialect
 from transfer.data.interactions.read import ids_of, item_table, locate
 from transfer.data.interactions.same_titles import OWN
 from transfer.data.interactions.table import Table, collect, open_table
@@ -17,6 +18,7 @@ from transfer.data.interactions.titles import key_of
 from transfer.errors import TransferError
 from transfer.storage.damaged import reading
 
+PLACE = "`texts` or `items.features`"
 DESCRIBED = ("title", "author", "genres")  # of an item, where its table has them
 
 
@@ -99,7 +101,7 @@ def _own_rows(columns: tuple[str, ...], domain: Domain, data_dir: Path) -> tuple
 
 def _of_file(place: Columns, domain: Domain, data_dir: Path) -> pl.DataFrame:
     """Ids of the domain's items and the columns of another file."""
-    table = open_table(locate(place.path or "", data_dir), None, "utf-8")
+    table = open_table(locate(place.path or "", data_dir, several=True), Dialect(of=PLACE, name=place.path or ""))
     if not place.columns:
         raise TransferError(f"{table.path}: which column? Write columns: COLUMN; it has {', '.join(table.schema)}")
     item = place.item or required(table, "item", None)
@@ -111,7 +113,7 @@ def _of_file(place: Columns, domain: Domain, data_dir: Path) -> pl.DataFrame:
         return own.join(rows, left_on="key", right_on="item").drop("key")
     if place.links is None or place.link is None:
         return rows
-    links = open_table(locate(place.links, data_dir), None, "utf-8")
+    links = open_table(locate(place.links, data_dir, several=True), Dialect(of=PLACE, name=place.links))
     pairs = _read(links, next(iter(links.schema)), (place.link,), f"`links` of {domain.name}")
     pairs = pairs.select(own="item", item=pl.col("0").cast(pl.String))
     rows = rows.unique("item", keep="first", maintain_order=True)

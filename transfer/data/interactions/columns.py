@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import polars as pl
 
+from transfer.data.interactions.formats import GUESSED, looks_like_a_row, named_by_kind, to_write
 from transfer.data.interactions.table import Table
 from transfer.errors import TransferError, nearest
 
@@ -15,7 +16,7 @@ ALIASES = {
     "user": ("userid", "user", "reviewerid"),
     "item": ("itemid", "movieid", "bookid", "isbn", "parentasin", "asin", "item", "productid", "product"),
     "rating": ("rating", "bookrating", "overall", "stars", "score"),
-    "time": ("timestamp", "time", "unixreviewtime", "datetime", "date", "day"),
+    "time": ("timestamp", "time", "unixreviewtime", "datetime", "date", "dateadded", "reviewtime", "day"),
     "title": ("title", "booktitle", "movietitle"),
     "author": ("author", "authors", "bookauthor"),
     "year": ("year", "originalpublicationyear", "yearofpublication", "publicationyear", "releaseyear"),
@@ -29,7 +30,7 @@ def required(table: Table, role: str, given: str | None, by: str = "") -> str:
     column = column_of(table, role, given)
     if column is None:
         problem = f"no column is recognised as the {role}" + (f", which {by} needs" if by else "")
-        _no_column(table, problem, f"name it with `{role}: COLUMN` in the domain file")
+        _no_column(table, problem, role, "COLUMN")
     return column
 
 
@@ -48,14 +49,27 @@ def named(table: Table, given: str, setting: str) -> str:
         if given in (name, TYPES.sub("", name)):
             return name
     close = nearest(given, [TYPES.sub("", name) for name in table.schema]).removesuffix("?")
-    _no_column(table, f"no column {given!r}{close}", f"correct `{setting}` in the domain file")
+    _no_column(table, f"no column {given!r}{close}", setting)
 
 
-def _no_column(table: Table, problem: str, remedy: str) -> NoReturn:
-    if len(table.schema) == 1:
-        remedy += ", or set `separator` if that is several columns in one"
-    names = ", ".join(" ".join(name.split()) for name in table.schema)
-    raise TransferError(f"{table.path}, line 1: {problem}; its columns are {names}; {remedy}")
+def _no_column(table: Table, problem: str, setting: str, value: str | None = None) -> NoReturn:
+    """Raise TransferError: what there is, and what to write: the column's name, or what the first line says is amiss."""
+    names = [" ".join(TYPES.sub("", name).split()) for name in table.schema]
+    remedy = f"correct `{setting}`" if value is None else f"name it: {to_write(table.dialect, **{setting: value})}"
+    found = next((sign for sign in GUESSED if sign in next(iter(table.schema))), None)
+    if table.is_text and len(names) == 1 and found:
+        remedy = f"set `separator` if that is several columns in one: {to_write(table.dialect, separator=found)}"
+    elif _may_be_a_row(table, names):
+        named = {"header": False, "columns": named_by_kind(names)}
+        remedy = f"if its first line is a row and no header, {to_write(table.dialect, **named)}; else {remedy}"
+    place = f"{table.parts[0].path}, line 1" if table.is_text else str(table.path)
+    raise TransferError(f"{place}: {problem}; its columns are {', '.join(names)}; {remedy}")
+
+
+def _may_be_a_row(table: Table, names: list[str]) -> bool:
+    """Whether a header has numbers in it, and no name that is known."""
+    headed = table.is_text and table.dialect.has_header
+    return headed and looks_like_a_row(names) and not any(column_of(table, role, None) for role in ALIASES)
 
 
 def text_of(table: Table, column: str) -> pl.Expr:

@@ -18,21 +18,27 @@ from transfer.data.interactions.read import Scan, domain_of, listing, locate, op
 from transfer.data.interactions.table import Table
 from transfer.errors import TransferError, nearest
 
+# Where a domain stands in a command.
+TARGET, SOURCE, SOURCES = "domain.target", "domain.source", "the list domain.source"
 MOST = 300  # domains that one column makes: a column of users or titles would make more
 SHOWN = 40  # values of a column in an error
 Cells = dict[str, list[str]]  # the rows that have, in each of these columns, one of these texts
 
 
-def read_domains(target: Files, sources: Sequence[Files], data_dir: Path) -> tuple[Domain, list[Domain]]:
+def read_domains(
+    target: Files, sources: Sequence[Files], data_dir: Path, place: str = TARGET
+) -> tuple[Domain, list[Domain]]:
     """The domains of these files; an `each` among them makes one of every value, in the order of the values.
 
     What `each` makes of the target's file has no row of the target, and no value that the target's `where` names there.
+    place: where the target stands in the command.
     Raises TransferError, one line, for faults of a file, and for a column or a value that it does not have.
     """
     sharing: dict[Files, list[Files]] = {}
     for files in (target, *sources):
         sharing.setdefault(_as_read(files), []).append(files)
-    scans = {key: _Parts(_scan(alike, target, data_dir)) for key, alike in sharing.items()}
+    places = {_as_read(files): SOURCE if len(sources) == 1 else SOURCES for files in sources} | {_as_read(target): place}
+    scans = {key: _Parts(_scan(alike, target, data_dir, places[key])) for key, alike in sharing.items()}
     tables: dict[Files, tuple[pl.DataFrame, str | None]] = {}
 
     def domain(files: Files, rows: pl.DataFrame, name: str) -> Domain:
@@ -50,7 +56,7 @@ def read_domains(target: Files, sources: Sequence[Files], data_dir: Path) -> tup
         if files.each is None:
             values = " ".join(" + ".join(values) for _, values in files.where)
             return [domain(files, parts.rows(files), files.name or domain_name(values or path.stem))]
-        apart = target if path == locate(target.path, data_dir) else None
+        apart = target if path == locate(target.path, data_dir, several=True) else None
         return [
             domain(_with_value(files, value), rows, domain_name(f"{files.name} {value}"))
             for value, rows in _every_value(parts, files, files.each, apart)
@@ -104,13 +110,13 @@ def _with_value(files: Files, value: str) -> Files:
     return files.model_copy(update={"where": tuple(where.items()), "each": None})
 
 
-def _scan(alike: Sequence[Files], target: Files, data_dir: Path) -> Scan:
+def _scan(alike: Sequence[Files], target: Files, data_dir: Path, of: str) -> Scan:
     """Read the rows of the domains that share a file; rows of no domain may have faults."""
-    table = opened(alike[0], data_dir)
+    table = opened(alike[0], data_dir, of)
     wheres = [_cells(table, files) for files in alike]
     keys = [column for where in wheres for column in where]
     keys += [named(table, files.each, f"each: {files.each}") for files in alike if files.each is not None]
-    if any(files.each is not None for files in alike) and table.path == locate(target.path, data_dir):
+    if any(files.each is not None for files in alike) and table.path == locate(target.path, data_dir, several=True):
         keys += _cells(table, target)
 
     def of_domains(rows: pl.DataFrame) -> pl.DataFrame:

@@ -10,11 +10,15 @@ import polars as pl
 from transfer.config.domains import Files
 from transfer.config.splits import Split
 from transfer.data.interactions.domain import Domain
+from transfer.data.interactions.formats import JSON, PARQUET, ending
 from transfer.data.interactions.likes import divided
 from transfer.data.interactions.parts import Parts, with_stop
 from transfer.data.interactions.read import locate, read_domain
 from transfer.data.kept import noted
 from transfer.errors import TransferError
+
+KINDS = (".tsv", ".csv", ".inter", ".parquet", ".jsonl", ".json")
+PARTS = (*KINDS, *(f"{kind}{packed}" for packed in (".gz", ".zst") for kind in KINDS))
 
 
 def given(target: Domain, sources: list[Domain], config: Split, data_dir: Path) -> Parts:
@@ -46,12 +50,15 @@ def given(target: Domain, sources: list[Domain], config: Split, data_dir: Path) 
 def _read_part(folder: Path, name: str, domain: Domain) -> pl.DataFrame:
     """The events of one part, read as its domain is: by the same columns, with the same scale."""
     files = domain.files or Files(path="")
-    for suffix in (".tsv", ".csv", ".inter", ".parquet"):
+    for suffix in PARTS:
         if noted(path := folder / f"{name}{suffix}").exists():
-            separator = files.separator if Path(files.path).suffix == suffix else None
+            separator = files.separator if ending(Path(files.path)).suffix == ending(path).suffix else None
             change: dict[str, Any] = {"path": str(path), "name": name, "items": None, "title": None, "separator": separator}
             change |= {"where": (), "each": None}
-            return read_domain(files.model_copy(update=change), folder).events
+            if ending(path).suffix in (*JSON, *PARQUET):  # which have names for their columns
+                change |= {"columns": (), "header": None, "quoted": None}
+            of = "domain.target" if name.startswith("target") else "domain.source"
+            return read_domain(files.model_copy(update=change), folder, of).events
     raise TransferError(f"{folder}: no {name}.tsv (or .csv, .inter, .parquet); split=files reads it from split.dir")
 
 

@@ -16,12 +16,23 @@ def with_likes(domain: Domain) -> Domain:
     return replace(domain, events=liked, others=others)
 
 
+def with_ratings(domain: Domain) -> Domain:
+    """The domain of what is rated, where some of it is: an event without a rating says nothing of one."""
+    rated = domain.events.filter(pl.col("rating").is_not_null())
+    return replace(domain, events=rated) if len(rated) else domain
+
+
 def divided(events: pl.DataFrame, domain: Domain) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The events at or above the domain's `positive` rating and the rest; all are liked where it or ratings are unknown."""
-    if domain.positive is None or events["rating"].null_count():
+    """The events at or above the domain's `positive` rating and the rest, which has those without a rating; all are liked
+    where it or all ratings are unknown."""
+    if domain.positive is None or not (_has_ratings(events) or _has_ratings(domain.events)):
         return events, events.clear()
-    liked = pl.col("rating") >= domain.positive
+    liked = (pl.col("rating") >= domain.positive).fill_null(False)
     return events.filter(liked), events.filter(~liked)
+
+
+def _has_ratings(events: pl.DataFrame) -> bool:
+    return events["rating"].null_count() < len(events)
 
 
 def rated_in(domain: Domain) -> pl.DataFrame:
@@ -31,8 +42,10 @@ def rated_in(domain: Domain) -> pl.DataFrame:
 
 def counted(domain: Domain) -> str:
     """What counts as liked, in words."""
-    if domain.events["rating"].null_count() and len(domain.events):
+    if not _has_ratings(rated_in(domain)) and len(domain.events):
         return "every event (there are no ratings)"
+    if domain.positive is None and domain.events["rating"].null_count():
+        return "every event, rated or not"
     return "every rating, whatever it says" if domain.positive is None else f"ratings of {domain.positive:g} or more"
 
 

@@ -1,10 +1,10 @@
-"""Files -> Domain: RecBole atomic files, MovieLens, goodbooks, Book-Crossing, any other CSV, TSV or Parquet."""
+"""Files -> Domain: RecBole, MovieLens, goodbooks, Book-Crossing, Amazon, Goodreads, any CSV, JSON or Parquet."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -13,11 +13,14 @@ from transfer.config.domains import Files
 from transfer.config.parts import domain_name
 from transfer.data.interactions.columns import cell_of, column_of, number_of, required, text_of
 from transfer.data.interactions.domain import EVENTS, Domain
-from transfer.data.interactions.table import SEPARATORS, Table, collect, open_table, refuse
+from transfer.data.interactions.formats import NUMBER, SEPARATORS, Dialect, ending, to_write
+from transfer.data.interactions.table import Table, collect, files_of, open_table, refuse
 from transfer.data.interactions.times import cells_of, seconds_of
 from transfer.data.kept import noted
 from transfer.errors import TransferError
 
+ABSENT = ("na", "n/a", "nan", "none", "null", "\\n", "-")  # what people write for no rating
+SAID = ("separator", "encoding", "columns", "header", "quoted")  # of how a table of items is written
 Chosen = Callable[[pl.DataFrame], pl.DataFrame]
 
 
@@ -32,29 +35,34 @@ class Scan:
     notes: dict[str, int]
 
 
-def read_domain(files: Files, data_dir: Path) -> Domain:
+def read_domain(files: Files, data_dir: Path, of: str = "domain.target") -> Domain:
     """Read the interactions and the item table of a domain that has all rows of its file, whatever `where` says.
 
     Args:
         files: paths, column names, declared scale; relative paths are looked up in `data_dir`, then where we are.
+        of: the domain's place in the command, for what an error says to write.
     Returns: the domain; events in file order, `notes` counting what was converted or skipped on the way.
     Raises: TransferError, one line with file, line and remedy, at the first fault.
     """
-    found = scan(opened(files, data_dir), files)
+    found = scan(opened(files, data_dir, of), files)
     listed, title = listing(found, files, data_dir)
     return domain_of(found, found.rows, files, files.name or domain_name(found.table.path.stem), listed, title)
 
 
-def opened(files: Files, data_dir: Path) -> Table:
+def opened(files: Files, data_dir: Path, of: str) -> Table:
     """The file of the interactions, of which the header is read."""
-    return open_table(locate(files.path, data_dir), files.separator, files.encoding, files.columns)
+    return open_table(locate(files.path, data_dir, several=True), _dialect(files, of))
+
+
+def _dialect(files: Files, of: str) -> Dialect:
+    return Dialect(files.separator, files.encoding, files.columns, files.header, files.quoted, of, files.path)
 
 
 def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: pl.DataFrame, title: str | None) -> Domain:
     """A domain of these rows of a scan, and of a table of items. Raises TransferError for ratings beyond its scale."""
     table, rating = found.table, found.columns["rating"]
-    for setting in ("positive", "scale"):
-        if getattr(files, setting) is not None and not rating:
+    for setting in ("positive", "scale", "unrated"):
+        if getattr(files, setting) not in (None, ()) and not rating:
             required(table, "rating", files.rating, f"`{setting}`")
     if files.scale and rating:
         low, high = files.scale
@@ -67,26 +75,34 @@ def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: 
 
 def listing(found: Scan, files: Files, data_dir: Path) -> tuple[pl.DataFrame, str | None]:
     """The table of the items of a file, empty where it has none, and the column taken for the title."""
-    table = item_table(files, data_dir)
+    table = item_table(files, data_dir, found.table.dialect.of)
     if table is None:
         return pl.DataFrame(schema={"item": pl.String, "title": pl.String}), None
     return _items(table, files, found.rows["item"].unique(), table.path != found.table.path)
 
 
-def item_table(files: Files, data_dir: Path) -> Table | None:
-    """The table with titles: as given, RecBole's X.item beside X.inter, or the interactions if they have titles."""
-    path = locate(files.path, data_dir)
-    sibling = path.with_suffix(".item")
-    if files.items and files.items.path:
-        place = locate(files.items.path, data_dir)
+def item_table(files: Files, data_dir: Path, of: str = "domain.target") -> Table | None:
+    """The table with titles: as given, RecBole's X.item beside X.inter, or the interactions if they have titles.
+
+    It is written as the interactions are, where it ends alike and nothing else is said.
+    """
+    path = locate(files.path, data_dir, several=True)
+    sibling, table = path.with_suffix(".item"), files.items
+    if table and table.path:
+        place = locate(table.path, data_dir, several=True)
     elif path.suffix == ".inter" and noted(sibling).exists():
         place = sibling
     elif files.title:
-        place = path
+        return open_table(path, _dialect(files, of))
     else:
         return None
-    alike = SEPARATORS.get(place.suffix) == SEPARATORS.get(path.suffix)
-    return open_table(place, files.separator if alike else None, files.encoding, files.columns if place == path else ())
+    suffixes = [ending(one).suffix for one in (place, path)]
+    alike = len({SEPARATORS.get(suffix, suffix) for suffix in suffixes}) == 1
+    how = Dialect(files.separator if alike else None, files.encoding, of=f"{of}.items", name=place.name)
+    if place == path:
+        how = replace(how, columns=files.columns, header=files.header)
+    said = {key: value for key in SAID if table and (value := getattr(table, key)) not in (None, ())}
+    return open_table(place, replace(how, **said))
 
 
 def ids_of(table: Table, files: Files) -> str:
@@ -95,13 +111,14 @@ def ids_of(table: Table, files: Files) -> str:
     return files.item if files.item in table.schema and not named else required(table, "item", named)
 
 
-def locate(name: str, data_dir: Path) -> Path:
-    """The existing file that `name` means: absolute, in `data_dir`, or relative to the current directory."""
+def locate(name: str, data_dir: Path, several: bool = False) -> Path:
+    """The existing file that `name` means: absolute, in `data_dir`, or relative to the current directory; several: or a
+    folder of Parquet files, or a pattern of names (ratings-*.csv) that a file has."""
     if name == "???":
         raise TransferError("a domain's file is not given: write domain.target=FILE and domain.source=FILE")
     places = [Path(name)] if Path(name).is_absolute() else [data_dir / name, Path(name)]
     for place in places:
-        if noted(place).is_file():
+        if noted(place).is_file() or (several and (place.is_dir() or files_of(place))):
             return place
     tried = " or ".join(dict.fromkeys(str(place.absolute()) for place in places))  # they are one where data_dir is here
     raise TransferError(f"no file {tried}; correct the path, or set data_dir=... or TRANSFER_DATA")
@@ -120,18 +137,34 @@ def scan(
         required(table, "time", files.time, "`time_format`")
     wanted = {"user": text_of(table, user), "item": text_of(table, item)}
     if rating:
-        wanted["rating"] = number_of(table, rating)
+        wanted |= {"rating": number_of(table, rating), "unrated": _is_unrated(table, rating, files.unrated)}
     if time:
         wanted["time"] = cells_of(table, time)
     rows, notes = collect(table, wanted | {f"in {key}": cell_of(table, key) for key in keys})
     rows = of_domains(rows)
 
     fix = "correct or remove the row"
-    for name, column in (("user", user), ("item", item)):
-        refuse(table, rows, column, _blank(name), f"empty {name} id; {fix}")
+    if files.without_user == "skip" and (count := rows.select(_blank("user").sum()).item()):
+        rows, notes = rows.filter(~_blank("user")), notes | {"rows_without_user": count}
+        if rows.is_empty():
+            raise TransferError(
+                f"{table.path}: all {count:,} rows are without a user in the column {user}; name another one"
+            )
+    skip = f"; to leave such rows out, {to_write(table.dialect, without_user='skip')}"
+    for name, column, more in (("user", user, skip), ("item", item, "")):
+        refuse(table, rows, column, _blank(name), f"empty {name} id; {fix}{more}")
     if rating:
-        finite = pl.col("rating").cast(pl.Float32).is_finite().fill_null(False)
-        refuse(table, rows, rating, ~finite, f"rating CELL is not a finite number; {fix}")
+        if count := rows["unrated"].sum():
+            notes = notes | {"unrated": count}
+            rows = rows.with_columns(rating=pl.when(~pl.col("unrated")).then("rating"))
+        finite = pl.col("unrated") | pl.col("rating").cast(pl.Float32).is_finite().fill_null(False)
+        refuse(
+            table,
+            rows,
+            rating,
+            ~finite,
+            f"rating CELL is not a finite number; {fix}{_or_unrated(table, rows, rating, ~finite)}",
+        )
     if time:
         seconds, of_units = seconds_of(rows["time"], files.time_format)
         rows, notes = rows.with_columns(time=seconds), notes | of_units
@@ -189,6 +222,26 @@ def _check_ids(table: Table, item: str, known: pl.Series, named: bool) -> None:
 
 def _clean_text(text: str | None) -> str | None:
     return html.unescape(text).strip() or None if text else None
+
+
+def _is_unrated(table: Table, column: str, values: Sequence[str]) -> pl.Expr:
+    """Whether a cell is one of the values that stand for "not rated": numbers by their value, texts as they are."""
+    text = pl.col(column).cast(pl.String).fill_null("").str.strip_chars()
+    numbers = [float(value) for value in values if NUMBER.fullmatch(value)]
+    return text.is_in(list(values)) | number_of(table, column).is_in(numbers).fill_null(False)
+
+
+def _or_unrated(table: Table, rows: pl.DataFrame, rating: str, bad: pl.Expr) -> str:
+    """What else to do about a first bad rating: an empty one may be none; the first line may be a header."""
+    first = rows.filter(bad)["row"].head(1).to_list()
+    if not first:
+        return ""
+    cell = table.rows.select(pl.col(rating).cast(pl.String)).slice(first[0], 1).collect().item() or ""
+    if first[0] == 0 and table.is_text and not table.dialect.has_header:
+        return f"; if its first line is a header, {to_write(table.dialect, header=True)}"
+    if not cell.strip() or cell.strip().lower() in ABSENT:
+        return f"; if it means that nobody rated, {to_write(table.dialect, unrated=cell.strip())}"
+    return ""
 
 
 def _blank(name: str) -> pl.Expr:

@@ -13,6 +13,8 @@ UNITS = {"milliseconds": (1e11, 1e3), "microseconds": (1e14, 1e6), "nanoseconds"
 LATEST = 1e20
 DAY = r"^(?:19|20|21)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\.0+)?$"  # 20150614, which is no number of seconds
 
+KNOWN = ("%a %b %d %H:%M:%S %z %Y", "%m %d, %Y")  # of Goodreads (date_added) and of Amazon (reviewTime)
+
 
 def cells_of(table: Table, column: str) -> pl.Expr:
     """The column as it is read: text of a text file, and of Parquet numbers as text and moments as they are."""
@@ -27,7 +29,7 @@ def cells_of(table: Table, column: str) -> pl.Expr:
 def seconds_of(cells: pl.Series, written: str | None) -> tuple[pl.Series, dict[str, int]]:
     """Seconds since 1970, float64 [n] (null where a cell is no time), and how many cells were in another unit.
 
-    written: how dates are written, in the signs of strftime; None: numbers, ISO 8601 or 20150614.
+    written: how dates are written, in the signs of strftime; None: numbers, ISO 8601, 20150614, or as in KNOWN.
     """
     if cells.dtype == pl.Date or isinstance(cells.dtype, pl.Datetime):
         return cells.dt.epoch("us").cast(pl.Float64) / 1e6, {}
@@ -40,6 +42,9 @@ def seconds_of(cells: pl.Series, written: str | None) -> tuple[pl.Series, dict[s
         }
     number = frame.select(cell.cast(pl.Float64, strict=False)).to_series()
     if not number.head(1).is_not_null().any():  # the first cell says what all have to be
+        for known in KNOWN:
+            if frame.head(1).select(_dated(frame, cell, known)).to_series().is_not_null().all():
+                return frame.select(_epoch(_dated(frame, cell, known))).to_series(), {"dates": len(cells)}
         return frame.select(_epoch(_iso(cell))).to_series(), {"dates": len(cells)}
     number = number.to_frame("n").select(pl.when(pl.col("n").is_between(0, LATEST)).then("n")).to_series()
     value, notes = number, dict[str, int]()
