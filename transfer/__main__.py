@@ -30,6 +30,11 @@ EXAMPLES = """\
   transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2
   transfer -m sweep=auto task=ranking split=cold_start budget.seconds=300      should I transfer, and how?"""
 
+# Words that a command may begin with: the module whose `main(words)` returns the exit code, and what it does.
+COMMANDS = {
+    "describe": ("transfer.commands.describe", "FILE ...: what would be read of files, what they share, how to begin"),
+}
+
 # Tracing makes many objects and few cycles: by Python's own thresholds a tenth of a start is spent on looking for them.
 COLLECT = (100_000, 20, 100)
 
@@ -39,7 +44,8 @@ HOW = ("engine", "retry", "track", "resume", "budget", "train.progress")
 
 def main() -> None:
     """Entry point of the console command. Exit codes: 0, 1 a run failed, 2 the command cannot run, 130 it was stopped."""
-    if {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
+    first = sys.argv[1] if sys.argv[1:] else ""
+    if first not in COMMANDS and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
         from importlib.metadata import version
 
         print(f"transfer {version('transfer')}" if "--version" in sys.argv else help_text())
@@ -55,12 +61,34 @@ def main() -> None:
     heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, leave) for number in heeded}
     try:
-        code = command()
+        code = begun_with(first, sys.argv[2:]) if _is_word(first) else command()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code:
         sys.exit(code)
+
+
+def _is_word(first: str) -> bool:
+    """Whether a command begins with a word of its own: no KEY=VALUE, no ~KEY, no option."""
+    return first.isidentifier()
+
+
+def begun_with(word: str, words: list[str]) -> int:
+    """What a word of its own does: the exit code."""
+    from importlib import import_module
+
+    from transfer.errors import TransferError, nearest
+
+    try:
+        if word not in COMMANDS:
+            raise TransferError(
+                f"{word}: no such command{nearest(word, COMMANDS) or ';'} there are {', '.join(COMMANDS)}, or KEY=VALUE"
+            )
+        return import_module(COMMANDS[word][0]).main(words)
+    except (TransferError, OSError) as error:
+        complain(error)
+        return exit_code(error)
 
 
 def command() -> int:
@@ -201,6 +229,7 @@ def help_text() -> str:
 transfer: train and compare methods that carry knowledge from one domain (movies) to another (books).
 
 usage: transfer [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
+{command_lines()}
 
 Groups and choices
 {group_lines()}
@@ -214,6 +243,11 @@ Examples
 A run prints its figures and leaves a folder (hydra.run.dir=FOLDER chooses it); -m runs every combination and ends with a
 table. `transfer ... --cfg job` shows the whole configuration of a command without running it.
 """
+
+
+def command_lines() -> str:
+    """One line per word that a command may begin with."""
+    return "\n".join(f"       transfer {word} {does}" for word, (_, does) in COMMANDS.items())
 
 
 def group_lines() -> str:
