@@ -32,6 +32,8 @@ EXAMPLES = """\
 
 # Words that a command may begin with: the module whose `main(words)` returns the exit code, and what it does.
 COMMANDS = {
+    "serve": ("transfer.commands.serve", "RUN: recommend for new readers over HTTP, with a page to try it"),
+    "export": ("transfer.commands.export", "RUN: keep in a run folder what serving takes, without the data"),
     "describe": ("transfer.commands.describe", "FILE ...: what would be read of files, what they share, how to begin"),
 }
 

@@ -124,7 +124,7 @@ def test_lists_leave_out_what_she_has_and_what_is_excluded() -> None:
 
 def test_because_names_the_film_of_the_book() -> None:
     predictor = outcome("ease").predictor
-    found = predictor.because({"movies": ["m0", "m4", "m6"], "books": ["b2"]}, "b4")
+    found = predictor.because({"movies": ["m0", "m4", "m6"], "books": ["b2"]}, ["b4", "b1"])[0]
     assert (found[0].domain, found[0].item, found[0].title) == ("movies", "m4", "The Film e")
     assert len(found) == 4
     place = predictor.loaded.items.index("b4")

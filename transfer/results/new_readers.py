@@ -1,6 +1,6 @@
 """Readers who were not there when a run was trained: their histories behind the world's own, so that it scores them.
 
-Arrays have a fixed room (`room` events, a power of two, and so many readers), so that requests share a compiled program.
+Arrays have room for SHORT events of every reader, or twice, four times … as many, so that requests share a program.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from transfer.errors import TransferError, nearest
 
 # What a reader has, by the name of a domain: ids of items, or (id, rating); the oldest first.
 History = Mapping[str, Sequence[str | tuple[str, float]]]
+
+
+SHORT = 64
 
 
 @jax.tree_util.register_dataclass
@@ -93,7 +96,10 @@ def _kept(events: dict[int, float | None], side: dict[str, Any], world: World) -
 
 def _packed(rows: list[dict[int, float]], n_items: int) -> Told:
     lengths = [len(row) for row in rows]
-    room = 1 << max(sum(lengths) - 1, 0).bit_length()
+    longest = SHORT
+    while longest < max(lengths):
+        longest *= 2
+    room = longest * len(rows)
     items, order = (np.full(room, n_items, np.int32) for _ in range(2))
     ratings = np.zeros(room, np.float32)
     starts = np.cumsum([0, *lengths]).astype(np.int32)
@@ -102,8 +108,8 @@ def _packed(rows: list[dict[int, float]], n_items: int) -> Told:
         items[start : start + len(row)] = places
         ratings[start : start + len(row)] = [row[place] for place in places]
         order[start : start + len(row)] = list(row)
-    longest = 1 << max(max(lengths, default=0) - 1, 0).bit_length()
-    return Told(*map(jnp.asarray, (items, ratings, starts, order)), longest=longest)
+    arrays = [jnp.asarray(array) for array in (items, ratings, starts, order)]
+    return Told(arrays[0], arrays[1], arrays[2], arrays[3], longest)
 
 
 def without_padding(world: World) -> World:

@@ -17,6 +17,7 @@ from transfer.program import Done, Program
 from transfer.results.new_readers import History, Told, told, with_readers, without_padding
 
 CHUNK = 256
+SIZES = (1, 16, CHUNK)  # of new readers at once: each is a program
 
 
 class Recommendation(NamedTuple):
@@ -103,23 +104,26 @@ class Predictor:
         open_to = self._candidates(candidates, exclude)
         return [self._best(row, k, open_to, sorted(of)) for row, of in zip(table, known, strict=True)]
 
-    def because(self, history: History, item: str) -> list[Because]:
-        """What each item of a new reader's history adds to the score of a target item, the largest first: her score less
+    def because(self, history: History, items: Sequence[str]) -> list[list[Because]]:
+        """What each item of a new reader's history adds to the scores of target items, the largest first: her score less
         that of a reader who has all but it."""
         sides = [self.loaded.summary["target"], *self.loaded.summary["sources"]]
         events = [(side["name"], event) for side in sides for event in history.get(side["name"], ())]
         without = [
             {domain: [e for e in of if (domain, e) != left_out] for domain, of in history.items()} for left_out in events
         ]
-        place = _known(item, self._item_index, "item")
-        scores = self.score_new([history, *without])[:, place]
+        places = [_known(item, self._item_index, "item") for item in items]
+        scores = self.score_new([history, *without])[:, places]
         titles = dict(zip([side["name"] for side in sides], [self.loaded.titles, *self.loaded.source_titles], strict=True))
         ids = [(domain, event if isinstance(event, str) else event[0]) for domain, event in events]
         found = [
-            Because(domain, own, titles[domain].get(own), float(scores[0] - score))
-            for (domain, own), score in zip(ids, scores[1:], strict=True)
+            [
+                Because(domain, own, titles[domain].get(own), float(more))
+                for (domain, own), more in zip(ids, adds, strict=True)
+            ]
+            for adds in (scores[:1] - scores[1:]).T
         ]
-        return sorted(found, key=lambda one: -one.adds)
+        return [sorted(of_item, key=lambda one: -one.adds) for of_item in found]
 
     @cached_property
     def _indices(self) -> list[dict[str, int]]:
@@ -146,7 +150,7 @@ class Predictor:
                 "ease, item_knn, ials, graph_filter, user_knn, ridge_map, residual_map, history_map, or model=sasrec"
             )
         count = len(histories)
-        size = 1 if count == 1 else min(CHUNK, 1 << (count - 1).bit_length())
+        size = next((size for size in SIZES if count <= size), CHUNK)
         tables: list[np.ndarray] = []
         known: list[set[int]] = []
         for first in range(0, count, size):
