@@ -13,7 +13,7 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -64,7 +64,7 @@ def _files(words: list[str]) -> tuple[list[dict[str, Any]], Path]:
         key, sign, _ = word.partition("=")
         try:
             if word.startswith("{"):
-                files.append(dict(parser.parse_override(f"file={word}").value()))  # type: ignore[call-overload]
+                files.append(cast("dict[str, Any]", parser.parse_override(f"file={word}").value()))
             elif sign and key.isidentifier() and not Path(word).exists():
                 common[key] = parser.parse_override(word).value()
             else:

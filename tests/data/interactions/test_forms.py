@@ -213,12 +213,14 @@ def write_parts(folder: Path, suffix: str) -> pl.DataFrame:
 
 
 def test_files_of_several_kinds_are_one(tmp_path: Path) -> None:
+    (tmp_path / "r-0.jsonl").write_text('{"item": "w", "user": "z", "vote": 5}\n')
     (tmp_path / "r-1.jsonl").write_text('{"user": "a", "item": "007"}\n{"user": "b", "item": "x", "note": null}\n')
     (tmp_path / "r-2.csv").write_text("item,user,note\ny,c,\n\nz,d,1\n")
     pl.DataFrame({"user": [5], "item": [6], "note": [None]}).write_parquet(tmp_path / "r-3.parquet")
     domain = read_domain(Files(path="r-*"), tmp_path)
-    assert domain.events.select("user", "item").rows() == [("a", "007"), ("b", "x"), ("c", "y"), ("d", "z"), ("5", "6")]
-    assert domain.notes == {"files": 3, "blank_lines": 1}
+    pairs = [("z", "w"), ("a", "007"), ("b", "x"), ("c", "y"), ("d", "z"), ("5", "6")]
+    assert domain.events.select("user", "item").rows() == pairs
+    assert domain.notes == {"files": 4, "blank_lines": 1}
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -14,7 +14,8 @@ from transfer.config.parts import domain_name
 from transfer.data.interactions.columns import cell_of, column_of, number_of, required, text_of
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.formats import NUMBER, SEPARATORS, Dialect, ending, to_write
-from transfer.data.interactions.table import Table, collect, files_of, open_table, refuse
+from transfer.data.interactions.places import files_of
+from transfer.data.interactions.table import Table, collect, open_table, refuse
 from transfer.data.interactions.times import cells_of, seconds_of
 from transfer.data.kept import noted
 from transfer.errors import TransferError
@@ -154,8 +155,8 @@ def scan(
     for name, column, more in (("user", user, skip), ("item", item, "")):
         refuse(table, rows, column, _blank(name), f"empty {name} id; {fix}{more}")
     if rating:
-        if count := rows["unrated"].sum():
-            notes = notes | {"unrated": count}
+        if rows["unrated"].any():
+            notes = notes | {"unrated": int(rows["unrated"].sum())}
             rows = rows.with_columns(rating=pl.when(~pl.col("unrated")).then("rating"))
         finite = pl.col("unrated") | pl.col("rating").cast(pl.Float32).is_finite().fill_null(False)
         refuse(

@@ -9,20 +9,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import polars as pl
 
 from transfer.data.interactions import json_lines
 from transfer.data.interactions.formats import PARQUET, Dialect, ending, named_by_kind, to_write
+from transfer.data.interactions.places import files_of, is_empty
 from transfer.data.interactions.plain import UTF8, Source, lines_of, plain, recoded
 from transfer.data.kept import noted
 from transfer.errors import TransferError
 from transfer.storage.damaged import POLARS
 from transfer.storage.memory import host_memory
-from transfer.storage.packed import packing, unpacked_size
+from transfer.storage.packed import packing
 
-EMPTY = 100  # bytes of a packed file that may have no content
 RAISED = (*POLARS, OSError)
 
 
@@ -34,6 +33,10 @@ class Part:
     rows: pl.LazyFrame
     source: Source | None
     header: bool
+
+    @property
+    def is_json(self) -> bool:
+        return self.source is not None and not self.source.separator
 
 
 @dataclass(frozen=True)
@@ -53,61 +56,31 @@ class Table:
         return any(part.source is not None and part.source.separator for part in self.parts)
 
 
-def files_of(path: Path) -> list[tuple[Path, dict[str, str]]]:
-    """The files that a path means, sorted, each with the columns that its folders name (category=Books): itself, those that
-    a pattern fits, the Parquet files of a folder."""
-    if path.is_file():
-        return [(path, {})]
-    if path.is_dir():
-        there = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in PARQUET and not p.name.startswith((".", "_"))]
-        if not there:
-            raise TransferError(
-                f"{path}: a folder without Parquet files; write {path.name}/*.csv for files of another kind"
-            )
-        names = [[name.partition("=") for name in p.relative_to(noted(path)).parts[:-1]] for p in there]
-        hive = [{key: unquote(value) for key, sign, value in of if sign} for of in names]
-        return [(p, more) for p, more in zip(there, hive, strict=True) if noted(p.parent)]
-    fixed = next((parent for parent in path.parents if not _is_pattern(str(parent))), Path())
-    try:
-        return [(found, {}) for found in sorted(noted(fixed).glob(str(path.relative_to(fixed)))) if found.is_file()]
-    except ValueError:  # no pattern
-        return []
-
-
-def _is_pattern(name: str) -> bool:
-    return bool(re.search(r"[*?\[]", name))
-
-
 def open_table(path: Path, dialect: Dialect) -> Table:
     """Read the headers; everything in text files stays text, so that ids keep their zeros.
 
-    Raises TransferError for files of which one has other columns than the first.
+    Raises TransferError for files of which one has other columns than the first, but for fields of JSON.
     """
     found = [(noted(place), more) for place, more in files_of(path)]
-    full = [(place, more) for place, more in found if not _is_empty(place)]
+    full = [(place, more) for place, more in found if not is_empty(place)]
     if not full:
         raise TransferError(f"{path}: the file is empty; give one with a header and rows")
-    parts, schema = [], dict[str, pl.DataType]()
+    parts, schema = list[Part](), dict[str, pl.DataType]()
     for place, more in full:
         part, columns = _open(place, dialect, more)
-        if parts and set(columns) != set(schema):
+        if parts and set(columns) != set(schema) and not (part.is_json or parts[0].is_json):
             raise TransferError(_other_columns(place, list(columns), full[0][0], list(schema), dialect))
         parts.append(part)
-        schema = schema or columns
+        schema = schema | {name: kind for name, kind in columns.items() if name not in schema}
     rows = parts[0].rows
-    if len(parts) > 1:
-        rows = pl.concat([part.rows.select(list(schema)) for part in parts], how="vertical_relaxed")
+    if len(parts) > 1:  # of JSON some may lack a field
+        rows = pl.concat([part.rows for part in parts], how="diagonal_relaxed")
         schema = dict(rows.collect_schema())
     notes = {"files": len(full)} if len(found) > 1 else {}
     notes |= {"empty_files": len(found) - len(full)} if len(found) > len(full) else {}
     for note in (note for part in parts if part.source for note in part.source.notes):
         notes[note] = notes.get(note, 0) + 1
     return Table(path, rows, schema, tuple(parts), dialect, notes)
-
-
-def _is_empty(path: Path) -> bool:
-    size = path.stat().st_size
-    return not size or (size < EMPTY and packing(path) == "gzip" and not unpacked_size(path, "gzip"))
 
 
 def _open(path: Path, dialect: Dialect, more: dict[str, str]) -> tuple[Part, dict[str, pl.DataType]]:
@@ -200,7 +173,7 @@ def collect(table: Table, wanted: dict[str, pl.Expr]) -> tuple[pl.DataFrame, dic
 
 def _within_memory(table: Table, query: pl.LazyFrame, flags: pl.QueryOptFlags) -> pl.DataFrame:
     """The rows, collected batch by batch, and no further than there is memory for them twice."""
-    batches, size, most = [query.clear().collect()], 0, host_memory()
+    batches, size, most = [query.clear().collect()], 0.0, host_memory()
     for batch in query.collect_batches(maintain_order=True, engine="streaming", optimizations=flags):
         batches.append(batch)
         size += batch.estimated_size()
@@ -215,7 +188,7 @@ def _within_memory(table: Table, query: pl.LazyFrame, flags: pl.QueryOptFlags) -
 def _find_fault(part: Part, table: Table) -> None:
     """Raise TransferError with the line of what Polars cannot read in a text, if it is found."""
     _find_encoding(part.path, part.source, table.dialect)
-    if part.source is not None and not part.source.separator:
+    if part.source is not None and part.is_json:
         for number, line in enumerate(lines_of(part.source.path)):
             if line.strip():
                 json_lines.object_of(part.path, line, number + 1)
