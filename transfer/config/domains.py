@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -84,13 +85,17 @@ def _as_files(value: Any) -> Any:
     return files
 
 
-def _as_list(value: Any) -> Any:
+def listed(value: Any, one: Callable[[Any], Any]) -> Any:
     """No, one or several domains; a path of null is none, and a list in its place has all that is said of its domains."""
     if isinstance(value, dict) and (value.get("path", "") is None or isinstance(value["path"], list | tuple)):
         value = value["path"]
     if value is None:
         return ()
-    return tuple(_as_files(v) for v in value) if isinstance(value, list | tuple) else (_as_files(value),)
+    return tuple(one(v) for v in value) if isinstance(value, list | tuple) else (one(value),)
+
+
+def _as_list(value: Any) -> Any:
+    return listed(value, _as_files)
 
 
 class WithFeatures(Frozen):
@@ -209,28 +214,20 @@ def _as_names(value: Any) -> Any:
     return tuple(str(name) for name in (value if isinstance(value, list | tuple) else [value]))
 
 
-class ExampleDomains(Frozen):
-    """Labelled examples: a target and its sources, by the names that the data set `reader` has for its parts.
+class LabelledDomains(Frozen):
+    """Worlds of labelled examples: how features are made of what their domains hold.
 
     modalities: views of the same examples by name, each read with settings of its own, side by side in x; none: one view.
-    The reader's module may refine this with a `Settings` class of its own.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
-    kind: Literal["examples"]
+    kind: str
     name: str
-    reader: str
-    source: Annotated[tuple[str, ...], BeforeValidator(_as_names)]
-    target: str
     features: str
     words: int = Field(default=1, ge=1)
     weighting: Literal["counts", "binary", "frequencies", "tfidf"] = "counts"
-    standardise: Literal["none", "domain", "source"]
-    strength: float = Field(default=1.0, ge=0)
+    standardise: Literal["none", "domain", "source", "auto"]
     layers: int = Field(default=5, ge=1)
     corruption: float = Field(default=0.5, gt=0, lt=1)
-    points: int = Field(default=300, ge=20)
-    angle: float = 35.0
     side: int = Field(default=32, ge=1)
     tokenizer: str | None = None
     encoder: str | None = None
@@ -238,16 +235,32 @@ class ExampleDomains(Frozen):
     modalities: Named[Modality] = ByName()
 
     @model_validator(mode="after")
-    def _tokens_are_no_measurements(self) -> ExampleDomains:
+    def _tokens_are_no_measurements(self) -> Self:
         if self.features == "tokens" and self.tokenizer is None:
             raise ValueError("domain.features=tokens: write domain.tokenizer=FOLDER (with tokenizer.json) or minilm")
         if self.features == "encoded" and self.encoder is None:
             raise ValueError(
                 "domain.features=encoded: write domain.encoder=FOLDER (of a BERT), minilm, wordllama, or lite0 (images)"
             )
-        if self.features == "tokens" and self.standardise != "none":
+        if self.features == "tokens" and self.standardise not in ("none", "auto"):
             raise ValueError(f"domain.standardise={self.standardise}: tokens have no mean; write domain.standardise=none")
         return self
+
+
+class ExampleDomains(LabelledDomains):
+    """A target and its sources, by the names that the data set `reader` has for its parts.
+
+    The reader's module may refine this with a `Settings` class of its own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    kind: Literal["examples"]
+    reader: str
+    source: Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+    target: str
+    strength: float = Field(default=1.0, ge=0)
+    points: int = Field(default=300, ge=20)
+    angle: float = 35.0
 
     @model_validator(mode="after")
     def _sources_are_not_the_target(self) -> ExampleDomains:

@@ -22,8 +22,9 @@ from pydantic import (
     field_validator,
 )
 
-from transfer.config.domains import ExampleDomains, FileDomains, Files, Frozen, SimulatedDomains
+from transfer.config.domains import ExampleDomains, FileDomains, Files, Frozen, LabelledDomains, SimulatedDomains
 from transfer.config.features import ByName
+from transfer.config.labelled import ExampleFiles
 from transfer.config.selection import Selector
 from transfer.config.splits import ExampleSplit, Split
 from transfer.errors import TransferError, no_such_key
@@ -142,10 +143,13 @@ class Traced(Frozen):
         return value
 
 
+AnyDomain = Annotated[FileDomains | SimulatedDomains | ExampleDomains | ExampleFiles, Field(discriminator="kind")]
+
+
 class Config(Traced):
     """One run. Everything is static but `seed` and `hp`."""
 
-    domain: SerializeAsAny[Annotated[FileDomains | SimulatedDomains | ExampleDomains, Field(discriminator="kind")]]
+    domain: SerializeAsAny[AnyDomain]
     split: Annotated[Split | ExampleSplit, Field(discriminator="name")]
     task: Task
     model: SerializeAsAny[Model]  # with the settings of its subclass, or programs of different settings are mixed up
@@ -244,9 +248,12 @@ def _anchored(config: Config) -> Config:
     update: dict[str, Any] = {"data_dir": str(data_dir), "split": absolute(config.split, SPLIT_PATHS)}
     update["model"] = anywhere(config.model, MODEL_PATHS)
     update["init_from"] = anywhere(config, ("init_from",)).init_from
-    if isinstance(config.domain, ExampleDomains):
+    if isinstance(config.domain, LabelledDomains):
         parts = ByName({name: anywhere(part, EXAMPLE_PATHS) for name, part in config.domain.modalities.items()})
         update["domain"] = anywhere(config.domain, EXAMPLE_PATHS).model_copy(update={"modalities": parts})
+    if isinstance(config.domain, ExampleFiles):
+        own = [absolute(file, FILE_PATHS) for file in (config.domain.target, *config.domain.source)]
+        update["domain"] = update["domain"].model_copy(update={"target": own[0], "source": tuple(own[1:])})
     if isinstance(config.domain, FileDomains):
 
         def of(files: Files) -> Files:

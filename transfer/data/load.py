@@ -8,7 +8,8 @@ from types import ModuleType
 
 import polars as pl
 
-from transfer.config.domains import ExampleDomains, FileDomains, SimulatedDomains
+from transfer.config.domains import FileDomains, LabelledDomains, SimulatedDomains
+from transfer.config.labelled import ExampleFiles
 from transfer.config.schema import Config
 from transfer.config.splits import ExampleSplit, Split
 from transfer.data.examples.encoded import Encode
@@ -26,6 +27,7 @@ from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
 from transfer.data.interactions.world import Loaded
 from transfer.data.kept import kept
+from transfer.data.labelled import read as own_files
 from transfer.errors import TransferError
 
 IN_TIME = ("global_time", "fold_in")  # splits whose events have an order: next-item models learn from it
@@ -36,22 +38,24 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
 
     Raises TransferError where data and configuration disagree.
 
-    reader: the module that reads labelled examples; encode: the network that encodes texts
+    reader: the module that reads a set of labelled examples (None: they are files of one's own); encode: the network that
+    encodes texts
     (`transfer.experiment.build.load_world` finds both).
     """
-    if isinstance(config.domain, ExampleDomains):
+    if isinstance(config.domain, LabelledDomains):
         assert isinstance(config.split, ExampleSplit)
+        reader = own_files if isinstance(config.domain, ExampleFiles) else reader
         assert reader is not None
-        return _load_examples(config.domain, config.split, config.data_dir, reader, encode)
+        return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
     assert isinstance(config.split, Split)
     return _load(config.domain, config.split, config.data_dir, config.task.positives, encode)
 
 
 @kept(2)
 def _load_examples(
-    domains: ExampleDomains, how: ExampleSplit, data_dir: str, reader: ModuleType, encode: Encode | None
+    domains: LabelledDomains, how: ExampleSplit, data_dir: str, reader: ModuleType, encode: Encode | None, test: bool
 ) -> LoadedExamples:
-    return load_examples(domains, how, Path(data_dir), reader, encode)
+    return load_examples(domains, how, Path(data_dir), reader, encode, test)
 
 
 @kept(4)

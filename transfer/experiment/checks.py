@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from transfer.config.declared import Range, default_of
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import ExampleDomains, LabelledDomains
 from transfer.config.schema import Config, Method, Model, describe
 from transfer.data.examples.modalities import settings_of
 from transfer.data.examples.world import ExamplesWorld
@@ -30,7 +30,7 @@ def check_settings(config: Config) -> Config:
     Unknown keys, wrong types and values outside a range are TransferErrors. A task and a split must be for what the domain
     has: interactions, or labelled examples.
     """
-    examples, domain = config.domain.kind == "examples", config.domain.name
+    examples, domain = isinstance(config.domain, LabelledDomains), config.domain.name
     if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
         has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating or ranking")
         raise TransferError(
@@ -45,9 +45,10 @@ def check_settings(config: Config) -> Config:
         "model": _refined("model", config.model.name, config.model, Model),
     }
     if isinstance(config.domain, ExampleDomains):
-        refined["domain"] = domains = _refined("domain", config.domain.reader, config.domain, ExampleDomains)
-        for modality in config.domain.modalities:
-            settings_of(domains, modality)  # type: ignore[arg-type]
+        refined["domain"] = _refined("domain", config.domain.reader, config.domain, ExampleDomains)
+    if isinstance(domains := refined.get("domain", config.domain), LabelledDomains):
+        for modality in domains.modalities:
+            settings_of(domains, modality)
     return check_numbers(config).model_copy(update=refined)
 
 
@@ -114,7 +115,7 @@ def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
 
 def _blocks(config: Config) -> tuple[str, ...]:
     """The names of the blocks of item features."""
-    return () if isinstance(config.domain, ExampleDomains) else tuple(config.domain.blocks)
+    return () if isinstance(config.domain, LabelledDomains) else tuple(config.domain.blocks)
 
 
 def check_model(config: Config) -> ModuleType:
@@ -162,7 +163,7 @@ def _check_labels(config: Config, world: ExamplesWorld, needs: Needs) -> None:
             f"method={name} needs labelled target examples; set split.target_labels=5 (per class) or all, or use "
             f"{_fitting(lambda n: 'classification' in n.tasks and not n.target_labels)}"
         )
-    if needs.same_labels and any(side.train.y.shape[1] != world.n_classes for side in world.sources):
+    if needs.same_labels and not all(side.same_labels for side in world.sources):
         raise TransferError(
             f"method={name} needs the same classes in source and target, and those of {domain} differ; use "
             f"{_fitting(lambda n: 'classification' in n.tasks and not n.same_labels)}"

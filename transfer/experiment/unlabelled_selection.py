@@ -55,7 +55,7 @@ def is_unlabelled(world: AnyWorld) -> bool:
     """Whether a world is one of classes whose target is unlabelled, with sources that have the same classes."""
     if not isinstance(world, ExamplesWorld) or world.labelled is not None or not world.sources:
         return False
-    return all(side.train.y.shape[1] == world.n_classes for side in world.sources)
+    return all(side.same_labels for side in world.sources)
 
 
 def selection_scores(

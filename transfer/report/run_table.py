@@ -83,7 +83,7 @@ def world_notes(facts: dict[str, Any]) -> list[str]:
     """
     world = facts["world"]
     if "classes" in world:
-        return []
+        return _examples_notes(world)
     alike: dict[str, list[str]] = {}
     for domain in (world["target"], *world["sources"]):
         alike.setdefault(_read_as(domain), []).append(domain["name"])
@@ -127,6 +127,19 @@ def _read_as(domain: dict[str, Any]) -> str:
     blocks = domain.get("features", {}).items()
     said += [f"{name}: {of['items']:,} of {of['of']:,} items, {of['width']} numbers" for name, of in blocks]
     return ", ".join(said)
+
+
+def _examples_notes(world: dict[str, Any]) -> list[str]:
+    """What was taken for labels and features of each domain, examples without a label, and classes that a domain lacks."""
+    notes = []
+    for domain in (world["target"], *world["sources"]):
+        said = [f"{role} {column}" for role, column in domain.get("columns", {}).items()]
+        if count := domain.get("without_label"):
+            said.append(f"{count:,} examples without a label, seen unlabelled")
+        if lacks := domain.get("lacks"):
+            said.append(f"no example of {_named(lacks)}")
+        notes += [f"{domain['name']}: {', '.join(said)}"] if said else []
+    return notes
 
 
 def _examples_table(facts: dict[str, Any]) -> Table:

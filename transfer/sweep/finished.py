@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from transfer.config.labelled import ExampleFiles
 from transfer.config.schema import Config
 from transfer.errors import TransferError
 from transfer.experiment.build import load_world
@@ -140,6 +141,8 @@ def _reads(config: Config) -> tuple[Path, ...]:
     data, given = Path(config.data_dir), {*_texts(config.domain.model_dump()), *_texts(config.split.model_dump())}
     named = [located(text) if text in PACKAGES else data / text for text in sorted(given) if text]
     whole = [data] if config.domain.kind == "examples" else []
+    if isinstance(config.domain, ExampleFiles):  # tables of images have these beside them
+        whole = [(data / file.path).parent for file in (config.domain.target, *config.domain.source) if file.image]
     return Path(__file__).parents[1], *whole, *(path for path in named if path.exists())
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.config import schema
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import LabelledDomains
 from transfer.config.splits import ExampleSplit
 from transfer.data.examples.world import Examples, ExamplesWorld, HiddenExamples
 from transfer.errors import TransferError
@@ -34,7 +34,7 @@ def build(settings: schema.Task, world: ExamplesWorld) -> Task:
 
 def protocol(settings: schema.Config) -> dict[str, Any]:
     """What result.json says about how figures came to be."""
-    assert isinstance(settings.domain, ExampleDomains)
+    assert isinstance(settings.domain, LabelledDomains)
     assert isinstance(settings.split, ExampleSplit)
     seen = " beside ".join(settings.domain.modalities) or settings.domain.features
     return {

@@ -15,8 +15,8 @@ from scipy import io, sparse
 
 from transfer.api import compose
 from transfer.data.examples.featurise import featurise
+from transfer.data.examples.images import picture
 from transfer.data.examples.load import read_examples
-from transfer.data.examples.sets.book_covers import cover
 from transfer.data.examples.sets.raw import Raw, check, one_hot
 from transfer.errors import TransferError
 from transfer.registry import find
@@ -74,13 +74,13 @@ def test_an_image_is_measured_before_it_is_unpacked(tmp_path: Path) -> None:
     head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     data = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
-    said = refusal(cover, tmp_path, "bomb.png", 8)
+    said = refusal(picture, tmp_path, "bomb.png", 8)
     assert "bomb.png" in said
     assert "pixels" in said
     Image.fromarray(np.full((9, 7, 3), 51, np.uint8)).save(tmp_path / "good.png")
-    np.testing.assert_allclose(cover(tmp_path, "good.png", 8), 0.2)
+    np.testing.assert_allclose(picture(tmp_path, "good.png", 8), 0.2)
     (tmp_path / "inside").mkdir()
-    assert "lies outside" in refusal(cover, tmp_path / "inside", "../good.png", 8)
+    assert "lies outside" in refusal(picture, tmp_path / "inside", "../good.png", 8)
 
 
 def test_a_table_is_measured_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

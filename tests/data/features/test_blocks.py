@@ -117,7 +117,7 @@ def test_images_are_found_by_item_and_read_once(tmp_path: Path, monkeypatch: pyt
     (rows,) = made(block, [books], tmp_path)
     pixels = np.array([[0.5, 0, -0.5] * 4, [-0.5, 0, 0.5] * 4])
     np.testing.assert_allclose(rows, [*unit(pixels), np.zeros(12)], atol=1e-6)
-    monkeypatch.setattr(images, "cover", None)
+    monkeypatch.setattr(images, "picture", None)
     np.testing.assert_array_equal(made(block, [books], tmp_path)[0], rows)
     Image.new("RGB", (5, 7), (9, 9, 9)).save(tmp_path / "covers" / "a.png")
     with pytest.raises(TypeError):  # the content has changed

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import LabelledDomains
 from transfer.data.examples import cache
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
@@ -20,7 +20,7 @@ from transfer.storage.packaged import located, read_by, tokenizer_of
 Encode = Callable[[str, np.ndarray], np.ndarray]
 
 
-def encoded(raws: list[Raw], domains: ExampleDomains, encode: Encode | None) -> list[np.ndarray]:
+def encoded(raws: list[Raw], domains: LabelledDomains, encode: Encode | None) -> list[np.ndarray]:
     """Vectors float32 [n, d] of every domain's images or texts, the latter cut to domain.length tokens.
 
     Raises TransferError where the encoder has no weights or no tokenizer, or reads what a domain does not have.

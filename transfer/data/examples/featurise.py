@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import LabelledDomains
 from transfer.data.examples import cache
 from transfer.data.examples.encoded import Encode, encoded
 from transfer.data.examples.msda import stacked
@@ -80,7 +80,7 @@ def read_featuriser(path: Path) -> Featuriser:
 
 
 def featurise(
-    raws: list[Raw], fit: list[np.ndarray], domains: ExampleDomains, encode: Encode | None = None
+    raws: list[Raw], fit: list[np.ndarray], domains: LabelledDomains, encode: Encode | None = None
 ) -> tuple[list[np.ndarray], Featuriser | None]:
     """Features float32 [n, ...] of the target and its sources; vocabulary, idf and statistics come from the `fit` rows.
 
@@ -108,16 +108,23 @@ def featurise(
     reads = tuple(name for name, value in given.items() if value is not None)
     plain = Featuriser(domains.weighting, reads, words, idf)
     xs = [plain.blocks(None, table, raw.arrays) for table, raw in zip(counts, raws, strict=True)]
-    shapes = {x.shape[1:] for x in xs}
-    if len(shapes) > 1:
-        raise TransferError(
-            f"the domains have inputs of different shapes, {sorted(shapes)}: there is no common input space"
-        )
+    _one_space(raws, xs)
     if domains.features == "msda":
         xs = stacked(xs, fit, domains.layers, domains.corruption)
-    mean, std = _moments(xs, fit, domains.standardise)
+    vectors = reads == ("images",) and xs[0].ndim == 2
+    mean, std = _moments(xs, fit, domains.standardise, vectors)
     made = Featuriser(domains.weighting, reads, words, idf, mean, std)
     return [made.standardised(x, i) for i, x in enumerate(xs)], None if domains.features == "msda" else made
+
+
+def _one_space(raws: list[Raw], xs: list[np.ndarray]) -> None:
+    """Raise TransferError, naming both domains, where inputs have different shapes."""
+    for raw, x in zip(raws, xs, strict=True):
+        if x.shape[1:] != xs[0].shape[1:]:
+            places = [f"{one.path or one.name} has {list(of.shape[1:])}" for one, of in ((raws[0], xs[0]), (raw, x))]
+            raise TransferError(
+                f"inputs of different shapes: {' and '.join(places)}; give all domains the same features, in one order"
+            )
 
 
 def weighted(counts: Any, weighting: str, idf: np.ndarray | None) -> Any:
@@ -168,9 +175,13 @@ def _word_counts(raws: list[Raw], fit: list[np.ndarray], words: int) -> tuple[tu
     return columns, counts
 
 
-def _moments(xs: list[np.ndarray], fit: list[np.ndarray], how: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _moments(
+    xs: list[np.ndarray], fit: list[np.ndarray], how: str, vectors: bool = False
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Mean and std of every column, [domains, ...]: of the domain's own training rows, or of the sources' for all; with
-    none nothing. Columns that do not vary count as if their std were 1."""
+    none nothing, and with auto the sources' of `vectors` alone. Columns that do not vary count as if their std were 1."""
+    if how == "auto":
+        how = "source" if vectors else "none"
     if how == "none":
         return None, None
     own = [x[rows] for x, rows in zip(xs, fit, strict=True)]

@@ -22,8 +22,11 @@ def source_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
 
 
 def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
-    """Test rows (the set's own, else a share or, transductive, all), labelled ones, and those whose x alone is known."""
-    everything = rng.permutation(len(raw.y))
+    """Test rows (the set's own, else a share or, transductive, all), labelled ones, and those whose x alone is known: of
+    the rest, and all whose label nobody knows."""
+    everything, nameless = rng.permutation(len(raw.y)), NONE
+    if raw.unlabelled is not None:
+        everything, nameless = everything[~raw.unlabelled[everything]], np.flatnonzero(raw.unlabelled)
     if raw.hidden.any():
         test = np.flatnonzero(raw.hidden)
     else:
@@ -42,7 +45,7 @@ def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
         stop = fold(raw.y, labelled, how)
     if not len(test):
         test = np.setdiff1d(pool, labelled)
-    seen = np.union1d(pool, test) if how.transductive else np.sort(pool)
+    seen = np.union1d(np.union1d(pool, test) if how.transductive else pool, nameless)
     return Rows(np.setdiff1d(labelled, stop), np.sort(stop), np.setdiff1d(seen, stop), np.sort(test))
 
 

@@ -8,28 +8,38 @@ from types import ModuleType
 
 import numpy as np
 
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import ExampleDomains, LabelledDomains
 from transfer.config.splits import ExampleSplit
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows
 from transfer.data.examples.modalities import joined, settings_of
-from transfer.data.examples.sets.raw import Raw, check, without_hidden
+from transfer.data.examples.sets.raw import Raw, check, check_classes, read_as, without_hidden
 from transfer.data.examples.world import LoadedExamples, build_examples
 from transfer.data.kept import kept
 from transfer.errors import TransferError
 
 
 def load_examples(
-    domains: ExampleDomains, how: ExampleSplit, data_dir: Path, reader: ModuleType, encode: Encode | None = None
+    domains: LabelledDomains,
+    how: ExampleSplit,
+    data_dir: Path,
+    reader: ModuleType,
+    encode: Encode | None = None,
+    test: bool = True,
 ) -> LoadedExamples:
-    """The world. Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts.
+    """The world; without a test part only where no label of the target is known and no `test` is asked for.
 
-    reader: a module with DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw.
+    Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts.
+
+    reader: a module with DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw; of files of one's own the module with
+    read(domains, data_dir) -> [Raw].
     """
-    names = [domains.target, *domains.source]
     views = {name: settings_of(domains, name) for name in domains.modalities}
     raws = read_examples(next(iter(views.values()), domains), data_dir, reader)
+    names = [raw.name for raw in raws]
+    if not isinstance(domains, ExampleDomains) and how.target_labels == 0:
+        check_classes(raws)
     rng = [np.random.default_rng([how.seed, i]) for i in range(len(raws))]
     rows = [target_rows(raws[0], how, rng[0])]
     rows += [source_rows(raw, how, draw) for raw, draw in zip(raws[1:], rng[1:], strict=True)]
@@ -37,8 +47,13 @@ def load_examples(
     for name, part in zip(names, fit, strict=True):
         if not len(part):
             raise TransferError(f"no example of {name} is left to learn from; change split.stop, split.test or split.valid")
-    if not len(rows[0].test):
-        raise TransferError(f"no example of {domains.target} is left to test on; lower split.target_labels")
+    if test and raws[0].unlabelled is not None and raws[0].unlabelled.all():
+        raise TransferError(
+            f"{raws[0].path}: the target has no labels, and nothing to test on; name their column with label: COLUMN in "
+            "domain.target, or write test=false, which trains and scores nothing of the target"
+        )
+    if test and not len(rows[0].test):
+        raise TransferError(f"no example of {names[0]} is left to test on; lower split.target_labels")
     widths: tuple[tuple[str, int], ...] = ()
     featuriser = None
     if views:
@@ -50,12 +65,15 @@ def load_examples(
         xs = _denoised(domains, data_dir, reader, tuple(known.tobytes() for known in fit))
     else:
         xs, featuriser = featurise(raws, fit, domains, encode)
-    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label, widths)
+    same = [raw.classes == raws[0].classes for raw in raws] if not isinstance(domains, ExampleDomains) else []
+    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label, widths, same)
+    for raw, part in zip(raws, (built.summary["target"], *built.summary["sources"]), strict=True):
+        part |= read_as(raw)
     return replace(built, featuriser=featuriser)
 
 
 def _seen(
-    view: ExampleDomains, raws: list[Raw], fit: list[np.ndarray], data_dir: Path, reader: ModuleType, encode: Encode | None
+    view: LabelledDomains, raws: list[Raw], fit: list[np.ndarray], data_dir: Path, reader: ModuleType, encode: Encode | None
 ) -> list[np.ndarray]:
     """Features of every domain as one modality has them. Raises TransferError where it has other examples than `raws`."""
     own = read_examples(view, data_dir, reader)
@@ -65,14 +83,19 @@ def _seen(
 
 
 @kept(1)
-def _denoised(domains: ExampleDomains, data_dir: Path, reader: ModuleType, fit: tuple[bytes, ...]) -> list[np.ndarray]:
+def _denoised(domains: LabelledDomains, data_dir: Path, reader: ModuleType, fit: tuple[bytes, ...]) -> list[np.ndarray]:
     """Features of denoising autoencoders fitted on these rows; they take a minute, and are the same for all draws."""
     raws = read_examples(domains, data_dir, reader)
     return featurise(raws, [np.frombuffer(known, np.int64) for known in fit], domains)[0]
 
 
-def read_examples(domains: ExampleDomains, data_dir: Path, reader: ModuleType) -> list[Raw]:
+def read_examples(domains: LabelledDomains, data_dir: Path, reader: ModuleType) -> list[Raw]:
     """The target as it is in its files, and its sources without the test examples that theirs prescribe."""
+    if not isinstance(domains, ExampleDomains):
+        raws = reader.read(domains, data_dir)
+        for raw in raws:
+            check(raw)
+        return raws
     for key, given in (("target", [domains.target]), ("source", domains.source)):
         for name in given:
             if name not in reader.DOMAINS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import ValidationError
 
-from transfer.config.domains import ExampleDomains
+from transfer.config.domains import LabelledDomains
 from transfer.config.features import ByName
 from transfer.config.schema import describe
 from transfer.errors import TransferError, no_such_key
@@ -14,7 +14,7 @@ from transfer.errors import TransferError, no_such_key
 COMMON = ("kind", "name", "reader", "source", "target", "modalities")
 
 
-def settings_of(domains: ExampleDomains, name: str) -> ExampleDomains:
+def settings_of(domains: LabelledDomains, name: str) -> LabelledDomains:
     """The settings with which a modality is read. Raises TransferError, with the key, for one that does not fit."""
     own, usual = domains.modalities[name].model_dump(), domains.model_dump()
     place, known = f"domain.modalities.{name}.", [key for key in usual if key not in COMMON]

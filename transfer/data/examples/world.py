@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -58,10 +58,14 @@ class HiddenExamples:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Source:
-    """One source: `train` is learnt from; `stop` is held out for stages that learn this domain alone."""
+    """One source: `train` is learnt from; `stop` is held out for stages that learn this domain alone.
+
+    same_labels: its classes are the target's.
+    """
 
     train: Examples
     stop: HiddenExamples
+    same_labels: bool = field(default=True, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -100,7 +104,8 @@ class ExamplesWorld:
             return replace(part, inputs=part.inputs._replace(x=change(part.inputs.x, name)))
 
         sources = tuple(
-            Source(seen(side.train, f"source {i}"), seen(side.stop, f"stop {i}")) for i, side in enumerate(self.sources)
+            replace(side, train=seen(side.train, f"source {i}"), stop=seen(side.stop, f"stop {i}"))
+            for i, side in enumerate(self.sources)
         )
         return replace(
             self,
@@ -151,17 +156,23 @@ def build_examples(
     classes: tuple[str, ...],
     multi: bool,
     modalities: tuple[tuple[str, int], ...] = (),
+    same_labels: Sequence[bool] = (),
 ) -> LoadedExamples:
-    """The world of domains 0 (the target) and 1, 2, ... (its sources) from features, labels and what each row is for."""
+    """The world of domains 0 (the target) and 1, 2, ... (its sources) from features, labels and what each row is for.
+
+    same_labels: whether each domain has the target's classes; empty: those have that have as many.
+    """
+    same = same_labels or [y.shape[1] == ys[0].shape[1] for y in ys]
 
     def examples(i: int, which: np.ndarray) -> Examples:
         return Examples(xs[i][which], ys[i][which], multi)
 
     sources = tuple(
-        Source(examples(i, rows[i].train), hidden([(i, examples(i, rows[i].stop))], multi)) for i in range(1, len(xs))
+        Source(examples(i, rows[i].train), hidden([(i, examples(i, rows[i].stop))], multi), same[i])
+        for i in range(1, len(xs))
     )
     labelled = examples(0, rows[0].train) if len(rows[0].train) else None
-    selecting = [0] if labelled else [i for i in range(1, len(xs)) if ys[i].shape[1] == ys[0].shape[1]]
+    selecting = [0] if labelled else [i for i in range(1, len(xs)) if same[i]]
     host = ExamplesWorld(
         sources=sources,
         unlabelled=xs[0][rows[0].unlabelled],

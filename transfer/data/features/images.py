@@ -9,12 +9,10 @@ import numpy as np
 import polars as pl
 
 from transfer.data.examples import cache
-from transfer.data.examples.sets.book_covers import cover
+from transfer.data.examples.images import ENDINGS, picture
 from transfer.data.features.spaces import Rows
 from transfer.data.kept import noted
 from transfer.errors import TransferError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 
 
 def pixels_of(folder: Path, ids: pl.Series, side: int) -> Rows:
@@ -35,7 +33,7 @@ def pixels_of(folder: Path, ids: pl.Series, side: int) -> Rows:
         made = np.zeros((len(found), side * side * 3), np.float32)
         for row, path in zip(made, found, strict=True):
             if path is not None:
-                row[:] = cover(folder, path.name, side).ravel()
+                row[:] = picture(folder, path.name, side).ravel()
         return made
 
     return cache.remembered(place, "pixels", read)

@@ -12,15 +12,15 @@ import polars as pl
 from pydantic import Field
 
 from transfer.config.domains import ExampleDomains
+from transfer.data.examples.images import picture
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
 from transfer.errors import TransferError
-from transfer.storage.damaged import check_size, csv, reading
+from transfer.storage.damaged import csv, reading
 from transfer.storage.packaged import read_by
 
 DOMAINS = ("books", "kinds")
 FEATURES = ("cover", "description", "both", "tokens", "encoded")
 NOT_GENRES = ("default", "add-a-comment")
-PIXELS = 50_000_000  # of an image
 FEWEST = 10  # books of a category that is kept
 
 
@@ -50,7 +50,7 @@ def read(name: str, settings: Settings, data_dir: Path) -> Raw:
         y = one_hot(np.array([classes.index(category) for category in table["category"]]), len(classes))
         texts = [f"{title} {said}" for title, said in table.select("title", "description").fill_null("").iter_rows()]
     seen = settings.features in ("cover", "both") or _encoded(settings)
-    covers = np.stack([cover(folder, place, settings.side) for place in table["cover"]]) if seen else None
+    covers = np.stack([picture(folder, place, settings.side) for place in table["cover"]]) if seen else None
     hidden = np.zeros(len(y), bool)
     return Raw(name, y, classes, hidden, texts=texts if settings.features != "cover" else None, arrays=covers, path=path)
 
@@ -65,22 +65,6 @@ def _kinds(folder: Path, side: int) -> Raw:
     table = csv(path, ["kind", "cover"])
     with reading(path, "a list of covers"):
         kinds = [("book", "game").index(kind) for kind in table["kind"]]
-        covers = np.stack([cover(folder, place, side) for place in table["cover"]])
+        covers = np.stack([picture(folder, place, side) for place in table["cover"]])
     y = one_hot(np.array(kinds), 2)
     return Raw("kinds", y, ("book", "game"), np.zeros(len(y), bool), arrays=covers, path=path)
-
-
-def cover(folder: Path, place: str, side: int) -> np.ndarray:
-    """An image within a folder as float32 [side, side, 3] in [0, 1], squeezed. Raises TransferError for an unreadable one.
-
-    Its size is known before it is unpacked; more than PIXELS is refused.
-    """
-    from PIL import Image
-
-    path = existing(folder / place, "domain=book_covers")
-    with reading(path, "a readable image; remove its row from the list"):
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise TransferError(f"it lies outside {folder}")
-        with Image.open(path) as image:
-            check_size(image.width * image.height, "pixels", PIXELS)
-            return np.asarray(image.convert("RGB").resize((side, side)), np.float32) / 255

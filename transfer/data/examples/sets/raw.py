@@ -11,13 +11,16 @@ import numpy as np
 from transfer.data.kept import noted
 from transfer.errors import TransferError
 
+SHOWN = 5  # classes that are listed by name
+
 
 @dataclass(frozen=True)
 class Raw:
     """Labels y float32 [n, classes] (one-hot, or multi-hot with `multi_label`) of texts, word counts and arrays.
 
     texts: n strings; counts: a scipy sparse matrix [n, words]; arrays: float32 [n, ...]. What is there is joined into the
-    features. `hidden` marks the test examples that the data set itself prescribes; `path` is a file that errors name.
+    features. `hidden` marks the test examples that the data set itself prescribes, `unlabelled` those whose label nobody
+    knows (None: none); `columns` says which column was taken for what; `path` is a file that errors name.
     """
 
     name: str
@@ -29,6 +32,8 @@ class Raw:
     arrays: np.ndarray | None = None
     multi_label: bool = False
     path: Path | None = None
+    unlabelled: np.ndarray | None = None
+    columns: dict[str, str] | None = None
 
 
 def check(raw: Raw) -> None:
@@ -50,6 +55,25 @@ def check(raw: Raw) -> None:
         if len(wrong := np.flatnonzero(~np.isfinite(table.data) | (table.data < 0))):
             place = _place((table.row[wrong[0]], table.col[wrong[0]]))
             raise TransferError(f"{where}: {table.data[wrong[0]]} in {place} is no count of a word; correct it")
+
+
+def check_classes(raws: list[Raw]) -> None:
+    """Raise TransferError where the target, of which no label will be known, has classes that no source has."""
+    target, *sources = raws
+    there = np.any([raw.y.any(0) for raw in sources if raw.classes == target.classes] or [target.y[:0].any(0)], axis=0)
+    if sources and len(strange := np.flatnonzero(target.y.any(0) & ~there)):
+        listed = ", ".join(target.classes[c] for c in strange[:SHOWN]) + (" …" if len(strange) > SHOWN else "")
+        raise TransferError(
+            f"{target.path}: the target has classes that no source has ({listed}), and without a label of the target "
+            "nothing could tell them; leave their rows out, or write split=few_labels"
+        )
+
+
+def read_as(raw: Raw) -> dict[str, Any]:
+    """How a domain was understood: the column taken for each role, examples without a label, classes that it lacks."""
+    lacks = [name for name, there in zip(raw.classes, raw.y.max(axis=0, initial=0), strict=True) if not there]
+    said: dict[str, Any] = {"columns": raw.columns, "lacks": lacks} if raw.columns else {}
+    return said | ({} if raw.unlabelled is None else {"without_label": int(raw.unlabelled.sum())})
 
 
 def _place(index: Any) -> str:
