@@ -3,6 +3,8 @@
 import os
 import sys
 from importlib.abc import MetaPathFinder
+from types import ModuleType
+from typing import Any
 
 # Before JAX starts: with two threads (one per core) programs with batches of factorisations were seen to wait for ever
 # (jaxlib 0.10); with eight they end.
@@ -40,6 +42,20 @@ class _Moved(MetaPathFinder):
 
 sys.meta_path.append(_Moved())
 
-from transfer.api import run  # noqa: E402, the order is meant
+from transfer import methods, sweep  # noqa: E402, the order is meant
+from transfer.api import domain, load, run  # noqa: E402
 
-__all__ = ["run"]
+
+class _Room(ModuleType):
+    """A room whose name is also what people call: `transfer.sweep([...])`, `transfer.methods()`."""
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        from transfer import api
+
+        return getattr(api, self.__name__.rpartition(".")[2])(*args, **settings)
+
+
+for _room in (methods, sweep):
+    _room.__class__ = _Room
+
+__all__ = ["domain", "load", "methods", "run", "sweep"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import polars as pl
     from omegaconf import DictConfig
 
     from transfer.config.choices import Declared, Kept
     from transfer.config.schema import Config
+    from transfer.data.given import Domain
     from transfer.experiment import Result
+    from transfer.report.sweep_result import SweepResult
 
 _HERE = Path(__file__).resolve().parent
 _kept: dict[Hashable, Kept] = {}
@@ -107,19 +110,169 @@ def _own_hydra() -> Iterator[None]:
         instances.update(theirs)
 
 
-def run(overrides: Sequence[str] = (), folder: str | Path | None = None) -> Result:
+def domain(
+    x: Any = None, y: Any = None, *, events: Any = None, examples: Any = None, items: Any = None, **settings: Any
+) -> Domain:
+    """A domain in memory, for `run(…, source=…, target=…)`: arrays, or a frame of Polars or pandas.
+
+    x, y: labelled examples, numbers [n, …], texts or a sparse matrix, with a class for each (None or NaN: not known; no y:
+    of none). examples: a frame of them; settings: label, text, x, where, … as `domain=examples` has them. events: a frame
+    of users, items, ratings and times, items: one of the items; settings: user, item, rating, scale, positive, … as
+    `domain=files` has them. name: what it is called. Raises TransferError for settings that there are not.
+    """
+    from pydantic import ValidationError
+
+    from transfer.config.domains import Files
+    from transfer.config.labelled import ExampleFile
+    from transfer.config.schema import describe
+    from transfer.data.given import Domain, of_arrays, of_frame
+    from transfer.errors import TransferError
+
+    if examples is not None and x is not None:
+        settings, x = {**settings, "x": x}, None
+    if sum(given is not None for given in (x, events, examples)) != 1:
+        raise TransferError("a domain is one of x=ARRAY (with y=LABELS), events=FRAME or examples=FRAME")
+    if y is not None and x is None:
+        raise TransferError("y= goes with x=ARRAY; of a frame name the column with label=COLUMN")
+    if items is not None and events is None:
+        raise TransferError("items= goes with events=FRAME")
+    path, content = of_arrays(x, y) if x is not None else of_frame(events if events is not None else examples)
+    contents: dict[str, Any] = {path: content}
+    if items is not None:
+        place, contents_of_items = of_frame(items)
+        contents[place] = contents_of_items
+        settings = {**settings, "items": {"path": place}}
+    given = {"path": path, "name": settings.pop("name", "") or "memory", **settings}
+    try:
+        (Files if events is not None else ExampleFile).model_validate(given)
+    except ValidationError as error:
+        raise TransferError(describe(error, given=given)) from None
+    return Domain("files" if events is not None else "examples", given, contents)
+
+
+def run(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    source: Domain | Sequence[Domain] | None = None,
+    target: Domain | None = None,
+) -> Result:
     """Run one configuration: `run(["method=emcdr", "seed=3"])`.
 
-    overrides: as on the command line. folder: where to leave a run folder; None writes nothing. The result has
-    `status`, `metrics` ({"valid": {...}, "test": {...}}), `parameters` by stage and a `predictor` with
-    `score(users, items)` and `recommend(users, k)`. Raises TransferError, one line, for bad settings or data.
+    overrides: as on the command line. folder: where to leave a run folder; None writes nothing. source, target: domains of
+    the world that `domain(…)` made of arrays or frames. The result has `status`, `metrics` ({"valid": {...}, "test":
+    {...}}), `parameters` by stage and a `predictor` with `score(users, items)` and `recommend(users, k)`. Raises
+    TransferError, one line, for bad settings or data.
     """
     from transfer.experiment import run_batch
     from transfer.results import wandb_copy
 
-    config = compose(overrides)
+    config = compose([*overrides, *_words_of(overrides, source, target)])
     copied = folder is not None and wandb_copy.wanted(config.track)
     result = run_batch([config], [Path(folder)] if folder is not None else None)[0]
     if result.folder and copied:
         wandb_copy.upload(result.folder)
     return result
+
+
+def sweep(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    source: Domain | Sequence[Domain] | None = None,
+    target: Domain | None = None,
+) -> SweepResult:
+    """Run every combination: `sweep(["method=target_only,cmf", "seed=0,1,2"])`, as `transfer -m` does with `sweep=grid`.
+
+    folder: where the runs are left, and found again by the same call; None: a folder that goes with the result. Raises
+    TransferError, one line, before anything runs where a choice fits nothing.
+    """
+    import tempfile
+    from itertools import product
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from transfer.errors import TransferError, one_line
+    from transfer.report.sweep_result import SweepResult
+    from transfer.sweep.launch import note_words, run_jobs
+    from transfer.sweep.plan import plan, wrong_choices
+
+    words = spelled_out([*overrides, *_words_of(overrides, source, target)])
+    if strange := [word for word in words if word.startswith(("sweep=", "hydra.", "sweep."))]:
+        raise TransferError(f"{strange[0]}: from Python a sweep is the grid of its values; write transfer -m for others")
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except HydraException as error:
+        raise TransferError(one_line(error)) from None
+    choices = [
+        [f"{of.get_key_element()}={value}" for value in of.sweep_string_iterator()] if of.is_sweep_override() else [word]
+        for of, word in zip(parsed, words, strict=True)
+    ]
+    kept = None if folder is not None else tempfile.TemporaryDirectory(prefix="transfer-")
+    place = Path(folder if folder is not None else kept.name)  # type: ignore[union-attr]
+    jobs = plan(_composed, list(product(*choices)), 0, place)
+    if lines := wrong_choices(jobs, _composed):
+        raise TransferError(lines[0])
+    place.mkdir(parents=True, exist_ok=True)
+    run_jobs(jobs, place)
+    note_words(jobs)
+    return SweepResult(place, kept)
+
+
+def load(
+    folder: str | Path, *, source: Domain | Sequence[Domain] | None = None, target: Domain | None = None
+) -> Result | SweepResult:
+    """A finished run, or a sweep, from its folder. source, target: the domains in memory that it was made of."""
+    from transfer.experiment import load_run
+    from transfer.report.sweep_result import SweepResult
+    from transfer.results.run_folder import CONFIG
+
+    if not (Path(folder) / CONFIG).exists() and any(path.is_dir() for path in Path(folder).glob("*")):
+        return SweepResult(Path(folder))
+    return load_run(Path(folder))
+
+
+def methods() -> pl.DataFrame:
+    """All methods: name, tasks, what each needs, what it does in one line."""
+    import polars as pl
+
+    from transfer.registry import names, outline
+
+    rows = []
+    for name in names("methods"):
+        doc, _, needs = outline("methods", name)
+        wants = [key for key, value in needs._asdict().items() if value is True and key != "next_item"]
+        rows.append({"method": name, "tasks": list(needs.tasks), "needs": wants, "does": doc.partition("\n")[0]})
+    return pl.DataFrame(rows)
+
+
+def _words_of(overrides: Sequence[str], source: Domain | Sequence[Domain] | None, target: Domain | None) -> list[str]:
+    """The words that put domains in memory into the world. Raises TransferError where they are of two kinds."""
+    from transfer.data.given import Domain
+    from transfer.errors import TransferError
+
+    sources = [] if source is None else [source] if isinstance(source, Domain) else list(source)
+    domains = [*([target] if target else []), *sources]
+    if not domains:
+        return []
+    if len({of.kind for of in domains}) > 1:
+        raise TransferError("source and target are of two kinds: events of users, and labelled examples; one is needed")
+    chosen = any(word.startswith("domain=") for word in overrides)
+    words = [] if chosen else [f"domain={domains[0].kind}"]
+    if target:
+        words.append(f"domain.target={_said(target.settings)}")
+    if sources or not chosen:
+        words.append(f"domain.source={_said([of.settings for of in sources]) if sources else 'null'}")
+    return words
+
+
+def _said(value: Any) -> str:
+    """A value as a word of the command has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_said(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_said, value)) + "]"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

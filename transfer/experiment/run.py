@@ -10,10 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import polars as pl
 
 from transfer.config.schema import BY_CONTENT, Config
-from transfer.config.selection import score
 from transfer.console import interruptible
 from transfer.data.examples import featurise
 from transfer.data.examples.world import LoadedExamples
@@ -33,10 +31,11 @@ from transfer.experiment.build import (
 )
 from transfer.experiment.checks import check_numbers, check_settings
 from transfer.experiment.measure import Measured, measure
+from transfer.experiment.result import Result
 from transfer.program import AnyWorld, Done, Program
 from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_program, describe_shares, show_parameters
-from transfer.results.predictor import LabelPredictor, Predictor, predictor_of
+from transfer.results.predictor import predictor_of
 from transfer.storage import trees
 from transfer.storage.lock import locked
 from transfer.training import devices, processes
@@ -45,31 +44,6 @@ from transfer.training.compile_cache import use_compile_cache
 from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, executables_of, telling_no_room
 from transfer.training.stages import Job, Records, diverged, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run leaves in memory; `facts` is the content of result.json."""
-
-    config: Config
-    facts: dict[str, Any]
-    parameters: Done
-    predictor: Predictor | LabelPredictor
-    folder: Path | None
-    per_user: pl.DataFrame | None = None  # test values by user (or example); None for a run that diverged
-
-    @property
-    def status(self) -> str:
-        return self.facts["status"]
-
-    @property
-    def metrics(self) -> dict[str, dict[str, float]]:
-        return self.facts["metrics"]
-
-    @property
-    def objective(self) -> float:
-        """What a sweeper maximises: by default the validation metric `task.select`, an error negated; NaN if diverged."""
-        return score(self.facts)
 
 
 def run_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -65,6 +66,14 @@ def run_jobs(jobs: list[Job], folder: Path) -> None:
             _run(left, engine, folder)
     _fail_the_rest(jobs)
     _count_failures(jobs, done)
+
+
+def note_words(jobs: list[Job]) -> None:
+    """Leave the words of every job in its folder, where Hydra would; reports read them there."""
+    for job in jobs:
+        place = job.folder / ".hydra"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "overrides.yaml").write_text("".join(f"- {json.dumps(word)}\n" for word in job.overrides))
 
 
 def _count_failures(jobs: list[Job], done: set[int]) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from transfer.config.domains import Files
 from transfer.config.parts import domain_name
+from transfer.data.given import from_memory
 from transfer.data.interactions.columns import cell_of, column_of, number_of, required, text_of
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.formats import NUMBER, SEPARATORS, Dialect, ending, to_write
@@ -117,6 +118,8 @@ def locate(name: str, data_dir: Path, several: bool = False) -> Path:
     folder of Parquet files, or a pattern of names (ratings-*.csv) that a file has."""
     if name == "???":
         raise TransferError("a domain's file is not given: write domain.target=FILE and domain.source=FILE")
+    if from_memory(name) is not None:
+        return Path(name)
     places = [Path(name)] if Path(name).is_absolute() else [data_dir / name, Path(name)]
     for place in places:
         if noted(place).is_file() or (several and (place.is_dir() or files_of(place))):

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from transfer.data.given import from_memory
 from transfer.data.interactions import json_lines
 from transfer.data.interactions.formats import PARQUET, Dialect, ending, named_by_kind, to_write
 from transfer.data.interactions.places import files_of, is_empty
@@ -61,6 +62,8 @@ def open_table(path: Path, dialect: Dialect) -> Table:
 
     Raises TransferError for files of which one has other columns than the first, but for fields of JSON.
     """
+    if (frame := from_memory(path)) is not None:
+        return Table(path, frame.lazy(), dict(frame.schema), (), dialect)
     found = [(noted(place), more) for place, more in files_of(path)]
     full = [(place, more) for place, more in found if not is_empty(place)]
     if not full:

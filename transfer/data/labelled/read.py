@@ -12,10 +12,11 @@ import numpy as np
 from transfer.config.labelled import ExampleFile, ExampleFiles
 from transfer.config.parts import domain_name, said
 from transfer.data.examples.sets.raw import Raw
+from transfer.data.given import from_memory
 from transfer.data.interactions.columns import named
 from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
-from transfer.data.labelled.arrays import SVMLIGHT, read_images, read_npz, read_svmlight
+from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
 from transfer.data.labelled.classes import check_labels, classes_of, known_of
 from transfer.data.labelled.found import Found
 from transfer.data.labelled.tables import kind_of, read_table
@@ -76,6 +77,8 @@ def _read_files(files: Sequence[ExampleFile], wanted: str | None, side: int, dat
             found = read_npz(path)
         elif path in counts:
             found = counts[path]
+        elif isinstance(arrays := from_memory(path), tuple):
+            found = of_arrays(path, *arrays)
         else:
             table = open_table(path, file.separator, file.encoding, file.columns)
             kind = wanted or kind_of(table, file, _kind(made[0]) if made else None)
@@ -101,6 +104,8 @@ def _kind(found: Found) -> str:
 
 def _place(name: str, data_dir: Path) -> Path:
     """The existing file or folder that a path means: in `data_dir`, or from here."""
+    if from_memory(name) is not None:
+        return Path(name)
     places = [Path(name)] if Path(name).is_absolute() else [data_dir / name, Path(name)]
     for place in places:
         if noted(place).exists():
