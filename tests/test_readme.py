@@ -58,6 +58,13 @@ def test_the_notebook_example_runs() -> None:
     assert len(lists[space["user"]]) == 5
 
 
+def test_the_arrays_of_the_readme_are_worlds() -> None:
+    space: dict[str, object] = {}
+    exec(compile(_block("Your arrays:\n"), "README", "exec"), space)
+    assert space["model"].score(space["books"], space["y"]) > 0.9  # type: ignore[attr-defined]
+    assert len(space["sweep"]) == 4  # type: ignore[arg-type]
+
+
 def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:
     sys.path.insert(0, str(ROOT / "scripts"))
     from method_table import method_table
