@@ -40,7 +40,7 @@ class Range(NamedTuple):
 
     above: low itself is excluded; below: high is. A default of "${task.l2}" is what the task says.
     by_source: NAME_1, NAME_2, … may be given too, one for each source, in the same range; by_block: NAME_BLOCK, one for
-    each block of item features.
+    each block of item features; by_member: NAME_1, NAME_2, …, one for each member of an ensemble.
     """
 
     default: float | str
@@ -50,6 +50,7 @@ class Range(NamedTuple):
     below: bool = False
     by_source: bool = False
     by_block: bool = False
+    by_member: bool = False
 
     def refusal(self, value: float) -> str | None:
         """What is wrong with a value, in words; None where nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
+from transfer.experiment.members import members_of
 from transfer.learning import fusion, guard, permuted, sparsity, windows
 from transfer.learning.nested import nested
 from transfer.models import encoders
@@ -87,7 +89,8 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     if config.method.permute:
         permuted.check(config.method.permute, world)
     fusion.check(config, world)
-    build = fusion.fused(method.build)
+    members = _members(config, world)
+    build = fusion.fused(partial(method.build, members=members) if members else method.build)
     shapes = shapes_of(world)
     try:
         if not guards:
@@ -116,8 +119,21 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
     return program
 
 
+def _members(config: Config, world: AnyWorld) -> list[Program]:
+    """The programs of an ensemble's members, each with its own hp and names of its own for its stages."""
+
+    def member(place: int, own: Config) -> Program:
+        numbers = {name: jnp.float32(value) for name, value in own.hp.items()}
+        program = build_program(own, world, build_task(own, world))
+        return nested(program, f"member{place}_", numbers=lambda hp: numbers)
+
+    return [member(place, own) for place, own in enumerate(members_of(config), 1)]
+
+
 def uses_source(config: Config, world: AnyWorld) -> bool:
-    """Whether this method sees a source here: it needs one, or is told to take both domains."""
+    """Whether this method sees a source here: it needs one, is told to take both domains, or has a member that does."""
+    if members := members_of(config):
+        return any(uses_source(member, world) for member in members)
     needs = outline("methods", config.method.name).needs
     return bool(world.sources) and (needs.source or config.method.model_dump().get("domains") == "both")
 

@@ -96,14 +96,16 @@ def numbers(config: Config) -> dict[str, Range]:
 
 
 def _further(config: Config, own: Mapping[str, Range]) -> dict[str, Range]:
-    """Numbers that may be given and need not be: for each source, each block of features, each modality that has a program
-    of its own, and the guard's reference."""
+    """Numbers that may be given and need not be: for each source, each block of features, each member of an ensemble, each
+    modality that has a program of its own, and the guard's reference."""
     sources = getattr(config.domain, "source", ("one",))
     places = set(range(1, 1 + len(sources)))
     if any(getattr(source, "each", None) for source in sources):  # how many they are is known when their file is read
         places |= {int(end) for name in config.hp if (end := name.rpartition("_")[2]).isdecimal() and int(end)}
     further = {f"{name}_{i}": number for name, number in own.items() if number.by_source for i in sorted(places)}
     further |= {f"{name}_{block}": number for name, number in own.items() if number.by_block for block in _blocks(config)}
+    members = range(1, 1 + len(config.method.model_dump().get("members", ())))
+    further |= {f"{name}_{i}": number for name, number in own.items() if number.by_member for i in members}
     if config.method.fusion == fusion.LATE:
         of_examples = getattr(config.domain, "modalities", ())
         further |= {f"{name}_{modality}": number for name, number in own.items() for modality in of_examples}

@@ -123,14 +123,14 @@ def mixture_scores(programs: list[Scores], weights: jax.Array, task: str, world:
         if task == "classification":
             mixed = pooled(scores, weights, world.multi_label)
         else:
-            comparable = _standardised(scores) if task == "ranking" else scores
+            comparable = standardised(scores) if task == "ranking" else scores
             mixed = jnp.einsum("p,pbi->bi", weights, comparable)
         return jnp.where(jnp.max(weights) == 1, scores[jnp.argmax(weights)], mixed)
 
     return score
 
 
-def _standardised(scores: jax.Array) -> jax.Array:
+def standardised(scores: jax.Array) -> jax.Array:
     """Each user's scores with mean 0 and standard deviation 1 over the items: [..., items]."""
     centred = scores - jnp.mean(scores, axis=-1, keepdims=True)
     return centred / (jnp.sqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True)) + 1e-9)
