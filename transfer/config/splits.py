@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from transfer.config.frozen import Frozen
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Selecting = Annotated[float, Field(ge=0, lt=1)]  # 0: nothing selects, and what would have is learnt from
 
 
 class Folds(Frozen):
@@ -43,7 +44,7 @@ class ExampleSplit(Folds):
     transductive: bool
     per_class: int | None = Field(default=None, ge=1)
     target_labels: int | Literal["all"] = Field(union_mode="left_to_right")
-    valid: Fraction
+    valid: Selecting
 
     @field_validator("target_labels")
     @classmethod
@@ -63,7 +64,7 @@ class Split(Folds):
     seed: int = Field(ge=0)
     stop: Fraction
     beta: Fraction | None = None
-    valid: Fraction | None = None
+    valid: Selecting | None = None
     test: Fraction | None = None
     keep: int | None = Field(default=None, ge=0)
     share: float | None = Field(default=None, gt=0, le=1)

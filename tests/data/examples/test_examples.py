@@ -108,7 +108,7 @@ def test_every_fold_of_labels_selects_by_a_part_of_its_own(known: int | str) -> 
     raw = Raw("d", y, tuple("abc"), np.zeros(60, bool))
     facts = {"name": "examples", "seed": 0, "stop": 0.1, "test": 0.5, "transductive": False, "valid": 0.2}
 
-    def rows(**folds: int) -> Any:
+    def rows(**folds: float) -> Any:
         how = ExampleSplit.model_validate({**facts, "target_labels": known, **folds})
         return target_rows(raw, how, np.random.default_rng(0))
 
@@ -120,6 +120,10 @@ def test_every_fold_of_labels_selects_by_a_part_of_its_own(known: int | str) -> 
         assert {*part.train, *part.stop} == labelled
         sizes = y[part.stop].sum(axis=0)
         assert max(sizes) - min(sizes) <= 1, "of every class as many"
+    whole = rows(valid=0)
+    assert not len(whole.stop)
+    np.testing.assert_array_equal(whole.test, alone.test)
+    assert set(whole.train) == set(alone.train) | set(alone.stop)
     with pytest.raises(TransferError, match=r"split\.folds=70 needs that many labelled target examples of each class"):
         rows(folds=70, fold=0)
 

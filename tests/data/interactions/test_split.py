@@ -124,6 +124,23 @@ def test_the_seed_decides_and_the_order_of_rows_does_not(name: str) -> None:
     check()
 
 
+@pytest.mark.parametrize("name", ["cold_start", "cold_items", "ratio", "few_shot", "global_time"])
+def test_with_no_share_to_select_all_but_the_test_is_learnt_from(name: str) -> None:
+    @fast
+    @given(worlds, seeds)
+    def check(world: tuple[Domain, Domain], seed: int) -> None:
+        books, movies = world
+        changes = {"seed": seed, **FOLDED.get(name, {})}
+        alone = divide(books, [movies], config(name, **changes))
+        whole = divide(books, [movies], config(name, **{**changes, "valid": 0}))
+        assert pairs(whole.test) == pairs(alone.test)
+        assert not len(whole.valid)
+        assume(len(alone.valid))
+        assert pairs(whole.train) == pairs(alone.train) | pairs(alone.valid)
+
+    check()
+
+
 FOLDED = {"few_shot": {"keep": 2, "beta": 0.5, "valid": 0.1}, "cold_items": {"beta": 0.2, "valid": 0.1}}
 
 

@@ -40,7 +40,8 @@ def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
         labelled, stop = pool, share(raw.y, pool, how.valid)
     else:
         labelled = few(raw.y, pool, how.target_labels)
-        stop = few(raw.y, labelled, max(1, round(how.valid * how.target_labels))) if how.target_labels else NONE
+        some = how.target_labels and how.valid
+        stop = few(raw.y, labelled, max(1, round(how.valid * how.target_labels))) if some else NONE
     if how.folds is not None:
         stop = fold(raw.y, labelled, how)
     if not len(test):

@@ -56,7 +56,7 @@ def _ratio(target: Domain, sources: list[Domain], config: Split, data_dir: Path)
     n = pl.col("count")
     hides = (n >= 3).cast(pl.Int64)
     n_test = pl.max_horizontal(1, (n * test_share).floor().cast(pl.Int64)) * hides
-    n_valid = pl.max_horizontal(1, (n * valid_share).floor().cast(pl.Int64)) * hides
+    n_valid = pl.max_horizontal(int(valid_share > 0), (n * valid_share).floor().cast(pl.Int64)) * hides
     if config.folds is not None:
         users = target.events["user"].unique().sort()
         turns = dict(zip(users, drawn("ratio folds", config.seed).integers(config.folds, size=len(users)), strict=True))
