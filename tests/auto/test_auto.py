@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pytest
 from conftest import Command
 from planted import LEARN, RANKING, plant
@@ -32,6 +33,7 @@ class Made:
     """A candidate whose readers' values are given [folds, readers]."""
 
     def __init__(self, name: str, values: np.ndarray, uses_source: bool, seconds: float = 1.0, sign: int = 1):
+        self.of_examples = False
         self.name, self.uses_source, self.seconds, self.values = name, uses_source, seconds, values
         self.score = sign * float(values.mean())
         self.runs = [Fold({"select": {"metric": "ndcg@10", "sign": sign}}, (f"fold {k}", 0)) for k in range(len(values))]
@@ -100,6 +102,15 @@ def test_it_transfers_where_tastes_are_shared_and_only_there(command: Command, t
         results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/result.json")}
         tested = {name: one for name, one in results.items() if "test" in one["metrics"] and name != "chosen"}
         assert len(results) - len(tested) - 1 == 2 * 2, "every candidate on every fold, and nothing on the test"
+        events = {name: one["world"]["target"] for name, one in results.items() if name != "chosen"}
+        selecting = {
+            len(pl.read_parquet(folder / name / "valid_per_user.parquet"))
+            for name in results
+            if name not in (*tested, "chosen")
+        }
+        assert choice["whole"], "these select nothing by the validation part, and learn from it before they are tested"
+        for name in tested:
+            assert events[name]["train"]["users"] == events["0"]["train"]["users"] + max(selecting)
         assert {one["method"] for one in tested.values()} == {words[0].split("=")[1] for words in both(choice)}
         assert load_run(folder / "chosen").config.method.name == choice["chosen"][0].split("=")[1]
         page = (folder / "index.html").read_text()
@@ -130,7 +141,10 @@ def test_a_budget_ends_the_search_and_what_was_not_reached_is_told(command: Comm
         (("split.seed=0,1",), "split.seed=0,1: sweep=auto decides for one world; give split.seed one value"),
         (("task=ranking", "hydra.sweeper.folds=1"), "hydra.sweeper.folds=1: sweep=auto judges by folds; write 2 or more"),
         (("budget.runs=0",), "budget.runs=0: write a number above 0"),
-        (("domain=digits_shift",), "sweep=auto has no candidates for task=classification; it has some for ranking, rating"),
+        (
+            ("domain=digits_shift", "select=oracle"),
+            "select=oracle: sweep=auto never sees a test label before it has chosen",
+        ),
     ],
 )
 def test_what_leaves_nothing_to_choose_is_refused(words: tuple[str, ...], line: str, command: Command) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from transfer.config import selection
 from transfer.evaluate.significance import LEVEL, Units, paired
-from transfer.report.comparison.per_user import Tests, difference, read_tested
+from transfer.report.comparison.per_user import Tests, column_of, difference, linearised, read_tested
 from transfer.report.comparison.runs import Run
 
 
@@ -21,24 +21,39 @@ def name(words: Sequence[str]) -> str:
 
 
 class Candidate(NamedTuple):
-    """A method with its overrides and its finished runs, one for each fold; file: the table of values by reader."""
+    """A method with its overrides and its finished runs, one for each fold; file: the table of values by reader.
+
+    called: its name, where that is not its words. nested: of an ensemble, whose runs are those of all its members, the
+    values by reader.
+    """
 
     words: tuple[str, ...]
     runs: list[Run]
     file: str
+    called: str = ""
+    nested: Tests | None = None
 
     @property
     def name(self) -> str:
-        return name(self.words)
+        return self.called or name(self.words)
 
     @property
     def uses_source(self) -> bool:
-        return bool(self.runs[0].result["uses_source"])
+        return any(run.result["uses_source"] for run in self.runs)
+
+    @property
+    def of_examples(self) -> bool:
+        return bool(self.runs[0].result["task"] == "classification")
 
     @property
     def score(self) -> float:
         """The mean over folds of what is selected by, higher is better."""
-        return float(np.mean([selection.score(run.result) for run in self.runs]))
+        if self.nested is None:
+            return float(np.mean([selection.score(run.result) for run in self.runs]))
+        how = self.runs[0].result["select"]
+        column = column_of(how["metric"])
+        parts = [linearised(how["metric"], of.values[column], of.events) for of in self.nested.values()]
+        return how["sign"] * float(np.mean([weight @ value for value, weight in parts]))
 
     @property
     def seconds(self) -> float:
@@ -47,6 +62,8 @@ class Candidate(NamedTuple):
 
     def tests(self) -> Tests:
         """Values by reader, of every fold that has them."""
+        if self.nested is not None:
+            return self.nested
         return {run.pair: table for run in self.runs if (table := read_tested(run, self.file))}
 
 
@@ -63,40 +80,60 @@ class Gain(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """The chosen candidate, the best one without a source, and the gain of each that sees one, by name."""
+    """The chosen candidate, the best one without a source, and the gain of each that sees one, by name; where there is an
+    ensemble, it, the best single candidate and what it brings over that."""
 
     chosen: Candidate
     reference: Candidate
     gains: dict[str, Gain]
+    ensemble: tuple[Candidate, Candidate, Gain] | None = None
 
 
-def decide(candidates: list[Candidate]) -> Decision:
+def decide(candidates: list[Candidate], ensemble: Candidate | None = None) -> Decision:
     """Transfer where the corrected lower bound of a gain is above zero; else the best candidate without a source.
 
     Of the candidates that are surely better the one with the largest lower bound leads; the fastest of those within one
-    standard error of it is chosen. There has to be a candidate without a source.
+    standard error of it is chosen. The ensemble is chosen where it is surely better than the best of all candidates and,
+    if it sees a source, than the best one without. There has to be a candidate without a source.
     """
     reference = max((one for one in candidates if not one.uses_source), key=lambda one: one.score)
-    rivals = [one for one in candidates if one.uses_source]
+    single = [one for one in candidates if one.uses_source]
+    rivals = [*single, *([ensemble] if ensemble and ensemble.uses_source else [])]
     gains = {one.name: gain(one, reference, len(rivals)) for one in rivals}
-    better = [one for one in rivals if gains[one.name].low > 0]
-    if not better:
-        return Decision(reference, reference, gains)
-    first = gains[max(better, key=lambda one: gains[one.name].low).name]
-    close = [one for one in better if gains[one.name].mean >= first.mean - first.error]
-    return Decision(min(close, key=lambda one: one.seconds), reference, gains)
+    chosen, together = reference, None
+    if better := [one for one in single if gains[one.name].low > 0]:
+        first = gains[max(better, key=lambda one: gains[one.name].low).name]
+        close = [one for one in better if gains[one.name].mean >= first.mean - first.error]
+        chosen = min(close, key=lambda one: one.seconds)
+    if ensemble:
+        best = max(candidates, key=lambda one: one.score)
+        together = ensemble, best, gain(ensemble, best, 1)
+        if together[2].low > 0 and (not ensemble.uses_source or gains[ensemble.name].low > 0):
+            chosen = ensemble
+    return Decision(chosen, reference, gains, together)
+
+
+def without_labels(candidates: list[Candidate]) -> Decision:
+    """Where the target has no labels: the candidate that its runs' `select` prefers; the reference is source_only, not
+    adapted, if it was tried, else the first. What any brings is not known."""
+    chosen = max(candidates, key=lambda one: one.score)
+    return Decision(chosen, next((one for one in candidates if "method=source_only" in one.words), candidates[0]), {})
 
 
 def gain(ours: Candidate, theirs: Candidate, count: int) -> Gain:
     """What `ours` brings over `theirs`, with the bounds of one of `count` comparisons.
 
-    Folds are parts of one draw of the data and not draws of their own: all readers count as those of one split.
+    Folds are parts of one draw of the data and not draws of their own: all readers count as those of one split. An example
+    is in one fold alone, and is known by its place there.
     """
     how = ours.runs[0].result["select"]
     sample = difference(how["metric"], ours.tests(), theirs.tests())
     if sample is None:
         return Gain(*(math.nan,) * 6)
-    units = Units(np.zeros_like(sample.units.split), sample.units.user, sample.units.balanced())
+    split, user = sample.units.split, sample.units.user
+    if ours.of_examples:
+        user = user + split * (1 + user.max())
+    units = Units(np.zeros_like(split), user, sample.units.balanced())
     found = paired(how["sign"] * sample.linear, units)
     half = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / max(count, 1), found.freedom)) * found.error
     plain = how["sign"] * sample.plain

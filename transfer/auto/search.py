@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 
 from transfer.auto import words as told
-from transfer.auto.decision import Candidate, decide, gain, name
+from transfer.auto.decision import Candidate, decide, gain, name, without_labels
+from transfer.auto.ensemble import ensemble
 from transfer.config.schema import Config
-from transfer.config.splits import FOLDED
+from transfer.config.selection import ORACLE
+from transfer.config.splits import FOLDED, ExampleSplit
 from transfer.errors import TransferError
-from transfer.experiment.build import load_world
+from transfer.experiment.build import build_program, build_task, load_world
 from transfer.experiment.checks import check_needs
+from transfer.experiment.unlabelled_selection import is_unlabelled
 from transfer.registry import find
 from transfer.report.comparison.runs import read_runs
 from transfer.results.run_folder import CHOICE, PER_USER, VALID_PER_USER, write_json
@@ -22,6 +25,8 @@ from transfer.sweep.plan import plan
 
 CHOSEN = "chosen"
 SEED = 0
+WHOLE = "split.valid=0"
+SELECTOR = "source_valid"  # where the target has no labels: of those in our studies the one whose worst choice costs least
 
 
 class Budget(NamedTuple):
@@ -44,10 +49,15 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         key, _, value = word.partition("=")
         if key in ("method", "seed", "test", "split.folds", "split.fold"):
             raise TransferError(f"sweep=auto sets {key} itself: leave {word} out")
+        if word == f"select={ORACLE}":
+            raise TransferError(f"{word}: sweep=auto never sees a test label before it has chosen; leave it out")
         if "," in value and not value.startswith(("[", "{", "'", '"')):
             raise TransferError(f"{word}: sweep=auto decides for one world; give {key} one value")
     began = time.perf_counter()
-    applying, left_out = _applying(sweeper, given)
+    applying, left_out, world = _applying(sweeper, given)
+    unlabelled = is_unlabelled(world)
+    if unlabelled and not any(word.startswith("select=") for word in given):
+        given = [*given, f"select={SELECTOR}"]
     folds = _folds(sweeper, _configs(sweeper, [[*given, *applying[0]]])[0])
     returns: list[Any] = []
     tried: list[Candidate] = []
@@ -64,13 +74,16 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
             tried.append(Candidate(tuple(words), runs, VALID_PER_USER))
         else:
             left_out[name(words)] = next((run.error for run in runs if not run.done), "it left no result")
-    if all(one.uses_source for one in tried):
+    if not tried or (not unlabelled and all(one.uses_source for one in tried)):
         raise TransferError("sweep=auto: no method without a source has ended, so nothing can be measured against it")
-    decision = decide(tried)
+    decision = without_labels(tried) if unlabelled else decide(tried, ensemble(tried, sweeper.members))
     last = len(applying) * len(folds)
-    final = list(dict.fromkeys([decision.chosen.words, decision.reference.words]))
-    returns.append(sweeper.launcher.launch([[*given, *words, f"seed={SEED + 1}"] for words in final], initial_job_idx=last))
-    tested = [Candidate(words, _of(folder, last + i), PER_USER) for i, words in enumerate(final)]
+    final = list({one.words: one for one in (decision.chosen, decision.reference)}.values())
+    jobs = [[*given, *one.words, f"seed={SEED + 1}"] for one in final]
+    if whole := not unlabelled and _can_do_without(sweeper, jobs):
+        jobs = [[*job, WHOLE] for job in jobs]
+    returns.append(sweeper.launcher.launch(jobs, initial_job_idx=last))
+    tested = [Candidate(one.words, _of(folder, last + i), PER_USER, one.called) for i, one in enumerate(final)]
     report = told.report(
         decision,
         tested,
@@ -79,6 +92,7 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         folds=len(folds),
         left_out=left_out,
         not_reached=[name(words) for words in applying[reached:]],
+        whole=whole,
         seconds=time.perf_counter() - began,
     )
     write_json(folder / CHOICE, report)
@@ -117,8 +131,9 @@ def _planned(sweeper: Any, jobs: list[list[str]]) -> list[Any]:
     return plan(lambda words: loader.load_sweep_config(config, words), jobs, 0, Path(config.hydra.sweep.dir))
 
 
-def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str, str]]:
-    """The candidates that fit the task and the world, in their order; why others do not. Raises TransferError for none."""
+def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str, str], Any]:
+    """The candidates that fit the task and the world, in their order; why others do not; the world. Raises TransferError
+    for none."""
     task = _configs(sweeper, [given])[0].task.name
     candidates = [str(words).split() for words in sweeper.candidates.get(task, [])]
     if not candidates:
@@ -138,19 +153,38 @@ def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str
             left_out[name(words)] = error
     if not applying:
         raise TransferError(f"sweep=auto: no candidate fits; {next(iter(left_out.values()))}")
-    return applying, left_out
+    return applying, left_out, world
 
 
 def _folds(sweeper: Any, config: Config) -> list[list[str]]:
-    """The overrides of every fold; none of them where the split draws nobody: its own validation part.
+    """The overrides of every fold; none of them where the split draws nobody, or the target has no labels: what selects is
+    the validation part. Few labelled examples have no more folds than there are of a class.
 
     Raises TransferError for fewer than two folds.
     """
-    if config.split.name not in FOLDED:
+    count, split = sweeper.folds, config.split
+    if split.name not in FOLDED and not (isinstance(split, ExampleSplit) and split.target_labels):
         return [[]]
-    if sweeper.folds < 2:
-        raise TransferError(f"hydra.sweeper.folds={sweeper.folds}: sweep=auto judges by folds; write 2 or more")
-    return [[f"split.folds={sweeper.folds}", f"split.fold={fold}"] for fold in range(sweeper.folds)]
+    if count < 2:
+        raise TransferError(f"hydra.sweeper.folds={count}: sweep=auto judges by folds; write 2 or more")
+    if isinstance(split, ExampleSplit) and isinstance(split.target_labels, int):
+        count = min(count, split.target_labels)
+    return [[f"split.folds={count}", f"split.fold={fold}"] for fold in range(count)]
+
+
+def _can_do_without(sweeper: Any, jobs: list[list[str]]) -> bool:
+    """Whether all of these can learn from the validation part too: none of them selects by it, as what stops early does."""
+    for job in _planned(sweeper, [[*job, WHOLE] for job in jobs]):
+        try:
+            if job.config is None:
+                return False
+            world = load_world(job.config).world
+            build_program(job.config, world, build_task(job.config, world))
+        except TransferError:
+            return False
+        if int(world.valid.n_events):  # a rule without such a share
+            return False
+    return True
 
 
 def _of(folder: Path, number: int) -> list[Any]:

@@ -16,9 +16,11 @@ def report(
     folds: int,
     left_out: dict[str, str],
     not_reached: list[str],
+    whole: bool,
     seconds: float,
 ) -> dict[str, Any]:
-    """The content of choice.json. tested: the chosen candidate, and the reference where it is another, on the test part."""
+    """The content of choice.json. tested: the chosen candidate, and the reference where it is another, on the test part;
+    whole: they have learnt from the validation part too."""
     facts: dict[str, Any] = {
         "chosen": list(decision.chosen.words),
         "reference": list(decision.reference.words),
@@ -26,10 +28,12 @@ def report(
         "gains": {name: gain._asdict() for name, gain in decision.gains.items()},
         "test": {one.name: _value(one, "test") for one in tested if one.runs},
         "test_gain": test_gain._asdict() if test_gain else None,
+        "ensemble": _together(decision),
         "tried": tried,
         "folds": folds,
         "left_out": left_out,
         "not_reached": not_reached,
+        "whole": whole,
         "seconds": round(seconds, 1),
     }
     return facts | {"text": " ".join(_sentences(decision, tested, test_gain, facts))}
@@ -41,22 +45,37 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
     sources = ", ".join(side["name"] for side in world["sources"]) or "no source"
     target, metric, many = world["target"]["name"], how["metric"], len(decision.gains)
     judged = f"over {facts['folds']} folds" if facts["folds"] > 1 else "on the validation part"
+    who = "examples" if chosen.of_examples else "readers"
     said = []
-    if facts["transfer"]:
+    if how["by"] != "valid":
+        said.append(
+            f"{target} has no labels, so nothing can be promised: {chosen.name} is chosen by {how['by']}, without them; "
+            f"{base.name} is not adapted."
+        )
+    elif facts["transfer"]:
         gain = decision.gains[chosen.name]
         said += [
             f"Transfer: {sources} help with {target}, by {chosen.name}.",
-            f"Its {metric} on readers who were held out, {judged}, is {_value(chosen, 'valid'):.4f}; that of {base.name}, "
+            f"Its {metric} on {who} that were held out, {judged}, is {_value(chosen, 'valid'):.4f}; that of {base.name}, "
             f"the best without a source, {_value(base, 'valid'):.4f}: {_interval(gain)}, as one of {many} that were tried.",
-            f"{gain.gain:.0%} of the readers gain, {gain.lose:.0%} lose.",
+            f"{gain.gain:.0%} of the {who} gain, {gain.lose:.0%} lose.",
         ]
     else:
         said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {base.name} is chosen.")
-        said.append(f"Its {metric} on readers who were held out, {judged}, is {_value(base, 'valid'):.4f}.")
+        said.append(f"Its {metric} on {who} that were held out, {judged}, is {_value(base, 'valid'):.4f}.")
         if decision.gains:
             name, gain = max(decision.gains.items(), key=lambda item: item[1].low)
             said.append(f"Nearest is {name}: {_interval(gain)}, as one of {many} that were tried.")
+    if decision.ensemble:
+        together, best, gain = decision.ensemble
+        kept = "it is chosen" if chosen is together else "that is not enough, and it is left"
+        said.append(
+            f"The {together.name} is {_interval(gain)} against {best.name}, the best alone, for {who} that did not choose "
+            f"its weights: {kept}."
+        )
     values = [f"{one.name} {_value(one, 'test'):.4f}" for one in tested if one.runs]
+    if facts["whole"]:
+        said.append(f"For the test they have learnt from all {who} that are not in it.")
     said.append(
         f"On the test part, scored once: {', '.join(values)}" + (f": {_interval(test_gain)}." if test_gain else ".")
     )
@@ -72,8 +91,18 @@ def _interval(gain: Gain) -> str:
     return f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
 
 
+def _together(decision: Decision) -> dict[str, Any] | None:
+    """The ensemble, also where it is not chosen; None where there is none."""
+    if decision.ensemble is None:
+        return None
+    together, best, gain = decision.ensemble
+    return {"words": list(together.words), "best": list(best.words), **gain._asdict()}
+
+
 def _value(candidate: Candidate, part: str) -> float:
     """The mean over runs of the metric that is selected by."""
     metric = candidate.runs[0].result["select"]["metric"]
+    if candidate.nested is not None:
+        return abs(candidate.score)
     values = [run.metric(part, metric) for run in candidate.runs]
     return sum(value for value in values if value is not None) / len(values)

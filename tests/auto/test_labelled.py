@@ -1,0 +1,52 @@
+"""sweep=auto for labelled examples: judged by folds of few labels, and without any by what has not seen them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+METHODS = ("target_only method.classifier=ridge", "source_only method.classifier=ridge", "coral method.classifier=ridge")
+CANDIDATES = f"hydra.sweeper.candidates.classification={json.dumps([f'method={words}' for words in METHODS])}"
+DIGITS = ("-m", "sweep=auto", "domain=digits_shift", "train.progress=false", "hp.l2=0.1", CANDIDATES)
+
+
+def choice(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "choice.json").read_text())
+
+
+@pytest.mark.parametrize(("target", "strength", "transfers"), [("noisy", 0.3, True), ("inverted", 1.0, False)])
+def test_few_labels_say_whether_the_source_helps(
+    target: str, strength: float, transfers: bool, command: Command, tmp_path: Path
+) -> None:
+    words = ("split=few_labels", "split.target_labels=5", f"domain.target={target}", f"domain.strength={strength}")
+    said = command(*DIGITS, *words, "hydra.sweeper.folds=20", "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = choice(tmp_path / "S")
+    assert found["transfer"] is transfers, found["text"]
+    assert found["folds"] == 5, "no more than there are labels of a class"
+    assert found["whole"]
+    assert found["ensemble"] is None
+    assert "of the examples gain" in found["text"] or not transfers
+    results = [json.loads(path.read_text()) for path in (tmp_path / "S").glob("[0-9]*/result.json")]
+    tested = [one for one in results if "test" in one["metrics"]]
+    assert {one["world"]["target"]["stop"] for one in tested} == {0}
+    assert {one["world"]["target"]["train"] for one in tested} == {50}, "all that is labelled"
+    assert len(results) - len(tested) == 3 * 5
+
+
+def test_without_a_label_nothing_is_promised(command: Command, tmp_path: Path) -> None:
+    said = command(*DIGITS, "split=examples", "domain.target=rotated", "hydra.sweep.dir=S")
+    assert said.code == 0, said.err
+    found = choice(tmp_path / "S")
+    assert found["left_out"].keys() == {METHODS[0]}
+    assert found["reference"] == [f"method={METHODS[1].split()[0]}", METHODS[1].split()[1]]
+    assert "nothing can be promised" in found["text"]
+    assert found["gains"] == {}
+    results = [json.loads(path.read_text()) for path in (tmp_path / "S").glob("[0-9]*/result.json")]
+    values = {one["method"]: one["selectors"]["source_valid"] for one in results if "test" not in one["metrics"]}
+    assert found["chosen"][0] == f"method={max(values, key=lambda name: values[name])}"
