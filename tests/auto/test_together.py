@@ -14,12 +14,14 @@ from planted import BUDGET, RANKING, RATING, WORLD
 from transfer.api import compose
 from transfer.auto.decision import Candidate, decide, gain
 from transfer.auto.ensemble import Counts, Fold, chosen, fold_of, greedy
+from transfer.auto.words import report
 from transfer.experiment import run_batch
 from transfer.experiment.run import load_run
 from transfer.report.comparison import per_user
 from transfer.results.run_folder import VALID_PER_USER
 
 FOLDS, READERS = 4, 100
+WORLD_OF = {"target": {"name": "books"}, "sources": [{"name": "movies"}]}
 Values = Callable[[int, Counts], np.ndarray]
 
 
@@ -44,7 +46,12 @@ def planted(values: Values, sources: list[bool]) -> tuple[list[Candidate], Candi
     for place, uses in enumerate(sources):
         own = tuple(int(place == other) for other in range(len(sources)))
         rows = {fold.pair: tested._replace(values={"ndcg@10": fold.values(own)}) for fold in folds}
-        facts = {"select": {"metric": "ndcg@10", "sign": 1}, "uses_source": uses, "task": "ranking"}
+        facts = {
+            "select": {"metric": "ndcg@10", "sign": 1, "by": "valid"},
+            "uses_source": uses,
+            "task": "ranking",
+            "world": WORLD_OF,
+        }
         runs: Any = [Of(facts, fold.pair) for fold in folds]
         pool.append(Candidate((f"method=m{place}",), runs, VALID_PER_USER, nested=rows))
     return pool, chosen(pool, folds, "ndcg@10", 1)
@@ -83,6 +90,13 @@ def test_an_ensemble_without_a_source_is_no_transfer() -> None:
     assert not found.chosen.uses_source
     assert found.reference in pool
     assert found.gains == {}
+    told = {"tried": 2, "folds": FOLDS, "left_out": {}, "not_reached": [], "whole": True, "seconds": 1.0}
+    said = report(found, [], None, **told)
+    assert not said["transfer"]
+    assert "Do not transfer" in said["text"]
+    assert f"{found.chosen.name} is chosen" in said["text"]
+    assert "against m" in said["text"]
+    assert "for readers that did not choose its weights: it is chosen" in said["text"]
 
 
 def test_what_chance_alone_puts_together_is_not_kept() -> None:

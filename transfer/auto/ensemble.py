@@ -7,6 +7,7 @@ ends where none makes it better. A reader is judged by weights that were chosen 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,13 +16,14 @@ import numpy as np
 
 from transfer.auto.decision import Candidate
 from transfer.data.interactions.world import asked_users
-from transfer.errors import TransferError
 from transfer.experiment.build import build_task
 from transfer.experiment.members import OWN
 from transfer.experiment.run import Result, load_run
 from transfer.learning.guard import standardised
 from transfer.report.comparison.per_user import Array, Tested, column_of, linearised
+from transfer.results.predictor import Predictor
 
+LARGEST = 2**32  # bytes that the scores of all members and readers may take; beyond it there are fewer members
 ROUNDS = 10  # most additions, so that no weight is below a tenth
 Counts = tuple[int, ...]  # how often each member has been added
 
@@ -35,18 +37,17 @@ class Fold(NamedTuple):
 
 
 def ensemble(tried: list[Candidate], most: int) -> Candidate | None:
-    """The ensemble of at most so many of the best candidates; None where only one is worth a weight, or no run has kept
-    its parameters."""
+    """The ensemble of at most so many of the best candidates; None where only one is worth a weight, where there are no
+    folds, and for classes. Raises TransferError where runs have not kept their parameters."""
     able = [one for one in tried if all(word.partition(".")[0].partition("=")[0] in OWN for word in one.words)]
-    pool = sorted((one for one in able if len(one.runs) > 1), key=lambda one: -one.score)[:most]
-    if len(pool) < 2 or pool[0].runs[0].result["task"] == "classification":
+    pool = sorted((one for one in able if len(one.runs) > 1 and not one.of_examples), key=lambda one: -one.score)[:most]
+    if len(pool) < 2:
         return None
-    try:
-        folds = [
-            fold_of([load_run(run.folder) for run in of_fold]) for of_fold in zip(*(one.runs for one in pool), strict=True)
-        ]
-    except TransferError:
+    world = _predictor(load_run(pool[0].runs[0].folder)).loaded.world
+    pool = pool[: LARGEST // (4 * int(world.valid.n_users) * world.n_items * len(pool[0].runs))]
+    if len(pool) < 2:
         return None
+    folds = [fold_of([load_run(run.folder) for run in runs]) for runs in zip(*(one.runs for one in pool), strict=True)]
     how = pool[0].runs[0].result["select"]
     return chosen(pool, folds, how["metric"], how["sign"])
 
@@ -65,13 +66,13 @@ def chosen(pool: list[Candidate], folds: list[Fold], metric: str, sign: int) -> 
         return sign * float(np.mean([weight @ value for value, weight in parts]))
 
     everywhere = list(range(len(folds)))
-    counts = greedy(lambda counts: score(counts, everywhere), len(pool))
+    counts = greedy(partial(score, numbers=everywhere), len(pool))
     if sum(count > 0 for count in counts) < 2:
         return None
     nested = {}
     for number, fold in enumerate(folds):
         others = [other for other in everywhere if other != number]
-        own = values(number, greedy(lambda counts, others=others: score(counts, others), len(pool)))
+        own = values(number, greedy(partial(score, numbers=others), len(pool)))
         nested[fold.pair] = fold.readers._replace(values={column_of(metric): own})
     members = [(one, count / sum(counts)) for one, count in zip(pool, counts, strict=True) if count]
     said = ",".join(f'"{one.name}"' for one, _ in members)
@@ -99,11 +100,11 @@ def greedy(score: Callable[[Counts], float], size: int) -> Counts:
 
 def fold_of(results: list[Result]) -> Fold:
     """The validation readers of runs on one world, with what mixtures of their scores give them."""
-    config, loaded = results[0].config, results[0].predictor.loaded
+    config, loaded = results[0].config, _predictor(results[0]).loaded
     world, task = loaded.world, build_task(config, loaded.world)
     index = asked_users(world, world.valid)
     readers = [loaded.users[place] for place in index["user"]]
-    tables = jnp.stack([jnp.asarray(result.predictor.score(readers)) for result in results])
+    tables = jnp.stack([jnp.asarray(_predictor(result).score(readers)) for result in results])
     if config.task.name == "ranking":
         tables = standardised(tables)
     row = jnp.zeros(world.n_users, jnp.int32).at[index["user"]].set(jnp.arange(len(readers)))
@@ -120,3 +121,8 @@ def fold_of(results: list[Result]) -> Fold:
     user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
     pair = results[0].facts["fingerprint"], results[0].config.seed
     return Fold(pair, Tested(user, history, events.astype(np.float64), {}), values)
+
+
+def _predictor(result: Result) -> Predictor:
+    assert isinstance(result.predictor, Predictor)
+    return result.predictor

@@ -14,6 +14,7 @@ from transfer.auto.ensemble import ensemble
 from transfer.config.schema import Config
 from transfer.config.selection import ORACLE
 from transfer.config.splits import FOLDED, ExampleSplit
+from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task, load_world
 from transfer.experiment.checks import check_needs
@@ -26,6 +27,7 @@ from transfer.sweep.plan import plan
 CHOSEN = "chosen"
 SEED = 0
 WHOLE = "split.valid=0"
+LAST = "train.keep=last"  # few labelled examples cannot say where to stop and how good that is
 SELECTOR = "source_valid"  # where the target has no labels: of those in our studies the one whose worst choice costs least
 
 
@@ -56,8 +58,9 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
     began = time.perf_counter()
     applying, left_out, world = _applying(sweeper, given)
     unlabelled = is_unlabelled(world)
-    if unlabelled and not any(word.startswith("select=") for word in given):
-        given = [*given, f"select={SELECTOR}"]
+    if isinstance(world, ExamplesWorld):
+        usual = f"select={SELECTOR}" if unlabelled else LAST
+        given = [*given, *([] if any(word.split("=")[0] == usual.split("=")[0] for word in given) else [usual])]
     folds = _folds(sweeper, _configs(sweeper, [[*given, *applying[0]]])[0])
     returns: list[Any] = []
     tried: list[Candidate] = []
@@ -76,7 +79,12 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
             left_out[name(words)] = next((run.error for run in runs if not run.done), "it left no result")
     if not tried or (not unlabelled and all(one.uses_source for one in tried)):
         raise TransferError("sweep=auto: no method without a source has ended, so nothing can be measured against it")
-    decision = without_labels(tried) if unlabelled else decide(tried, ensemble(tried, sweeper.members))
+    together = None
+    try:
+        together = None if unlabelled else ensemble(tried, sweeper.members)
+    except TransferError as error:
+        left_out["ensemble"] = str(error)
+    decision = without_labels(tried) if unlabelled else decide(tried, together)
     last = len(applying) * len(folds)
     final = list({one.words: one for one in (decision.chosen, decision.reference)}.values())
     jobs = [[*given, *one.words, f"seed={SEED + 1}"] for one in final]

@@ -61,8 +61,8 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
             f"{gain.gain:.0%} of the {who} gain, {gain.lose:.0%} lose.",
         ]
     else:
-        said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {base.name} is chosen.")
-        said.append(f"Its {metric} on {who} that were held out, {judged}, is {_value(base, 'valid'):.4f}.")
+        said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {chosen.name} is chosen.")
+        said.append(f"Its {metric} on {who} that were held out, {judged}, is {_value(chosen, 'valid'):.4f}.")
         if decision.gains:
             name, gain = max(decision.gains.items(), key=lambda item: item[1].low)
             said.append(f"Nearest is {name}: {_interval(gain)}, as one of {many} that were tried.")

@@ -11,7 +11,6 @@ Paper: Caruana, Niculescu-Mizil, Crew, Ksikes (2004), ensemble selection.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import jax.numpy as jnp
 from pydantic import Field
@@ -26,7 +25,7 @@ HP = {"weight": Range(1.0, low=0, by_member=True)}
 
 
 class Settings(Method):
-    members: Annotated[tuple[str, ...], Field(min_length=2)] = ("ridge_map", "user_knn")
+    members: list[str] = Field(default=["ridge_map", "user_knn"], min_length=2)
 
 
 def build(config: Config, world: AnyWorld, task: Task, model: Model, members: Sequence[Program] = ()) -> Program:
