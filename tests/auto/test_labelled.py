@@ -37,6 +37,7 @@ def test_few_labels_say_whether_the_source_helps(
     assert {one["world"]["target"]["stop"] for one in tested} == {0}
     assert {one["world"]["target"]["train"] for one in tested} == {50}, "all that is labelled"
     assert len(results) - len(tested) == 3 * 5
+    assert "keep: last" in (tmp_path / "S" / "0" / "config.yaml").read_text(), "what judges says not where to stop"
 
 
 def test_without_a_label_nothing_is_promised(command: Command, tmp_path: Path) -> None:

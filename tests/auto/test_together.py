@@ -99,6 +99,26 @@ def test_an_ensemble_without_a_source_is_no_transfer() -> None:
     assert "for readers that did not choose its weights: it is chosen" in said["text"]
 
 
+def test_an_ensemble_that_is_not_surely_better_than_no_transfer_is_left() -> None:
+    """Its members are like it and the method without a source is not: the first difference is sure, the second is not."""
+    alone, seen = np.random.default_rng(1).normal(0.44, 1.0, (FOLDS, READERS)), apart(0, 2, alike=False)
+    alone += 0.44 - alone.mean(axis=1, keepdims=True)
+
+    def values(fold: int, counts: Counts) -> np.ndarray:
+        if counts[0]:
+            return alone[fold] - (0 if sum(counts) == counts[0] else 1)
+        return seen(fold, counts[1:])
+
+    pool, together = planted(values, [False, True, True])
+    assert together is not None
+    found = decide(pool, together)
+    assert found.ensemble is not None
+    assert found.ensemble[1] is not pool[0]
+    assert found.ensemble[2].low > 0
+    assert found.gains[together.name].mean > 0 > found.gains[together.name].low
+    assert found.chosen is found.reference is pool[0]
+
+
 def test_what_chance_alone_puts_together_is_not_kept() -> None:
     """Every mixture has the same mean and noise of its own: readers that choose the weights find a gain, others do not."""
     kept, naive, honest = 0, [], []
@@ -107,7 +127,7 @@ def test_what_chance_alone_puts_together_is_not_kept() -> None:
         def values(fold: int, counts: Counts, seed: int = seed) -> np.ndarray:
             return np.random.default_rng([seed, fold, *counts]).normal(0.2, 0.1, READERS)
 
-        pool, together = planted(values, [False] + [True] * 5)
+        pool, together = planted(values, [False] * 6)
         if together is None:
             continue
         kept += decide(pool, together).chosen is together
