@@ -120,7 +120,7 @@ class TransferRecommender(BaseEstimator):
         self.method, self.split, self.overrides, self.seed = method, split, overrides, seed
 
     def fit(self, source: Any, target: Any) -> Self:
-        """Learn from what readers chose. Raises TransferError for frames that are no events, and for what a method lacks."""
+        """Learn from what readers chose. Raises TransferError for frames without events, and for what a method lacks."""
         words = [f"method={self.method}", f"split={self.split}", f"seed={self.seed}", f"split.seed={self.seed}", QUIET]
         sources = None if source is None else domain(events=source, name="source")
         self.result_ = run([*words, *self.overrides], source=sources, target=domain(events=target, name="target"))

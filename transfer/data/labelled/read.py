@@ -14,6 +14,7 @@ from transfer.config.parts import domain_name, said
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.given import from_memory
 from transfer.data.interactions.columns import named
+from transfer.data.interactions.formats import Dialect
 from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
 from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
@@ -80,7 +81,8 @@ def _read_files(files: Sequence[ExampleFile], wanted: str | None, side: int, dat
         elif isinstance(arrays := from_memory(path), tuple):
             found = of_arrays(path, *arrays)
         else:
-            table = open_table(path, file.separator, file.encoding, file.columns)
+            of = "domain.source" if made else "domain.target"
+            table = open_table(path, Dialect(file.separator, file.encoding, file.columns, of=of, name=file.path))
             kind = wanted or kind_of(table, file, _kind(made[0]) if made else None)
             found = read_table(
                 table, file, kind, _keys(table, file, files[0], places), side, made[0].numbers if made else ()

@@ -10,7 +10,7 @@ import polars as pl
 from transfer.config.labelled import ExampleFile
 from transfer.data.examples.images import picture
 from transfer.data.interactions.columns import TYPES, cell_of, named, number_of, text_of
-from transfer.data.interactions.table import Table, collect, lines_of, refuse
+from transfer.data.interactions.table import Table, collect, place_of, refuse
 from transfer.data.labelled.found import Found, Labels, label_of
 from transfer.errors import TransferError
 
@@ -91,9 +91,7 @@ def _with(found: Found, texts: list[str] | None = None, arrays: np.ndarray | Non
 
 def line_of(table: Table, row: int) -> str:
     """Where a row stands in its file: its line, in Parquet its number from 1."""
-    if table.separator:
-        return next((f"line {line}" for index, (line, _) in enumerate(lines_of(table)) if index == row), f"row {row + 1}")
-    return f"row {row + 1}"
+    return place_of(table, row).rpartition(", ")[2]
 
 
 def _recognised(table: Table, names: tuple[str, ...]) -> str | None:
