@@ -187,7 +187,10 @@ def sweep(
     folder: where the runs are left, and found again by the same call; None: a folder that goes with the result. Raises
     TransferError, one line, before anything runs where a choice fits nothing.
     """
+    import shutil
     import tempfile
+    import weakref
+    from functools import partial
     from itertools import product
 
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -209,15 +212,23 @@ def sweep(
         [f"{of.get_key_element()}={value}" for value in of.sweep_string_iterator()] if of.is_sweep_override() else [word]
         for of, word in zip(parsed, words, strict=True)
     ]
-    kept = None if folder is not None else tempfile.TemporaryDirectory(prefix="transfer-")
-    place = Path(folder if folder is not None else kept.name)  # type: ignore[union-attr]
+    place = Path(tempfile.mkdtemp(prefix="transfer-") if folder is None else folder)
+    forget = partial(shutil.rmtree, place, ignore_errors=True)
     jobs = plan(_composed, list(product(*choices)), 0, place)
-    if lines := wrong_choices(jobs, _composed):
-        raise TransferError(lines[0])
-    place.mkdir(parents=True, exist_ok=True)
-    run_jobs(jobs, place)
-    note_words(jobs)
-    return SweepResult(place, kept)
+    try:
+        if lines := wrong_choices(jobs, _composed):
+            raise TransferError(lines[0])
+        place.mkdir(parents=True, exist_ok=True)
+        run_jobs(jobs, place)
+        note_words(jobs)
+        result = SweepResult(place)
+    except BaseException:
+        if folder is None:
+            forget()
+        raise
+    if folder is None:
+        weakref.finalize(result, forget)
+    return result
 
 
 def load(

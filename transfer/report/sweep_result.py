@@ -23,8 +23,8 @@ SHOWN = 30  # settings that a notebook shows
 class SweepResult:
     """The runs in a folder. Raises TransferError where there are none."""
 
-    def __init__(self, folder: Path, kept: Any = None):
-        self.folder, self._kept = folder, kept  # kept: a temporary folder, which goes with this
+    def __init__(self, folder: Path):
+        self.folder = folder
         self.runs: list[Run] = read_runs(folder)
         if not self.runs:
             raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
