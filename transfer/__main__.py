@@ -30,8 +30,16 @@ EXAMPLES = """\
   transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2
   transfer -m sweep=auto task=ranking split=cold_start budget.seconds=300      should I transfer, and how?"""
 
+# Words for what goes without one too: `transfer sweep seed=0,1` is `transfer -m seed=0,1`.
+PLAIN: dict[str, list[str]] = {"run": [], "sweep": ["-m"]}
+
 # Words that a command may begin with: the module whose `main(words)` returns the exit code, and what it does.
 COMMANDS = {
+    "recommend": ("transfer.commands.recommend", "RUN: books for readers, or for new ones from what they tell"),
+    "explain": ("transfer.commands.explain", "RUN [FILM,...]: what people who loved a film read"),
+    "runs": ("transfer.commands.runs", "[FOLDER]: the runs below a folder, with their figures"),
+    "compare": ("transfer.commands.compare", "A B: what differs between two runs, with a test by reader"),
+    "report": ("transfer.commands.report", "SWEEP: write the report of a sweep again"),
     "serve": ("transfer.commands.serve", "RUN: recommend for new readers over HTTP, with a page to try it"),
     "export": ("transfer.commands.export", "RUN: keep in a run folder what serving takes, without the data"),
     "describe": ("transfer.commands.describe", "FILE ...: what would be read of files, what they share, how to begin"),
@@ -46,6 +54,8 @@ HOW = ("engine", "retry", "track", "resume", "budget", "train.progress")
 
 def main() -> None:
     """Entry point of the console command. Exit codes: 0, 1 a run failed, 2 the command cannot run, 130 it was stopped."""
+    if sys.argv[1:] and sys.argv[1] in PLAIN:
+        sys.argv[1:2] = PLAIN[sys.argv[1]]
     first = sys.argv[1] if sys.argv[1:] else ""
     if first not in COMMANDS and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
         from importlib.metadata import version
@@ -85,7 +95,8 @@ def begun_with(word: str, words: list[str]) -> int:
     try:
         if word not in COMMANDS:
             raise TransferError(
-                f"{word}: no such command{nearest(word, COMMANDS) or ';'} there are {', '.join(COMMANDS)}, or KEY=VALUE"
+                f"{word}: no such command{nearest(word, {**PLAIN, **COMMANDS}) or ';'} there are "
+                f"{', '.join({**PLAIN, **COMMANDS})}, or KEY=VALUE"
             )
         return import_module(COMMANDS[word][0]).main(words)
     except (TransferError, OSError) as error:
@@ -230,7 +241,8 @@ def help_text() -> str:
     return f"""\
 transfer: train and compare methods that carry knowledge from one domain (movies) to another (books).
 
-usage: transfer [-m] [GROUP=CHOICE ...] [KEY=VALUE ...]
+usage: transfer [GROUP=CHOICE ...] [KEY=VALUE ...]            one run; `transfer run ...` is the same
+       transfer -m [GROUP=A,B ...] [KEY=C,D ...]              every combination; `transfer sweep ...` is the same
 {command_lines()}
 
 Groups and choices

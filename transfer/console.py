@@ -16,6 +16,12 @@ from rich.progress import Progress as Bar
 console = Console(stderr=True)
 
 
+def wide_console() -> Console:
+    """What tables are printed on: the terminal, or 180 columns where nobody looks."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=180)
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM; not an Exception, so that nothing on the way up mistakes it for a failed run."""
 

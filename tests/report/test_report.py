@@ -301,7 +301,7 @@ def test_a_fault_of_the_report_says_how_to_go_on(
     end_sweep(sweep)
     out = capsys.readouterr().out
     assert "the runs are complete, their report is not: no space left" in out
-    assert f"python scripts/report.py {sweep}" in out
+    assert f"transfer report {sweep}" in out
 
 
 def test_hyperparameters_are_drawn_with_the_best_marked(tmp_path: Path) -> None:
@@ -319,10 +319,11 @@ def test_hyperparameters_are_drawn_with_the_best_marked(tmp_path: Path) -> None:
     assert "All 12 settings" in text
 
 
-def test_the_script_and_its_refusal(sweep: Path, tmp_path: Path) -> None:
-    script = Path(__file__).parents[2] / "scripts" / "report.py"
+def test_the_command_and_its_refusal(sweep: Path, tmp_path: Path) -> None:
     done, empty = (
-        subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=120, check=False)
+        subprocess.run(
+            [sys.executable, "-m", "transfer", "report", folder], capture_output=True, text=True, timeout=120, check=False
+        )
         for folder in (sweep, tmp_path)
     )
     assert done.returncode == 0, done.stderr

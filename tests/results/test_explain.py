@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from pairs import FOLDS_IN, PAIRS, files, outcome
 
 from transfer.api import compose, run
+from transfer.commands import explain as explain_command
 from transfer.errors import TransferError
 from transfer.experiment import run_batch
 from transfer.registry import find, names
@@ -53,35 +51,22 @@ def test_a_film_of_ridge_map_is_its_row_of_weights() -> None:
         assert line.score == pytest.approx(weights[items.index(line.item)], abs=1e-6)
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recommend", Path(__file__).parents[2] / "scripts" / "recommend.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_script_explains_by_title(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_explains_by_title(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run([*files(), "method=ridge_map"], tmp_path / "run")
 
     def call(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["recommend.py", str(tmp_path / "run"), *words])
-        script.main()
+        explain_command.main([str(tmp_path / "run"), *words])
         return capsys.readouterr().out
 
-    said = call("--explain", "film b, m3", "--k", "1")
+    said = call("film b, m3", "--k", "1")
     assert "people who loved The Film b" in said
     assert "Book b" in said
     assert "Book d" in said
-    assert call("--explain").count("people who loved The Film") == 5
-    with pytest.raises(SystemExit, match="'Solaris' is neither the id nor a part of the title"):
-        call("--explain", "Solaris")
-    with pytest.raises(SystemExit, match="has 1000 readers in training; give a smaller --least"):
-        call("--explain", "--least", "1000")
+    assert call().count("people who loved The Film") == 5
+    with pytest.raises(TransferError, match="'Solaris' is neither the id nor a part of the title"):
+        call("Solaris")
+    with pytest.raises(TransferError, match="has 1000 readers in training; give a smaller --least"):
+        call("--least", "1000")
 
 
 def test_there_must_be_films() -> None:

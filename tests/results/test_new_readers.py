@@ -157,7 +157,7 @@ def test_a_rating_below_what_is_liked_makes_a_book_known_and_tells_nothing(tmp_p
 @pytest.mark.parametrize(
     ("history", "message"),
     [
-        ({"films": ["m0"]}, "no domain 'films' here"),
+        ({"movis": ["m0"]}, r"no domain 'movis' here; did you mean movies\? there are books, movies"),
         ({"movies": ["m99"]}, "movies has no item 'm99' in training; it has 8, such as m0"),
         ({"books": ["m0"]}, "books has no item 'm0'"),
     ],

@@ -19,9 +19,10 @@ class SweepTable(Callback):
 def end_sweep(folder: Path) -> None:
     """Table, report, what sweep=auto chose, and the copy in W&B where the runs ask for one; a fault of the report never
     costs the runs."""
+    from transfer.console import wide_console
     from transfer.report.comparison.files import clean, read_choice
     from transfer.report.page.page import write_report
-    from transfer.report.sweep_table import print_sweep, wide_console
+    from transfer.report.sweep_table import print_sweep
     from transfer.results import wandb_copy
     from transfer.results.run_folder import CHOICE
 
@@ -38,4 +39,4 @@ def end_sweep(folder: Path) -> None:
     except Exception as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         console.print(f"the runs are complete, their report is not: {line}; mend it and write", style="red", markup=False)
-        console.print(f"python scripts/report.py {folder}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"transfer report {folder}", soft_wrap=True, markup=False, highlight=False)

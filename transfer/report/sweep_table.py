@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from transfer.console import wide_console
 from transfer.report.comparison.average import averages
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.comparison import Comparison, Setting, count, shown
@@ -37,11 +37,6 @@ def print_sweep(folder: Path) -> list[Run]:
             console.print(f"{shown_name(run, folder)}: {run.status} {clean(line)}", style="red", markup=False)
     console.print(f"run folders: {folder}", soft_wrap=True, markup=False, highlight=False)
     return runs
-
-
-def wide_console() -> Console:
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=180)
 
 
 def sweep_table(comparison: Comparison) -> Table:

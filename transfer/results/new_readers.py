@@ -54,7 +54,9 @@ def told(
     for history in histories:
         for name in history:
             if name not in names:
-                raise TransferError(f"history: no domain {name!r} here, {nearest(name, names)}")
+                raise TransferError(
+                    f"history: no domain {name!r} here{nearest(name, names) or ';'} there are {', '.join(names)}"
+                )
     known = [{_found(event, indices[0], names[0])[0] for event in history.get(names[0], ())} for history in histories]
     by_domain = []
     for side, index in zip(sides, indices, strict=True):

@@ -170,7 +170,8 @@ class Predictor:
     def _best(self, row: np.ndarray, k: int, open_to: np.ndarray, seen: Sequence[int] | np.ndarray) -> list[Recommendation]:
         row = np.where(open_to, row, -np.inf)
         row[seen] = -np.inf
-        best = [i for i in np.argsort(-row, kind="stable")[:k] if np.isfinite(row[i])]
+        near = np.flatnonzero(row >= np.partition(row, -k)[-k]) if k < len(row) else np.arange(len(row))
+        best = [i for i in near[np.argsort(-row[near], kind="stable")][:k] if np.isfinite(row[i])]
         names, titles = [self.loaded.items[i] for i in best], self.loaded.titles
         return [
             Recommendation(rank, name, titles.get(name), float(row[i]))

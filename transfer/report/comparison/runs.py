@@ -109,6 +109,14 @@ def read_runs(folder: Path) -> list[Run]:
     return runs
 
 
+def read_run(folder: Path) -> Run:
+    """One run, whatever became of it; a broken file is its error."""
+    try:
+        return _read_run(folder) or _lost(folder, "missing", "no result")
+    except TransferError as error:
+        return _lost(folder, "unreadable", str(error))
+
+
 def _lost(place: Path, status: str, error: str) -> Run:
     return Run(place, {}, {}, {"status": status, "error": error, "metrics": {}}, [])
 
