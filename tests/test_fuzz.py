@@ -75,6 +75,8 @@ def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
         table = pl.DataFrame({**rows, "item": [f"{name[0]}{i}" for i in things]})
         for write, suffix in ((table.write_csv, "csv"), (table.write_parquet, "parquet")):
             write(folder / f"{name}.{suffix}")
+        table.write_ndjson(folder / f"{name}.jsonl")
+        (folder / f"{name}.csv.gz").write_bytes(gzip.compress((folder / f"{name}.csv").read_bytes()))
         typed = table.rename(
             {"user": "user:token", "item": "item:token", "rating": "rating:float", "timestamp": "time:float"}
         )
@@ -96,7 +98,7 @@ def ratings(folder: Path) -> Iterator[tuple[str, Case]]:
         config: Any = compose(["domain=files", *paths, "domain.core=1", "method=popularity", "task=ranking", *words])
         return lambda: load_world(config).fingerprint
 
-    for suffix in ("csv", "parquet", "inter"):
+    for suffix in ("csv", "parquet", "inter", "jsonl", "csv.gz"):
         yield f"ratings.{suffix}", Case(folder / f"books.{suffix}", world(suffix, "split=leave_one_out"))
     given = world("csv", "split=files", f"split.dir={folder}")
     yield "parts", Case(folder / "target_train.csv", given)

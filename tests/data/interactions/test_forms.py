@@ -345,6 +345,7 @@ def test_what_is_refused_says_what_to_write(case: str, place: str, tmp_path: Pat
         ("a.csv", TEXT.encode(), {"columns": NAMES}, ["line 1", "'rating'", "domain.target.header=true"]),
         ("a.dat", b"user::item\na::b::c\n", {"separator": "::"}, ["line 2", "3 fields"]),
         ("a.jsonl", b'{"user": "a", "item": "b"}\n{"user": "\xe9", "item": "b"}\n', {}, ["line 2", "encoding=latin-1"]),
+        ("a.csv", b"user,item,rating,note\na,b,3,\xe9\na,c,x,z\n", {}, ["line 2", "encoding=latin-1"]),
         ("a.csv", b"user\titem\na\tb\n", {}, ["line 1", "'domain.target.separator=\"\\t\"'"]),
         ("a.csv", b"user,item\n,b\n", {"without_user": "skip"}, ["all 1 rows are without a user"]),
         ("a.csv", b"user,item,user\na,b,c\n", {}, ["line 1", "two columns are called 'user'"]),

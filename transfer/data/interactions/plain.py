@@ -86,10 +86,18 @@ def plain(path: Path, dialect: Dialect) -> Source:
     return Source(source, separator, quoted, kept=kept, notes=tuple(notes))
 
 
-def lines_of(source: Path) -> Iterator[str]:
-    """The lines of a text in UTF-8, packed or not, without their ends; the memory is that of some of them."""
-    for batch in pl.scan_lines(source, glob=False).collect_batches(maintain_order=True):
-        yield from batch["line"].fill_null("")
+def lines_of(source: Path, dialect: Dialect) -> Iterator[str]:
+    """The lines of a text in UTF-8, packed or not, without their ends; the memory is that of some of them.
+
+    Raises TransferError, with the line, for bytes that are none: Polars looks at those of the wanted cells alone.
+    """
+    try:
+        for batch in pl.scan_lines(source, glob=False).collect_batches(maintain_order=True):
+            yield from batch["line"].fill_null("")
+    except (*POLARS, OSError) as error:
+        if (packed := packing(source)) != "zstd":
+            recoded(source, packed, "utf-8", dialect)
+        raise TransferError(f"{source}: not read as text ({str(error).splitlines()[0]}); repair the file") from None
 
 
 def recoded(
@@ -210,17 +218,17 @@ def _quotes(source: Path, separator: str, suffix: str, dialect: Dialect) -> tupl
     ways = [(True, True)] if has["escape"] else []
     ways += [(False, False)] if has["quote"] and separator == "\t" and dialect.quoted is None else []
     every = [(True, False), *ways]
-    return next((way for way in every if _fits(source, separator, *way)), every[0]) if ways else every[0]
+    return next((way for way in every if _fits(source, separator, dialect, *way)), every[0]) if ways else every[0]
 
 
-def _fits(source: Path, separator: str, quoted: bool, escaped: bool) -> bool:
+def _fits(source: Path, separator: str, dialect: Dialect, quoted: bool, escaped: bool) -> bool:
     """Whether all rows have as many cells as the first, and no quote stands where none may."""
     how: dict[str, Any] = {"delimiter": separator, "strict": quoted}
     how |= {} if quoted else {"quoting": csv.QUOTE_NONE}
     how |= {"escapechar": "\\", "doublequote": True} if escaped else {}
     width = 0
     try:
-        for cells in csv.reader((line.replace("\r", " ") + "\n" for line in lines_of(source)), **how):
+        for cells in csv.reader((line.replace("\r", " ") + "\n" for line in lines_of(source, dialect)), **how):
             width = width or len(cells)
             if cells and len(cells) != width:
                 return False

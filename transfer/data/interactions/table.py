@@ -100,7 +100,7 @@ def _open(path: Path, dialect: Dialect, more: dict[str, str]) -> tuple[Part, dic
                 rows = _text(path, source, dialect)
             else:
                 _refuse_idle(path, dialect)
-                rows = json_lines.rows_of(path, source.path, lines_of(source.path))
+                rows = json_lines.rows_of(path, source.path, lines_of(source.path, dialect))
         hive = [name for name in more if name not in rows.collect_schema()]
         rows = rows.with_columns(pl.lit(more[name], pl.String).alias(name) for name in hive)
         schema = dict(rows.collect_schema())
@@ -192,7 +192,7 @@ def _find_fault(part: Part, table: Table) -> None:
     """Raise TransferError with the line of what Polars cannot read in a text, if it is found."""
     _find_encoding(part.path, part.source, table.dialect)
     if part.source is not None and part.is_json:
-        for number, line in enumerate(lines_of(part.source.path)):
+        for number, line in enumerate(lines_of(part.source.path, table.dialect)):
             if line.strip():
                 json_lines.object_of(part.path, line, number + 1)
 
@@ -219,18 +219,22 @@ def place_of(table: Table, row: int) -> str:
     for part in table.parts:
         count = part.rows.select(pl.len()).collect().item() if len(table.parts) > 1 else row + 1
         if row < count:
-            line = next((line for line, _ in islice(rows_of(part), row, row + 1)), None) if part.source else None
+            line = (
+                next((line for line, _ in islice(rows_of(part, table.dialect), row, row + 1)), None)
+                if part.source
+                else None
+            )
             return f"{part.path}, " + (f"row {row + 1}" if line is None else f"line {line}")
         row -= count
     raise AssertionError("a row of the table is in one of its files")
 
 
-def rows_of(part: Part) -> Iterator[tuple[int, list[str]]]:
+def rows_of(part: Part, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of each row below the header; slow, for messages and doubtful files only."""
     source = part.source
     if source is None or not source.same_lines:
         return
-    lines = lines_of(source.path)
+    lines = lines_of(source.path, dialect)
     if not source.separator:
         yield from ((number + 1, [line]) for number, line in enumerate(lines) if line.strip())
         return
@@ -255,7 +259,7 @@ def _blank_rows(table: Table) -> list[int]:
             index += part.rows.select(pl.len()).collect().item()
             continue
         width = len(part.rows.collect_schema())
-        for line, cells in rows_of(part):
+        for line, cells in rows_of(part, table.dialect):
             if not cells:
                 blank.append(index)
             elif len(cells) != width:
@@ -271,6 +275,6 @@ def _without_quotes(part: Part, dialect: Dialect) -> str:
     if source is None or not source.quoted or dialect.quoted is not None:
         return ""
     widths: Sequence[int] = [
-        line.count(source.separator) for line in islice(lines_of(source.path), json_lines.LOOKED_AT) if line
+        line.count(source.separator) for line in islice(lines_of(source.path, dialect), json_lines.LOOKED_AT) if line
     ]
     return f"; where quotes are text, {to_write(dialect, quoted=False)}" if len(set(widths)) == 1 else ""
