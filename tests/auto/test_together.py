@@ -83,6 +83,17 @@ def test_members_that_err_apart_are_put_together_and_twins_are_not() -> None:
     assert planted(apart(0, 3, alike=True), [False, True, True])[1] is None
 
 
+def test_a_member_that_helps_a_little_is_found() -> None:
+    """Half of it is worse than none: who adds whole members to one of the best never sees that some of it is better."""
+
+    def score(counts: Counts) -> float:
+        return -abs(counts[1] / sum(counts) - 0.2) - counts[2] / sum(counts)
+
+    assert score((1, 0, 0)) > score((1, 1, 0))
+    assert greedy(score, 3) == (4, 1, 0)
+    assert greedy(lambda counts: -float(counts[1] + counts[2]), 3) == (1, 0, 0)
+
+
 def test_an_ensemble_without_a_source_is_no_transfer() -> None:
     pool, together = planted(apart(0, 2, alike=False), [False, False])
     found = decide(pool, together)

@@ -1,7 +1,7 @@
 """Greedy ensemble selection (Caruana et al. 2004) on the scores of readers whom no candidate has seen, judged by folds.
 
-From the best candidate on, the one is added, again and again, with which the mean of the standardised scores is best; it
-ends where none makes it better. A reader is judged by weights that were chosen on the other folds.
+It begins with some copies of the best candidate, and adds the one, again and again, with which the mean of the standardised
+scores is best; it ends where none makes it better. A reader is judged by weights that were chosen on the other folds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from transfer.report.comparison.per_user import Array, Tested, column_of, linear
 from transfer.results.predictor import Predictor
 
 LARGEST = 2**32  # bytes that the scores of all members and readers may take; beyond it there are fewer members
-ROUNDS = 10  # most additions, so that no weight is below a tenth
+FIRST, ROUNDS = 4, 10  # copies of the best that it begins with, so that another begins with a fifth; most additions
 Counts = tuple[int, ...]  # how often each member has been added
 
 
@@ -89,13 +89,22 @@ def chosen(pool: list[Candidate], folds: list[Fold], metric: str, sign: int) -> 
 def greedy(score: Callable[[Counts], float], size: int) -> Counts:
     """Counts [size]: from the best alone, one more of whatever makes the score highest, as long as it rises."""
     one = np.eye(size, dtype=int)
-    counts: Counts = max((tuple(row.tolist()) for row in one), key=score)
-    for _ in range(ROUNDS - 1):
-        best = max((tuple((row + counts).tolist()) for row in one), key=score)
-        if not score(best) > score(counts):
+
+    def scored(counts: np.ndarray) -> float:
+        return score(_reduced(counts))
+
+    counts = FIRST * max(one, key=scored)
+    for _ in range(ROUNDS):
+        best = max((counts + row for row in one), key=scored)
+        if not scored(best) > scored(counts):
             break
         counts = best
-    return counts
+    return _reduced(counts)
+
+
+def _reduced(counts: np.ndarray) -> Counts:
+    """The same weights in the smallest whole numbers."""
+    return tuple((counts // np.gcd.reduce(counts)).tolist())
 
 
 def fold_of(results: list[Result]) -> Fold:
