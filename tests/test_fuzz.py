@@ -184,6 +184,32 @@ def sets(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "news.csv", Case(folder / "ag-news" / "dev.csv", examples(folder, "domain=news_to_books", *few))
 
 
+def own(folder: Path) -> Iterator[tuple[str, Case]]:
+    """Labelled examples of one's own, in every format."""
+    x, labels = RNG.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 2
+    table = pl.DataFrame({"text": texts(30), "label": labels, "p": x[:, 0], "q": x[:, 1]})
+    table.write_csv(folder / "a.csv")
+    table.with_columns(vector=pl.Series(x.tolist())).write_parquet(folder / "a.parquet")
+    np.savez(folder / "a.npz", x=x, y=labels)
+    rows = [f"{y} " + " ".join(f"{j + 1}:{v:.3f}" for j, v in enumerate(of)) for y, of in zip(labels, x, strict=True)]
+    (folder / "a.svmlight").write_text("\n".join(rows) + "\n")
+    for i, label in enumerate(labels):
+        (folder / "images" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 255, (5, 4, 3), np.uint8)).save(folder / "images" / str(label) / f"{i}.png")
+    for name, path, *words in (
+        ("texts", "a.csv"),
+        ("numbers", "a.csv", "domain.features=vectors"),
+        ("vectors.parquet", "a.parquet", "domain.features=vectors", "domain.target.x=vector"),
+        ("own.npz", "a.npz"),
+        ("own.svmlight", "a.svmlight"),
+        ("own.png", "images"),
+    ):
+        given = ("domain=examples", f"domain.target={folder / path}", "domain.source=null", "split=labelled", *words)
+        config: Any = compose([*given, "method=target_only", f"data_dir={folder}"])
+        place = folder / "images" / "0" / "0.png" if path == "images" else folder / path
+        yield f"own {name}", Case(place, lambda config=config: load_world(config).fingerprint)
+
+
 def made(folder: Path) -> Iterator[tuple[str, Case]]:
     """Files that the framework wrote: caches, a featuriser, a checkpoint."""
     bert = folder / "bert"
@@ -270,7 +296,7 @@ def others(folder: Path) -> Iterator[tuple[str, Case]]:
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        rooms = (ratings, sets, made, others)
+        rooms = (ratings, sets, own, made, others)
         yield {name: case for of in rooms for name, case in of(tmp_path_factory.mktemp(of.__name__))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -63,6 +64,9 @@ def test_the_arrays_of_the_readme_are_worlds() -> None:
     exec(compile(_block("Your arrays:\n"), "README", "exec"), space)
     assert space["model"].score(space["books"], space["y"]) > 0.9  # type: ignore[attr-defined]
     assert len(space["sweep"]) == 4  # type: ignore[arg-type]
+    folder = space.pop("sweep").folder  # type: ignore[attr-defined]
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:

@@ -64,7 +64,7 @@ def test_an_estimator_is_the_run_of_the_command() -> None:
     )
     assert found.result_.facts["id"] == run.facts["id"]
     p = found.predict_proba(X @ TURN)
-    np.testing.assert_allclose(p, run.predictor.probabilities(images=X @ TURN), rtol=1e-6)  # type: ignore[union-attr]
+    np.testing.assert_allclose(p, run.predictor.probabilities(vectors=X @ TURN), rtol=1e-6)  # type: ignore[union-attr]
     assert (found.predict(X @ TURN) == classes[p.argmax(1)]).all()
     assert found.classes_.tolist() == ["cold", "dry", "warm"]
     alone = TransferClassifier("source_only", overrides=RIDGE).fit(X, Y)

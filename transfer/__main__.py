@@ -26,6 +26,7 @@ EXAMPLES = """\
   transfer domain=files domain.source=A/movies.inter domain.target=A/books.inter task=rating method=source_bias
   transfer domain=simulated domain.correlation=0.9 method=emcdr method.map=mlp seed=3 hp.learning_rate=1e-3
   transfer domain=digits_shift domain.target=rotated method=coral
+  transfer domain=examples domain.source=film_reviews.csv domain.target=book_reviews.csv method=coral
   transfer domain=office_caltech domain.source=amazon domain.target=webcam data_dir=DATA method=coral
   transfer -m method=target_only,cmf,emcdr seed=0,1,2 split.seed=0,1,2
   transfer -m sweep=auto task=ranking split=cold_start budget.seconds=300      should I transfer, and how?"""

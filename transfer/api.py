@@ -189,13 +189,11 @@ def sweep(
     """
     import shutil
     import tempfile
-    import weakref
-    from functools import partial
-    from itertools import product
 
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    from hydra_plugins.transfer_sweeper import TransferSweeper
     from transfer.errors import TransferError, one_line
     from transfer.report.sweep_result import SweepResult
     from transfer.sweep.launch import note_words, run_jobs
@@ -204,31 +202,26 @@ def sweep(
     words = spelled_out([*overrides, *_words_of(overrides, source, target)])
     if strange := [word for word in words if word.startswith(("sweep=", "hydra.", "sweep."))]:
         raise TransferError(f"{strange[0]}: from Python a sweep is the grid of its values; write transfer -m for others")
+    if (source or target) and any(word.startswith("engine=") and word != "engine=inprocess" for word in words):
+        raise TransferError("domains in memory are of this process alone: leave engine= out, or give files")
     try:
         parsed = OverridesParser.create().parse_overrides(words)
     except HydraException as error:
         raise TransferError(one_line(error)) from None
-    choices = [
-        [f"{of.get_key_element()}={value}" for value in of.sweep_string_iterator()] if of.is_sweep_override() else [word]
-        for of, word in zip(parsed, words, strict=True)
-    ]
+    combinations = [job for batch in TransferSweeper.split_arguments(parsed, None) for job in batch]
     place = Path(tempfile.mkdtemp(prefix="transfer-") if folder is None else folder)
-    forget = partial(shutil.rmtree, place, ignore_errors=True)
-    jobs = plan(_composed, list(product(*choices)), 0, place)
+    jobs = plan(_composed, combinations, 0, place)
     try:
         if lines := wrong_choices(jobs, _composed):
             raise TransferError(lines[0])
         place.mkdir(parents=True, exist_ok=True)
         run_jobs(jobs, place)
         note_words(jobs)
-        result = SweepResult(place)
+        return SweepResult(place, temporary=folder is None)
     except BaseException:
         if folder is None:
-            forget()
+            shutil.rmtree(place, ignore_errors=True)
         raise
-    if folder is None:
-        weakref.finalize(result, forget)
-    return result
 
 
 def load(

@@ -65,7 +65,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         if self._texts:
             raw: dict[str, Any] = {"texts": list(X)}
         else:
-            raw = {"images": _dense(validate_data(self, X, reset=False, accept_sparse="csr", allow_nd=True))}
+            raw = {"vectors": _dense(validate_data(self, X, reset=False, accept_sparse="csr", allow_nd=True))}
         predictor: Any = self.result_.predictor
         places = [int(name) for name in predictor.loaded.classes]
         p = np.zeros((len(next(iter(raw.values()))), len(self.classes_)), np.float32)
@@ -120,7 +120,7 @@ class TransferRecommender(BaseEstimator):
         self.method, self.split, self.overrides, self.seed = method, split, overrides, seed
 
     def fit(self, source: Any, target: Any) -> Self:
-        """Learn from what readers chose. Raises TransferError for frames without events, and for what a method lacks."""
+        """Learn from what readers chose. Raises TransferError for frames that are no events, and for what it lacks."""
         words = [f"method={self.method}", f"split={self.split}", f"seed={self.seed}", f"split.seed={self.seed}", QUIET]
         sources = None if source is None else domain(events=source, name="source")
         self.result_ = run([*words, *self.overrides], source=sources, target=domain(events=target, name="target"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -23,8 +25,10 @@ SHOWN = 30  # settings that a notebook shows
 class SweepResult:
     """The runs in a folder. Raises TransferError where there are none."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, temporary: bool = False):
         self.folder = folder
+        if temporary:  # it goes with this object
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self.runs: list[Run] = read_runs(folder)
         if not self.runs:
             raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")

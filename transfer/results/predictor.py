@@ -182,9 +182,10 @@ class Predictor:
 class LabelPredictor:
     """Classes of one replica: parameters by stage, and the world they were trained on.
 
-    Target examples are given as the domain's reader has them: `texts` (strings), `images` float32 [n, ...], `counts` (a
-    sparse matrix of words [n, words]), texts and images together where the domain joins them; or as features `x` float32
-    [n, ...], as in `loaded.world`. Raises TransferError where these are not what the run was trained on.
+    Target examples are given as the domain's reader has them: `texts` (strings), `images` float32 [n, ...] or `vectors`
+    float32 [n, d], `counts` (a sparse matrix of words [n, words]), texts and images together where the domain joins them;
+    or as features `x` float32 [n, ...], as in `loaded.world`. Raises TransferError where these are not what the run was
+    trained on.
     """
 
     def __init__(self, loaded: LoadedExamples, program: Program, parameters: Done, hp: dict[str, float]):
@@ -195,12 +196,16 @@ class LabelPredictor:
         self._probabilities = lambda inputs: compiled(loaded.world, parameters, inputs)
 
     def features(
-        self, texts: Sequence[str] | None = None, images: np.ndarray | None = None, counts: Any = None
+        self,
+        texts: Sequence[str] | None = None,
+        images: np.ndarray | None = None,
+        counts: Any = None,
+        vectors: np.ndarray | None = None,
     ) -> np.ndarray:
         """Features float32 [n, ...] of raw target examples, by what was learnt from the training examples."""
         if self.loaded.featuriser is None:
             raise TransferError("this world was made of features: give x=FEATURES")
-        return self.loaded.featuriser(texts, images, counts)
+        return self.loaded.featuriser(texts, images if vectors is None else vectors, counts)
 
     def probabilities(self, x: np.ndarray | None = None, **raw: Any) -> np.ndarray:
         """P of every class, float32 [n, classes], of raw examples or of features x."""

@@ -3,36 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-READER = '''
-"""Two clouds a gap apart."""
-import numpy as np
-from transfer.config.domains import ExampleDomains
-from transfer.data.examples.sets.raw import Raw, one_hot
-
-DOMAINS, FEATURES = ("left", "right"), ("points",)
-
-
-class Settings(ExampleDomains):
-    gap: float = 3.0
-
-
-def read(name, settings, data_dir):
-    y = np.arange(60) % 2
-    x = np.random.default_rng(DOMAINS.index(name)).normal(size=(60, 2)) + settings.gap * y[:, None]
-    return Raw(name, one_hot(y, 2), ("low", "high"), np.zeros(60, bool), arrays=x.astype(np.float32))
-'''
-CONFIG = """# @package _global_
-defaults:
-  - override /task: classification
-  - override /split: examples
-  - override /model: softmax
-  - _self_
-domain: {kind: examples, name: clouds, reader: clouds, source: left, target: right, features: points, standardise: none}
-"""
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 METHOD = """
 from transfer.program import Needs, Range
 
@@ -54,10 +30,10 @@ assert compose(["method=duller"]).hp == {"first": 1.0, "second": 3.0}
 assert compose(["method=popularity"]).hp == {}
 assert "clouds" in names("domains")
 base = ["domain=clouds", "method=source_only", "method.classifier=ridge"]
-near, far = (run([*base, f"+domain.gap={gap}"]).metrics["test"]["accuracy"] for gap in (0.0, 6.0))
+near, far = (run([*base, f"domain.gap={gap}"]).metrics["test"]["accuracy"] for gap in (0.0, 6.0))
 print(near, far)
 assert near < 0.75 and far > 0.95, (near, far)
-for word in ("+domain.gab=1", "+domain.gap=wide"):
+for word in ("+domain.gab=1", "domain.gap=wide"):
     try:
         run([*base, word])
     except TransferError as error:
@@ -65,10 +41,17 @@ for word in ("+domain.gab=1", "+domain.gap=wide"):
 """
 
 
+def block(name: str) -> str:
+    """The file of this name as the README has it."""
+    found = re.search(rf"^`{re.escape(name)}`\n```\w+\n(.*?)^```", README, re.S | re.M)
+    assert found, name
+    return found.group(1)
+
+
 def test_a_reader_of_an_installed_package_has_settings_of_its_own(tmp_path: Path) -> None:
     files = {
-        "clouds_package/clouds.py": READER,
-        "clouds_package/conf/domain/clouds.yaml": CONFIG,
+        "clouds_package/clouds.py": block("clouds_package/clouds.py"),
+        "clouds_package/conf/domain/clouds.yaml": block("clouds_package/conf/domain/clouds.yaml"),
         "clouds_package/dull.py": METHOD,
         "clouds_package/conf/method/dull.yaml": "# @package _global_\nmethod: {name: dull}\nhp: {first: 2.0}\n",
         "clouds_package/conf/method/popularity.yaml": "# @package _global_\nmethod: {name: popularity}\nhp: {first: 2.0}\n",

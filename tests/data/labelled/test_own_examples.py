@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
+import transfer
 from transfer.api import compose, run
 from transfer.data.examples.world import LoadedExamples
 from transfer.errors import TransferError
 from transfer.experiment.build import load_world
+from transfer.report.comparison.average import compare_all, pair_name
 from transfer.report.run_table import world_notes
 
 RNG = np.random.default_rng(0)
@@ -98,7 +100,7 @@ def test_methods_fit_own_examples_of_every_kind(folder: Path) -> None:
         words = ["domain=examples", f"domain.source={source}", f"domain.target={target}", f"data_dir={folder}"]
         result = run([*words, "method=coral"])
         assert result.metrics["test"]["accuracy"] > 0.9
-        raw: dict[str, Any] = {"texts": ["dull tedious"]} if source == "film.csv" else {"images": X[1:2] + 1}
+        raw: dict[str, Any] = {"texts": ["dull tedious"]} if source == "film.csv" else {"vectors": X[1:2] + 1}
         assert result.predictor.classify(**raw) == (["bad"] if source == "film.csv" else ["1"])  # type: ignore[union-attr]
 
 
@@ -150,6 +152,17 @@ def test_parts_of_one_file_are_domains(folder: Path) -> None:
     assert "no row has shop 'D'; it has A, B, C" in refusal(folder, None, "{path: book.csv, where: {shop: D}}")
     assert "the target leaves no row to `each: shop`" in refusal(folder, "{path: book.csv, each: shop}", "book.csv")
     assert "`where` and `each` need a table" in refusal(folder, None, "{path: book.npz, where: {shop: D}}")
+
+
+def test_a_grid_over_own_files_is_a_mean_over_their_pairs(folder: Path, tmp_path: Path) -> None:
+    files = "film.npz,book.npz"
+    words = ["domain=examples", f"domain.source={files}", f"domain.target={files}", f"data_dir={folder}"]
+    found = transfer.sweep([*words, "method=source_only", "method.classifier=ridge"], tmp_path / "grid")
+    assert [run.status for run in found.runs] == ["done", "done"]  # a domain is not its own source
+    mean, *pairs = compare_all(found.runs)
+    assert mean.title == "examples, classification, split examples, mean over 2 pairs of domains"
+    assert sorted(map(pair_name, mean.members)) == ["book → film", "film → book"]
+    assert [pair.title.partition(",")[0] for pair in pairs] == ["book ← film", "film ← book"]
 
 
 def labelled(folder: Path, name: str, classes: str) -> str:

@@ -43,7 +43,7 @@ class Featuriser:
         """Features float32 [n, ...] of raw target examples. Raises TransferError where they are not what it reads."""
         given = {"texts": texts, "images": images, "counts": counts}
         if {name for name, value in given.items() if value is not None} != set(self.reads):
-            names = " and ".join(f"{name}=..." for name in self.reads)
+            names = " and ".join(f"{name}=..." for name in self.reads).replace("images", "images (or vectors)")
             raise TransferError(f"examples of this run are given as {names}, as its domain's reader has them")
         return self.standardised(self.blocks(texts, counts, images), domain=0)
 

@@ -39,7 +39,7 @@ def of_arrays(path: Path, x: Any, y: Any, name: str = "x") -> Found:
 def read_npz(path: Path) -> Found:
     """Arrays x and y of a .npz (no y: no example has a label); nothing pickled is read."""
     with reading(path, "an .npz of NumPy with arrays x and y (of numbers or texts: pickled objects are not read)"):
-        with np.load(path, allow_pickle=False) as arrays:
+        with noted(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if "x" not in arrays.files:
                 raise TransferError(f"it has the arrays {', '.join(arrays.files)}; name the features x and the classes y")
             check_size(sum(part.file_size for part in arrays.zip.infolist()), "bytes", LARGEST)

@@ -32,7 +32,7 @@ def check_labels(name: str, found: Found, target: bool) -> None:
     if len(classes) > MOST or (known >= 20 and len(classes) > known / 2):
         raise TransferError(
             f"{found.path}: {found.columns.get('label', 'y')} has {len(classes):,} different labels in {known:,} examples, "
-            "which are no classes; name another column with label: COLUMN"
+            "which are no classes (numbers cannot be predicted of examples); name another column with label: COLUMN"
         )
 
 

@@ -46,9 +46,14 @@ class Found:
         )
 
 
+def plain(text: str) -> str:
+    """A cell without spaces around it; 1.0 is 1, as other files write it."""
+    return WHOLE.sub(r"\1", text.strip()) if WHOLE.fullmatch(text.strip()) else text.strip()
+
+
 def label_of(cell: Any) -> Labels:
-    """One class as text: 1.0 is 1, as other files write it; None where a cell is empty or not a number."""
+    """One class as text; None where a cell is empty or not a number."""
     if cell is None or (isinstance(cell, float | np.floating) and np.isnan(cell)):
         return None
-    text = WHOLE.sub(r"\1", str(cell).strip()) if WHOLE.fullmatch(str(cell).strip()) else str(cell).strip()
+    text = plain(str(cell))
     return (text,) if text else None

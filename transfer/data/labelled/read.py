@@ -19,7 +19,7 @@ from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
 from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
 from transfer.data.labelled.classes import check_labels, classes_of, known_of
-from transfer.data.labelled.found import Found
+from transfer.data.labelled.found import Found, plain
 from transfer.data.labelled.tables import kind_of, read_table
 from transfer.errors import TransferError, nearest
 from transfer.storage.packaged import read_by
@@ -139,7 +139,7 @@ def _sources(file: ExampleFile, found: Found, target: ExampleFile | None) -> lis
     cells = found.keys[key]
     if target is not None:
         own = set(_within(found, target)) if target.where else set(range(len(cells)))
-        named_there = {value for column, given in target.where if _column(found, column) == key for value in given}
+        named_there = {plain(value) for column, given in target.where if _column(found, column) == key for value in given}
         kept = np.array([i for i in kept if i not in own and cells[i] not in named_there], np.int64)
         if not len(kept):
             raise TransferError(
@@ -173,14 +173,15 @@ def _within(found: Found, file: ExampleFile) -> np.ndarray:
     for column, given in file.where:
         cells = found.keys[_column(found, column)]
         there = sorted({cell for cell in cells if cell is not None})
-        for value in given:
+        wanted = [*map(plain, given)]  # 4 is 4.0 in a column of decimals
+        for value in wanted:
             if value not in there:
                 more = f" … ({len(there):,} values)" if len(there) > SHOWN else ""
                 raise TransferError(
                     f"{found.path}: no row has {column} {value!r}{nearest(value, there) or ';'} "
                     f"it has {', '.join(there[:SHOWN])}{more}"
                 )
-        kept &= np.isin(np.array([cell or "" for cell in cells]), given)
+        kept &= np.isin(np.array([cell or "" for cell in cells]), wanted)
     if not kept.any():
         raise TransferError(f"{found.path}: no row has {said(file.where)} at once; correct `where`")
     return np.flatnonzero(kept)
@@ -197,11 +198,8 @@ def _raw(part: Part, classes: tuple[str, ...], several: bool, features: str) -> 
     elif features != "counts" and counts is not None:
         counts, arrays = None, np.asarray(counts.todense(), np.float32)
     unlabelled = np.array([label is None for label in found.labels])
-    if not several and any(label and len(label) > 1 for label in found.labels):
-        raise TransferError(f"{found.path}: an example has several labels, and another domain's have one each")
     given: dict[str, Any] = {"texts": found.texts, "counts": counts, "arrays": arrays}
     y = known_of(found.labels, classes)
-    return Raw(
-        part.name, y, classes, np.zeros(len(y), bool), **given, multi_label=several, path=found.path,
-        unlabelled=unlabelled if unlabelled.any() else None, columns=found.columns,
-    )  # fmt: skip
+    nameless = unlabelled if unlabelled.any() else None
+    given |= {"multi_label": several, "path": found.path, "unlabelled": nameless, "columns": found.columns}
+    return Raw(part.name, y, classes, np.zeros(len(y), bool), **given)

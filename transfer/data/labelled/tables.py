@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,13 +12,16 @@ from transfer.config.labelled import ExampleFile
 from transfer.data.examples.images import picture
 from transfer.data.interactions.columns import TYPES, cell_of, named, number_of, text_of
 from transfer.data.interactions.table import Table, collect, place_of, refuse
-from transfer.data.labelled.found import Found, Labels, label_of
+from transfer.data.labelled.found import Found, Labels, label_of, plain
 from transfer.errors import TransferError
+from transfer.storage.damaged import POLARS
 
 # Names by which a column is recognised: lower case, letters and digits only; the first that is there wins.
 LABEL = ("label", "labels", "class", "category", "categories", "genre", "genres", "sentiment", "target", "topic", "y")
-TEXT = ("text", "review", "reviewtext", "content", "body", "sentence", "document", "comment", "description", "summary",
-        "overview", "plot", "abstract")  # fmt: skip
+TEXT = (
+    *("text", "review", "reviewtext", "content", "body", "sentence", "document", "comment", "description", "summary"),
+    *("overview", "plot", "abstract"),
+)
 IDS = ("", "id", "index", "row", "unnamed0", "rowid")  # numbers that are no features
 SAMPLE = 100  # rows by which a column of a text file is taken for one of numbers
 SHOWN = 8  # columns that are listed by name
@@ -65,28 +69,24 @@ def read_table(table: Table, file: ExampleFile, kind: str, keys: list[str], side
         place=lambda i: line_of(table, int(rows["row"][i])),
         several=of_list or file.labels is not None,
         columns={"text" if kind == "text" else "x" if kind == "vectors" else "image": _shown(taken)},
-        keys={key: rows[f"in {key}"].to_list() for key in keys},
+        keys={key: [cell and plain(cell) for cell in rows[f"in {key}"]] for key in keys},
         numbers=tuple(TYPES.sub("", name) for name in taken) if kind == "vectors" and len(taken) > 1 else (),
     )
     found.columns["label"] = "none" if label is None else label
     if kind == "text":
         told = pl.concat_str([pl.col(f"x{i}") for i in range(len(taken))], separator=" ", ignore_nulls=True)
-        return _with(found, texts=rows.select(told.fill_null("")).to_series().to_list())
+        return replace(found, texts=rows.select(told.fill_null("")).to_series().to_list())
     if kind == "images":
         refuse(table, rows, taken[0], pl.col("x0").is_null(), f"no image ({taken[0]} is empty); remove the row")
         folder = table.path.parent
-        return _with(found, arrays=np.stack([picture(folder, place, side) for place in rows["x0"]]))
+        return replace(found, arrays=np.stack([picture(folder, place, side) for place in rows["x0"]]))
     if table.schema[taken[0]].is_nested():
-        return _with(found, arrays=_lists(table, rows, taken[0]))
+        return replace(found, arrays=_lists(table, rows, taken[0]))
     for i, column in enumerate(taken):
         bad = ~pl.col(f"x{i}").cast(pl.Float32).is_finite().fill_null(False)
-        refuse(table, rows, column, bad, f"{column} CELL is not a finite number; correct it, remove the row, or name the "
-               "columns with x: [COLUMN, COLUMN]")  # fmt: skip
-    return _with(found, arrays=rows.select(f"x{i}" for i in range(len(taken))).to_numpy().astype(np.float32))
-
-
-def _with(found: Found, texts: list[str] | None = None, arrays: np.ndarray | None = None) -> Found:
-    return Found(**{**vars(found), "texts": texts, "arrays": arrays})
+        remedy = "correct it, remove the row, or name the columns with x: [COLUMN, COLUMN]"
+        refuse(table, rows, column, bad, f"{column} CELL is not a finite number; {remedy}")
+    return replace(found, arrays=rows.select(f"x{i}" for i in range(len(taken))).to_numpy().astype(np.float32))
 
 
 def line_of(table: Table, row: int) -> str:
@@ -167,7 +167,11 @@ def _vectors(table: Table, file: ExampleFile) -> list[str]:
     texts = [name for name in names if table.schema[name] == pl.String]
     if not texts:
         return numeric
-    first = table.rows.select(pl.col(texts).str.strip_chars()).head(SAMPLE).collect()
+    cells = {name: pl.col(name).str.strip_chars() for name in texts}
+    try:
+        first = table.rows.select(**cells).head(SAMPLE).collect()
+    except POLARS:
+        first = collect(table, cells)[0].select(texts).head(SAMPLE)  # it says what is wrong, and where
     as_numbers = first.select(pl.all().cast(pl.Float64, strict=False))
     # a column of numbers may have a faulty cell, which is then refused with its line
     filled = [name for name in texts if 2 * as_numbers[name].count() > first[name].replace("", None).count()]

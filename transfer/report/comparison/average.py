@@ -11,7 +11,7 @@ import numpy as np
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.runs import Run, measured
-from transfer.report.comparison.titles import spelled
+from transfer.report.comparison.titles import UNNAMED, spelled
 from transfer.report.comparison.verdicts import PAIRS, fill
 
 PAIR = ("domain.source", "domain.target")
@@ -30,7 +30,7 @@ def averages(comparisons: list[Comparison]) -> list[Comparison]:
     groups: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         if comparison.unit == "examples":
-            rest = {key: value for key, value in _words(comparison).items() if key not in PAIR}
+            rest = {key: value for key, value in _words(comparison).items() if not key.startswith(PAIR)}
             groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(comparison)
     made = [_average(members) for members in groups.values() if len(members) > 1]
     return [comparison for comparison in made if comparison.settings]
@@ -44,7 +44,10 @@ def alone(comparisons: list[Comparison]) -> list[Comparison]:
 
 def pair_name(comparison: Comparison) -> str:
     """`amazon → webcam`; several sources are joined by +."""
-    return " → ".join(spelled(_words(comparison)[key]) for key in PAIR)
+    words, world = _words(comparison), comparison.facts["world"]
+    if all(key in words for key in PAIR):
+        return " → ".join(spelled(words[key]) for key in PAIR)
+    return f"{' + '.join(source['name'] for source in world['sources'])} → {world['target']['name']}"  # of one's own files
 
 
 def _words(comparison: Comparison) -> dict[str, Any]:
@@ -59,8 +62,10 @@ def _average(members: list[Comparison]) -> Comparison:
     """Every method at the setting that validation chose in each pair; methods that lack a pair have no mean."""
     first, words = members[0], _words(members[0])
     title = first.title
+    if words["domain.name"] in UNNAMED:
+        title = f"{words['domain.name']},{title.partition(',')[2]}"
     for key in PAIR:
-        title = title.replace(f", {key}={spelled(words[key])}", "")
+        title = title.replace(f", {key}={spelled(words.get(key))}", "")
     chosen = [_chosen(member) for member in members]
     settings = []
     for name in chosen[0]:
