@@ -190,10 +190,10 @@ def sweep(
     import shutil
     import tempfile
 
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from hydra_plugins.transfer_sweeper import TransferSweeper
     from transfer.errors import TransferError, one_line
     from transfer.report.sweep_result import SweepResult
     from transfer.sweep.launch import note_words, run_jobs
@@ -208,7 +208,7 @@ def sweep(
         parsed = OverridesParser.create().parse_overrides(words)
     except HydraException as error:
         raise TransferError(one_line(error)) from None
-    combinations = [job for batch in TransferSweeper.split_arguments(parsed, None) for job in batch]
+    combinations = [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
     place = Path(tempfile.mkdtemp(prefix="transfer-") if folder is None else folder)
     jobs = plan(_composed, combinations, 0, place)
     try:

@@ -33,10 +33,10 @@ def main(words: list[str]) -> int:
     asked = parser.parse_args(words)
     runs = [_done(asked.first), _done(asked.second)]
     console = wide_console()
-    settings = [(key, *(clean(str(run.config.get(key, "–"))) for run in runs)) for key in keys(runs)]
-    _print(console, "configuration", runs, settings or [("no setting differs", "", "")])
+    settings = [[key, *(clean(str(run.config.get(key, "–"))) for run in runs)] for key in keys(runs)]
+    _print(console, "configuration", runs, settings or [["no setting differs", "", ""]])
     parts = [(part, name) for part in ("valid", "test") for name in runs[0].result["metrics"].get(part, {})]
-    found = [(f"{part} {name}", *(_figure(run, part, name) for run in runs)) for part, name in parts]
+    found = [[f"{part} {name}", *(_figure(run, part, name) for run in runs)] for part, name in parts]
     _print(console, "figures", runs, found)
     print(verdict(*runs))
     return 0
@@ -82,7 +82,7 @@ def _figure(run: Run, part: str, name: str) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _print(console: Console, title: str, runs: list[Run], rows: list[tuple[str, str, str]]) -> None:
+def _print(console: Console, title: str, runs: list[Run], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
     for column, run in zip(("", "A", "B"), ("", *(run.folder for run in runs)), strict=True):
         table.add_column(Text(f"{column} {run}".strip()), justify="right" if column else "left")
