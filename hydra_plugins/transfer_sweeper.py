@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,22 +23,9 @@ class TransferSweeper(BasicSweeper):
     @staticmethod
     def split_arguments(overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:
         """Hydra's combinations, without those of a grid in which a domain would be its own source."""
-        batches = BasicSweeper.split_arguments(overrides, None)
-        jobs = [job for batch in batches for job in batch if not _own_source(job)]
-        lost = sum(map(len, batches)) - len(jobs)
-        if not lost or not jobs:  # not a grid: the run itself says what is wrong
-            return BasicSweeper.split_arguments(overrides, max_batch_size)
-        print(f"{lost} combinations with domain.source = domain.target are left out", file=sys.stderr)
-        size = max_batch_size or len(jobs)
-        return [jobs[i : i + size] for i in range(0, len(jobs), size)]
+        from transfer.sweep.grid import combinations
 
-
-def _own_source(job: Sequence[str]) -> bool:
-    values = dict(word.lstrip("+").partition("=")[::2] for word in job)
-    if any(re.match(r"domain\.(source|target)\.(where|each)\b", key) for key in values):  # parts of one file
-        return False
-    pairs = [(values.get(f"domain.source{key}"), values.get(f"domain.target{key}")) for key in ("", ".path")]
-    return any(source is not None and source == target for source, target in pairs)
+        return combinations(overrides, max_batch_size)
 
 
 def _one_value(word: str) -> str:

@@ -190,12 +190,12 @@ def sweep(
     import shutil
     import tempfile
 
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     from transfer.errors import TransferError, one_line
     from transfer.report.sweep_result import SweepResult
+    from transfer.sweep.grid import combinations
     from transfer.sweep.launch import note_words, run_jobs
     from transfer.sweep.plan import plan, wrong_choices
 
@@ -208,9 +208,9 @@ def sweep(
         parsed = OverridesParser.create().parse_overrides(words)
     except HydraException as error:
         raise TransferError(one_line(error)) from None
-    combinations = [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+    grid = [job for batch in combinations(parsed, None) for job in batch]
     place = Path(tempfile.mkdtemp(prefix="transfer-") if folder is None else folder)
-    jobs = plan(_composed, combinations, 0, place)
+    jobs = plan(_composed, grid, 0, place)
     try:
         if lines := wrong_choices(jobs, _composed):
             raise TransferError(lines[0])

@@ -139,6 +139,15 @@ def test_rows_without_a_label_are_seen_unlabelled_in_the_target_and_refused_in_a
     assert said.startswith(f"{folder}/gaps.csv, line 2: no label, and so in 20 rows of the source gaps")
 
 
+def ids(first: int) -> str:
+    return ", ".join(str(i) for i in range(first, 60, 3))
+
+
+def test_classes_that_are_numbers_stand_in_their_order(folder: Path) -> None:
+    np.savez(folder / "ten.npz", x=X, y=np.where(np.arange(60) % 2, 10.0, 2.0))
+    assert load(folder, None, "ten.npz", "split=labelled").classes == ("2", "10")
+
+
 def test_parts_of_one_file_are_domains(folder: Path) -> None:
     part = "{path: book.csv, where: {shop: B}}"
     loaded = load(folder, "[{path: book.csv, each: shop}, film.csv]", part)
@@ -149,6 +158,10 @@ def test_parts_of_one_file_are_domains(folder: Path) -> None:
     ]
     assert loaded.summary["target"]["name"] == "B"
     assert loaded.summary["target"]["unlabelled"] + loaded.summary["target"]["test"] == 20
+    few = load(folder, "{path: book.csv, each: shop}", f"{{path: book.csv, where: {{shop: B, id: [{ids(1)}]}}}}")
+    assert [source["name"] for source in few.summary["sources"]] == ["A", "C"]  # not what the target leaves of its own shop
+    rest = load(folder, "{path: book.csv, each: shop}", f"{{path: book.csv, where: {{id: [{ids(0)}, {ids(1)}]}}}}")
+    assert [source["name"] for source in rest.summary["sources"]] == ["C"]
     assert "no row has shop 'D'; it has A, B, C" in refusal(folder, None, "{path: book.csv, where: {shop: D}}")
     assert "the target leaves no row to `each: shop`" in refusal(folder, "{path: book.csv, each: shop}", "book.csv")
     assert "`where` and `each` need a table" in refusal(folder, None, "{path: book.npz, where: {shop: D}}")
