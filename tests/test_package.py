@@ -34,7 +34,12 @@ def test_wheel_has_the_code_and_every_config_and_nothing_else(wheel: Path) -> No
     modules = {
         path.relative_to(ROOT).as_posix() for top in ("transfer", "hydra_plugins") for path in (ROOT / top).rglob("*.py")
     }
-    assert {"transfer/conf/config.yaml", "transfer/report/page/page.html"} <= names
+    assert {
+        "transfer/conf/config.yaml",
+        "transfer/report/page/page.html",
+        "transfer/serve/page.html",
+        "transfer/py.typed",
+    } <= names
     assert "hydra_plugins/transfer_searchpath.py" in names
     assert configs | modules <= names
     meta = {name for name in names if name.split("/")[0].endswith(".dist-info")}
