@@ -172,3 +172,13 @@ def test_a_method_that_knows_its_readers_by_name_says_so() -> None:
         outcome("user_knn").predictor.score_new([{"movies": ["m0"]}])
     with pytest.raises(TransferError, match="item 'b99' is unknown"):
         outcome("ease").predictor.recommend_new([{}], candidates=["b99"])
+
+
+def test_a_result_recommends_to_old_and_new_readers() -> None:
+    result = outcome("ease")
+    history = {"movies": ["m0", "m1"]}
+    assert result.recommend(history=history, k=3) == result.predictor.recommend_new([history], 3)[0]
+    user = result.predictor.loaded.users[0]
+    assert result.recommend([user], 3, exclude=["b0"]) == result.predictor.recommend([user], 3, exclude=["b0"])
+    with pytest.raises(TransferError, match="recommend for users="):
+        result.recommend(k=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -11,8 +12,10 @@ import polars as pl
 
 from transfer.config.schema import Config
 from transfer.config.selection import score
+from transfer.errors import TransferError
 from transfer.program import Done
-from transfer.results.predictor import LabelPredictor, Predictor
+from transfer.results.new_readers import History
+from transfer.results.predictor import LabelPredictor, Predictor, Recommendation
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +41,28 @@ class Result:
     def objective(self) -> float:
         """What a sweeper maximises: by default the validation metric `task.select`, an error negated; NaN if diverged."""
         return score(self.facts)
+
+    def recommend(
+        self,
+        users: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        history: History | None = None,
+        candidates: Collection[str] | None = None,
+        exclude: Collection[str] = (),
+    ) -> dict[str, list[Recommendation]] | list[Recommendation]:
+        """The k best items: {user: list} for readers of the run by id, or the list of a new one by her history.
+
+        history: {domain: ids, or (id, rating)}, the oldest first; candidates, exclude: ids of items. Raises TransferError for
+        what the run does not know, and where it classifies examples.
+        """
+        if not isinstance(self.predictor, Predictor):
+            raise TransferError("this run classifies examples and has no readers to recommend to")
+        if (users is None) == (history is None):
+            raise TransferError("recommend for users=[ID, ...] of the run, or for history={DOMAIN: [ID, ...]}")
+        if history is not None:
+            return self.predictor.recommend_new([history], k, candidates, exclude)[0]
+        return self.predictor.recommend(users or (), k, candidates, exclude)
 
     def frame(self) -> pl.DataFrame:
         """A row for each metric, with a column for each part: valid, test."""
