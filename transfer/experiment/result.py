@@ -53,8 +53,8 @@ class Result:
     ) -> dict[str, list[Recommendation]] | list[Recommendation]:
         """The k best items: {user: list} for readers of the run by id, or the list of a new one by her history.
 
-        history: {domain: ids, or (id, rating)}, the oldest first; candidates, exclude: ids of items. Raises TransferError for
-        what the run does not know, and where it classifies examples.
+        history: {domain: ids, or (id, rating)}, the oldest first; candidates, exclude: ids of items. Raises TransferError
+        for what the run does not know, and where it classifies examples.
         """
         if not isinstance(self.predictor, Predictor):
             raise TransferError("this run classifies examples and has no readers to recommend to")
