@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transfer.api import compose, spelled_out
-from transfer.config.overrides import with_paths
+from transfer.config.overrides import with_paths, with_swept_groups
 from transfer.errors import TransferError
 
 FIRST = ("domain=files", "domain.source=movies.csv", "domain.target=books.csv", "domain.target.scale=[1,5]")
@@ -80,3 +80,20 @@ def test_what_a_sweep_gives_is_put_in_place_too() -> None:
     assert spelled_out(words) == ["-m", "domain=files", *said]
     own_yaml = {"source": [FILES], "target": FILES}
     assert with_paths(["domain.source=x.csv"], lambda choices: own_yaml) == ["domain.source.0.path=x.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["method=ease,item_knn", "method.domains=target"], ["method=ease,item_knn", "method.domains=choice(target)"]),
+        (["method=ease,item_knn", "method.domains=both,target"], ["method=ease,item_knn", "method.domains=both,target"]),
+        (["method=ease", "method.domains=target"], ["method=ease", "method.domains=target"]),
+        (["method=a,b", "model.dim=8", "method.permute=[text]"], ["method=a,b", "model.dim=8", "method.permute=[text]"]),
+        (
+            ["split=ratio,cold_start", "split.valid=0.2", "seed=0,1"],
+            ["split=ratio,cold_start", "split.valid=choice(0.2)", "seed=0,1"],
+        ),
+    ],
+)
+def test_a_setting_of_swept_choices_is_set_on_each_of_them(words: list[str], expected: list[str]) -> None:
+    assert with_swept_groups(words) == expected

@@ -15,6 +15,8 @@ from transfer.errors import TransferError
 
 WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>(?:\.[.\w]*)?)=(?P<value>.*)", re.DOTALL)
 NAMED = re.compile(r"domain\.(?:features\b|modalities\b|.*\bfeatures[:.=]).*", re.DOTALL)
+SEVERAL = re.compile(r"\w+=[\w./-]+(?:,[\w./-]+)+")  # choices of a group
+SETTING = re.compile(r"(?P<key>(?P<group>\w+)\.[.\w]+)=(?P<value>[^,(\[{'\"]+)")  # one plain value of a key of a group
 CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
 
 
@@ -37,6 +39,18 @@ def with_paths(words: Sequence[str], composed: Callable[[list[str]], Mapping[str
     choices = [of[0] for word in words if (of := CHOICE.match(word))]
     domain = composed([*choices, *(word for word in words if word.startswith("hydra.searchpath="))]) or {}
     return [_with_path(of, domain) if of else word for word, of in zip(words, found, strict=True)]
+
+
+def with_swept_groups(words: Sequence[str]) -> list[str]:
+    """The words of a sweep, with `method.domains=choice(target)` for `method.domains=target` where several methods are swept.
+
+    Hydra sets what has one value before it knows the method, on the default one, which may lack it.
+    """
+    swept = {word.partition("=")[0] for word in words if SEVERAL.fullmatch(word)}
+    return [
+        f"{of['key']}=choice({of['value']})" if (of := SETTING.fullmatch(word)) and of["group"] in swept else word
+        for word in words
+    ]
 
 
 def _with_path(of: re.Match[str], domain: Mapping[str, Any]) -> str:
