@@ -42,7 +42,7 @@ def with_paths(words: Sequence[str], composed: Callable[[list[str]], Mapping[str
 
 
 def with_swept_groups(words: Sequence[str]) -> list[str]:
-    """The words of a sweep, with `method.domains=choice(target)` for `method.domains=target` where several methods are swept.
+    """A sweep of several methods has `method.domains=choice(target)` for `method.domains=target`: the words with that.
 
     Hydra sets what has one value before it knows the method, on the default one, which may lack it.
     """
