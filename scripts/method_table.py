@@ -1,4 +1,4 @@
-"""Print the README's table of methods, from their docstrings, NEEDS and Settings: `python scripts/method_table.py`."""
+"""Print the table of docs/methods.md, from methods' docstrings, NEEDS and Settings: `python scripts/method_table.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transfer.registry import find, names
 
 
 def method_table() -> str:
-    """The README's table of methods, from their docstrings, NEEDS and Settings."""
+    """The table of docs/methods.md, from methods' docstrings, NEEDS and Settings."""
     rows = ["| `method=` | tasks | needs | what it does | settings | paper |", "|---|---|---|---|---|---|"]
     for name in names("methods"):
         module = find("methods", name)

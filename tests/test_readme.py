@@ -1,4 +1,4 @@
-"""The worked examples of the README run as they stand."""
+"""README and docs/: worked examples run as they stand, commands compose, links lead somewhere, nothing is unnamed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+ALL = "\n".join(PAGES.values())
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 
 
 def _block(opening: str) -> str:
     """The code block that begins right after `opening`."""
-    found = re.search(re.escape(opening) + r"\n?```\w*\n(.*?)```", README, re.S)
+    found = re.search(re.escape(opening) + r"\n?```\w*\n(.*?)```", ALL, re.S)
     assert found, f"no code block after {opening!r}"
     return found.group(1)
 
 
-def test_the_method_of_the_readme_is_found_through_its_package(tmp_path: Path) -> None:
+def test_the_method_of_the_pages_is_found_through_its_package(tmp_path: Path) -> None:
     for name in ("my_methods/watched_together.py", "pyproject.toml"):
         path = tmp_path / "package" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,14 +56,14 @@ def test_the_method_of_the_readme_is_found_through_its_package(tmp_path: Path) -
 
 def test_the_notebook_example_runs() -> None:
     space: dict[str, object] = {}
-    exec(compile(_block("From Python, for notebooks:\n"), "README", "exec"), space)
+    exec(compile(_block("From Python, for notebooks:\n"), "docs", "exec"), space)
     lists = space["result"].predictor.recommend([space["user"]], k=5)  # type: ignore[attr-defined]
     assert len(lists[space["user"]]) == 5
 
 
-def test_the_arrays_of_the_readme_are_worlds() -> None:
+def test_the_arrays_of_the_pages_are_worlds() -> None:
     space: dict[str, object] = {}
-    exec(compile(_block("Your arrays:\n"), "README", "exec"), space)
+    exec(compile(_block("Your arrays:\n"), "docs", "exec"), space)
     assert space["model"].score(space["books"], space["y"]) > 0.9  # type: ignore[attr-defined]
     assert len(space["sweep"]) == 4  # type: ignore[arg-type]
     folder = space.pop("sweep").folder  # type: ignore[attr-defined]
@@ -74,24 +76,24 @@ def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:
     from method_table import method_table
 
     opening, closing = "<!-- methods: made by scripts/method_table.py -->\n", "\n<!-- /methods -->"
-    table = README.partition(opening)[2].partition(closing)[0]
+    table = PAGES[ROOT / "docs" / "methods.md"].partition(opening)[2].partition(closing)[0]
     assert table == method_table(), "write what `python scripts/method_table.py` prints"
 
 
-def test_the_readme_names_every_method_domain_task_and_split() -> None:
+def test_the_pages_name_every_method_domain_task_and_split() -> None:
     from transfer.api import config_folder
     from transfer.registry import names
 
-    assert [name for name in names("methods") if f"`{name}`" not in README] == []
-    for group in ("domain", "task", "split", "track"):
+    assert [name for name in names("methods") if f"`{name}`" not in ALL] == []
+    for group in ("domain", "task", "split", "track", "sweep", "engine"):
         for path in (config_folder() / group).glob("*.yaml"):
             if path.stem not in ("files_base", "files_one_source"):
-                assert f"`{path.stem}`" in README, f"README does not name {group}={path.stem}"
+                assert f"`{path.stem}`" in ALL, f"no page names {group}={path.stem}"
 
 
 def _commands() -> list[list[str]]:
-    """The words of every `transfer ...` command in a block of the README, without comments."""
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.S | re.M)
+    """The words of every `transfer ...` command in a block without a language, without comments."""
+    blocks = [block for language, block in FENCE.findall(ALL) if not language]
     lines = [line for block in blocks for line in _joined(block).splitlines() if line.startswith("transfer ")]
     words = [shlex.split(line, comments=True)[1:] for line in lines]
     return [given for given in words if "=" in "".join(given) and not {"--cfg", "KEY=VALUE"} & set(given)]
@@ -108,7 +110,7 @@ def _joined(block: str) -> str:
 
 
 @pytest.mark.parametrize("words", _commands(), ids=lambda words: " ".join(words)[:60])
-def test_every_command_of_the_readme_composes(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_the_pages_composes(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first job of a sweep stands for all of them."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -124,5 +126,50 @@ def test_every_command_of_the_readme_composes(words: list[str], tmp_path: Path, 
         choices = list(override.sweep_string_iterator()) if override.is_sweep_override() else []
         place = -1 if override.key_or_group == "domain.target" else 0  # of a grid over pairs not one with itself
         single.append(f"{override.key_or_group}={choices[place]}" if choices else word)
-    single = [word for word in single if not word.startswith(("sweep=", "hydra.", "engine", "+engine", "retry="))]
+    of_sweeps = ("sweep=", "budget.", "hydra.", "engine", "+engine", "retry=")
+    single = [word for word in single if not word.startswith(of_sweeps)]
     check_settings(compose(single))
+
+
+def _places(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts and the site make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _broken(page: Path) -> list[str]:
+    """The links of a page, but for those of the web, that lead to no file of the repository, or to no heading of it."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8")))
+    broken = []
+    for target in (target for target in targets if not target.startswith(("https://", "http://"))):
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        if not (path.is_file() and path.is_relative_to(ROOT)) or (anchor and anchor not in _places(path)):
+            broken.append(target)
+    return broken
+
+
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "experiments").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    assert _broken(page) == []
+
+
+def test_a_broken_link_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "other.md").write_text("# One thing\n")
+    page = tmp_path / "page.md"
+    page.write_text("# Here\n[a](other.md) [b](other.md#one-thing) [c](#here) [d](https://x.org)\n```\n[e](no.md)\n```\n")
+    assert _broken(page) == []
+    page.write_text("# Here\n[a](another.md) [b](other.md#two-things) [c](#there) ![d](d.png)\n")
+    assert _broken(page) == ["another.md", "other.md#two-things", "#there", "d.png"]
+
+
+def test_every_page_and_every_study_is_in_its_index() -> None:
+    pages, studies = PAGES[ROOT / "docs" / "index.md"], (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    names = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
+    assert [name for name in names if f"({name})" not in pages] == []
+    folders = [path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")]
+    assert [name for name in folders if f"| [{name}]({name}/README.md) |" not in studies] == []

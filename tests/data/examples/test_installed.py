@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "extending.md").read_text(encoding="utf-8")
 METHOD = """
 from transfer.program import Needs, Range
 
@@ -42,8 +42,8 @@ for word in ("+domain.gab=1", "domain.gap=wide"):
 
 
 def block(name: str) -> str:
-    """The file of this name as the README has it."""
-    found = re.search(rf"^`{re.escape(name)}`\n```\w+\n(.*?)^```", README, re.S | re.M)
+    """The file of this name as docs/extending.md has it."""
+    found = re.search(rf"^`{re.escape(name)}`\n```\w+\n(.*?)^```", PAGE, re.S | re.M)
     assert found, name
     return found.group(1)
 
