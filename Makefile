@@ -4,13 +4,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv/parity
+DOCS := .venv/docs
 
 # What `make demo` compares, on the embedded default world (nothing to download).
 # One capacity for all splits: they share compiled programs, so that three take little longer than one.
 DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map split.seed=0,1,2 domain.capacity=16384
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test parity lint types clean
+.PHONY: help demo test parity lint types docs clean
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ lint: $(READY) ## style, formatting, and that imports point down through the roo
 
 types: $(READY) ## type checker
 	$(BIN)/mypy
+
+docs: $(DOCS) ## build docs/ as a site in build/site; a broken link is an error
+	$(BIN)/mkdocs build --strict
 
 clean: ## remove the environment, caches and builds; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -61,4 +65,8 @@ $(READY): pyproject.toml constraints.txt
 # the package index has no CPU build of it, several GB of CUDA come with it.
 $(PARITY): pyproject.toml constraints.txt
 	$(call set_up,dev$(COMMA)parity)
+	@touch $(READY) $@
+
+$(DOCS): pyproject.toml constraints.txt
+	$(call set_up,dev$(COMMA)docs)
 	@touch $(READY) $@

@@ -171,5 +171,7 @@ def test_every_page_and_every_study_is_in_its_index() -> None:
     pages, studies = PAGES[ROOT / "docs" / "index.md"], (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
     names = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
     assert [name for name in names if f"({name})" not in pages] == []
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [name for name in names if f": {name}\n" not in site] == []
     folders = [path.parent.name for path in (ROOT / "experiments").glob("*/study.yaml")]
     assert [name for name in folders if f"| [{name}]({name}/README.md) |" not in studies] == []
