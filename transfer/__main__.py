@@ -58,7 +58,7 @@ def main() -> None:
     if sys.argv[1:] and sys.argv[1] in PLAIN:
         sys.argv[1:2] = PLAIN[sys.argv[1]]
     first = sys.argv[1] if sys.argv[1:] else ""
-    if first not in COMMANDS and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
+    if not _is_word(first) and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
         from importlib.metadata import version
 
         print(f"transfer {version('transfer')}" if "--version" in sys.argv else help_text())
@@ -92,8 +92,11 @@ def begun_with(word: str, words: list[str]) -> int:
     from importlib import import_module
 
     from transfer.errors import TransferError, nearest
+    from transfer.registry import names
 
     try:
+        if word not in COMMANDS and {"--help", "-h"} & set(words) and word in names("methods"):
+            return import_module("transfer.commands.method").main([word])
         if word not in COMMANDS:
             raise TransferError(
                 f"{word}: no such command{nearest(word, {**PLAIN, **COMMANDS}) or ';'} there are "
@@ -247,6 +250,7 @@ transfer: train and compare methods that carry knowledge from one domain (movies
 
 usage: transfer [GROUP=CHOICE ...] [KEY=VALUE ...]            one run; `transfer run ...` is the same
        transfer -m [GROUP=A,B ...] [KEY=C,D ...]              every combination; `transfer sweep ...` is the same
+       transfer METHOD --help                                 its equation, what it needs, its numbers and settings
 {command_lines()}
 
 Groups and choices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pairs import files
 from sweeps import USERS, write_run
 
 from transfer.api import run
-from transfer.commands import compare, export, recommend, runs
+from transfer.commands import compare, export, method, recommend, runs
 from transfer.errors import TransferError
 
 
@@ -108,3 +109,20 @@ def test_run_and_sweep_are_words_for_what_goes_without_them(tmp_path: Path, monk
         monkeypatch.setattr(sys, "argv", ["transfer", *words])
         cli.main()
     assert seen == [["seed=1"], ["-m", "seed=1,2"], ["seed=1"]]
+
+
+def test_a_method_says_what_it_needs_and_can_be_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transfer import __main__ as cli
+    from transfer.registry import names
+
+    monkeypatch.setattr(sys, "argv", ["transfer", "ease", "--help"])
+    cli.main()
+    said = capsys.readouterr().out
+    assert "B = I - P diag(1 / diag P)" in said
+    assert "tasks  ranking" in said
+    assert re.search(r"hp\.ridge +1000  above 0\n", said)
+    assert "method.domains=both   of both, target" in said
+    for name in names("methods"):
+        assert f"method={name}" in method.page(name)
