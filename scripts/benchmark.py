@@ -17,10 +17,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from transfer.errors import DISTRIBUTION
+
 HERE = Path(__file__).resolve().parent
 PARTS = ("start", "sweep", "steps", "tables", "load", "peers", "gpu")
 KEPT = HERE.parent / "experiments" / "benchmarks"
-VERSIONS = ("transfer", "jax", "jaxlib", "jax-cuda13-plugin", "numpy", "polars", "hydra-core", "torch", "implicit")
+VERSIONS = (
+    DISTRIBUTION,
+    "jax",
+    "jaxlib",
+    "jax-cuda13-plugin",
+    "numpy",
+    "polars",
+    "hydra-core",
+    "torch",
+    "implicit",
+)
 
 
 def main() -> None:

@@ -61,7 +61,9 @@ def main() -> None:
     if not _is_word(first) and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
         from importlib.metadata import version
 
-        print(f"transfer {version('transfer')}" if "--version" in sys.argv else help_text())
+        from transfer.errors import DISTRIBUTION
+
+        print(f"transfer {version(DISTRIBUTION)}" if "--version" in sys.argv else help_text())
         return
     gc.set_threshold(*COLLECT)
 

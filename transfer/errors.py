@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# What pip calls this package: `transfer` on the package index is another project.
+DISTRIBUTION = "transfer-across-domains"
+
 
 class TransferError(Exception):
     """Bad configuration or bad data; the message is one line with the place and the remedy."""

@@ -123,7 +123,7 @@ def test_the_page_in_a_browser(address: str, scheme: Any) -> None:
         assert "because of The Film e" in page.inner_text("#list li:first-child")
         assert page.locator("#popular li").count() == PAIRS
         page.click("#chosen button")
-        page.wait_for_function("document.querySelectorAll('#list li').length === 0")
+        page.wait_for_selector("#list li", state="detached")
         assert page.evaluate("document.documentElement.scrollWidth") <= 400
         assert [line for line in said if "favicon" not in line] == []
         browser.close()

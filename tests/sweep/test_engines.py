@@ -120,5 +120,5 @@ def test_an_engine_that_is_not_installed_is_named(command: Command, monkeypatch:
     monkeypatch.setitem(sys.modules, "ray", None)
     said = command("-m", *SWEEP, "engine=ray")
     assert said.code == 2
-    assert "pip install 'transfer[ray]'" in said.err
+    assert "pip install -e '.[ray]'" in said.err
     assert "engine.workers" in command("-m", *SWEEP, "engine.workers=0").err

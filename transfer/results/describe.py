@@ -15,6 +15,7 @@ from transfer.config.schema import Config
 from transfer.console import console
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
+from transfer.errors import DISTRIBUTION
 from transfer.learning import fusion, guard, source_weights
 from transfer.program import Done, Fit, Program, Rate, Task
 from transfer.training.compiler import Clock
@@ -158,4 +159,6 @@ def describe_program(
 
 @cache
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("transfer", "jax", "flax", "optax", "hydra-core", "polars")}
+    return {"transfer": version(DISTRIBUTION)} | {
+        name: version(name) for name in ("jax", "flax", "optax", "hydra-core", "polars")
+    }

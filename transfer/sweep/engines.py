@@ -147,7 +147,9 @@ def _imported(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise TransferError(f"engine={extra} needs the package {name}: pip install 'transfer[{extra}]'") from None
+        raise TransferError(
+            f"engine={extra} needs the package {name}: in the checkout pip install -e '.[{extra}]'"
+        ) from None
 
 
 ENGINES: dict[str, Callable[[list[Work], Engine, int, Path, Run], Iterator[int]]] = {

@@ -96,7 +96,7 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
     try:
         import optuna
     except ImportError:
-        raise TransferError("sweep=fair needs the package optuna: pip install 'transfer[optuna]'") from None
+        raise TransferError("sweep=fair needs the package optuna: in the checkout pip install -e '.[optuna]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = dict(word.split("=", 1) for word in words)
     method = current("methods", given.get("method", "target_only"))

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 
 from transfer.console import console
-from transfer.errors import MachineError, TransferError
+from transfer.errors import DISTRIBUTION, MachineError, TransferError
 from transfer.training.accelerator import tell_compiler
 
 WAIT = 120.0  # seconds for all processes to come
@@ -56,7 +56,7 @@ def begin(words: Sequence[str]) -> list[str]:
         return list(words)
     place = place_of(given[-1], os.environ)
     same = [word for word in words if not word.startswith("hydra.run.dir=")]
-    meet(place, json.dumps([same, *map(version, ("transfer", "jax"))]))
+    meet(place, json.dumps([same, *map(version, (DISTRIBUTION, "jax"))]))
     tell_compiler()
     jax.distributed.initialize(f"{place.host}:{place.port}", place.processes, place.number, shutdown_timeout_seconds=LEAVE)
     _met.set()

@@ -40,7 +40,7 @@ def _tokenizer(path: Path, content: bytes, length: int, of_words: bool = False) 
         from tokenizers import Tokenizer
     except ImportError:
         raise TransferError(
-            "domain.features=tokens needs the package tokenizers; write pip install 'transfer[text]'"
+            "domain.features=tokens needs the package tokenizers; in the checkout write pip install -e '.[text]'"
         ) from None
     try:
         tokenizer = Tokenizer.from_str(content.decode())
