@@ -20,6 +20,7 @@ FOLDS_IN = (
     "graph_filter",
     "ials",
     "lightgcn",
+    "user_knn",
     "ridge_map",
     "history_map",
     "kernel_map",

@@ -169,7 +169,7 @@ def test_what_a_run_does_not_know_is_named(history: History, message: str) -> No
 
 def test_a_method_that_knows_its_readers_by_name_says_so() -> None:
     with pytest.raises(TransferError, match="knows its readers by name"):
-        outcome("user_knn").predictor.score_new([{"movies": ["m0"]}])
+        outcome("cmf").predictor.score_new([{"movies": ["m0"]}])
     with pytest.raises(TransferError, match="item 'b99' is unknown"):
         outcome("ease").predictor.recommend_new([{}], candidates=["b99"])
 

@@ -204,8 +204,8 @@ def test_ease_of_the_most_chosen_items_is_ease_of_a_world_with_only_these(ring: 
 
 
 def test_a_method_that_knows_only_people_of_training_is_refused(ring: tuple[str, ...]) -> None:
-    with pytest.raises(TransferError, match="method=user_knn does not know them"):
-        learnt(ring, "method=user_knn")
+    with pytest.raises(TransferError, match="method=cmf does not know them"):
+        learnt(ring, "method=cmf")
 
 
 def test_a_model_with_a_source_is_measured_against_the_same_model_without(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import biases, histories
+from transfer.solvers.likeness import readers
 
 NEEDS = Needs(source=True, shared_users=True)
 HP = {
@@ -36,8 +37,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     rating = config.task.name == "rating"
     neighbours = min(config.method.neighbours, world.n_users)
 
-    def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        """Values of all events, and the norm of every user's source history."""
+    def values_of(world: World, hp: Hp) -> Params:
+        """What each event of the target says, and of every source, as strongly as its item weighs."""
         events = [world.target.train, *(side.train for side in world.sources)]
         if rating:
             base = biases.source_biases(world, hp)
@@ -46,25 +47,22 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         else:
             base, values = {}, [jnp.ones_like(e.ratings) for e in events]
         weights = [histories.item_weights(e, hp["inverse_frequency"]) for e in events[1:]]
-        values[1:] = [v * w for v, w in zip(values[1:], weights, strict=True)]
-        square = sum(jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in zip(events[1:], values[1:], strict=True))
-        return {"base": base, "values": values, "norm": jnp.sqrt(square)}
+        return {"base": base, "values": [values[0], *(v * w for v, w in zip(values[1:], weights, strict=True))]}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
-        known = done["histories"]
-        events = world.target.train
+        known = done["histories"] if rating else values_of(world, hp)
+        events, everybody = world.target.train, jnp.arange(world.n_users)
+        sources = [(side.train, values) for side, values in zip(world.sources, known["values"][1:], strict=True)]
+        square = sum(jnp.zeros(world.n_users).at[e.users].add(v * v) for e, v in sources)
+        norm = jnp.sqrt(square)
+        # who has both, of whom the others can learn; nobody who is asked of beside them
+        there = jnp.zeros(world.n_users, bool).at[readers(world)].set(True, mode="drop")
+        neighbour = there & (histories.user_counts(events) > 0)
 
         def score(users: jax.Array) -> jax.Array:
-            dot = sum(
-                histories.times_transposed(histories.rows(side.train, values, users), side.train, values)
-                for side, values in zip(world.sources, known["values"][1:], strict=True)
-            )
-            norms = known["norm"][users][:, None] * known["norm"][None, :]
-            similarity = dot / (norms + hp["shrinkage"] + 1e-9)
-            candidate = (histories.user_counts(events) > 0)[None, :] & (
-                users[:, None] != jnp.arange(world.n_users)[None, :]
-            )
-            similarity = jnp.where(candidate, similarity, 0.0)
+            dot = sum(histories.times_transposed(histories.rows(e, v, users), e, v) for e, v in sources)
+            similarity = dot / (norm[users][:, None] * norm[None, :] + hp["shrinkage"] + 1e-9)
+            similarity = jnp.where(neighbour[None, :] & (users[:, None] != everybody[None, :]), similarity, 0.0)
             least = jnp.maximum(jax.lax.top_k(similarity, neighbours)[0][:, -1:], 1e-9)
             weight = jnp.where(similarity >= least, similarity, 0.0)
             total = histories.times(weight, events, known["values"][0])
@@ -75,4 +73,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
         return score
 
-    return Program((Solve("histories", solve),), scores)
+    if not rating:
+        return Program((), scores, folds_in=True)
+    return Program((Solve("histories", lambda world, done, hp, key: values_of(world, hp)),), scores)
