@@ -117,7 +117,6 @@ def command() -> int:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from transfer.config.overrides import with_swept_groups
     from transfer.errors import TransferError
     from transfer.results.command import close
 
@@ -130,8 +129,6 @@ def command() -> int:
         if {"-m", "--multirun"} & set(sys.argv) and {"-c", "--cfg"} & {word.partition("=")[0] for word in sys.argv}:
             raise TransferError("--cfg shows one configuration: leave -m out and give every key one value")
         sys.argv[1:] = spelled_out(sys.argv[1:])
-        if {"-m", "--multirun"} & set(sys.argv):
-            sys.argv[1:] = with_swept_groups(sys.argv[1:])
         if any(word.startswith("processes=") for word in sys.argv[1:]):
             from transfer.training import processes
 

@@ -97,3 +97,5 @@ def test_what_a_sweep_gives_is_put_in_place_too() -> None:
 )
 def test_a_setting_of_swept_choices_is_set_on_each_of_them(words: list[str], expected: list[str]) -> None:
     assert with_swept_groups(words) == expected
+    assert spelled_out(["-m", *words]) == ["-m", *expected]
+    assert spelled_out(words) == words
