@@ -74,7 +74,7 @@ def test_worlds_of_one_capacity_share_their_compiled_programs(
     monkeypatch.setattr(loop, "stream", lambda key, name, *rest: traced.append(name) or real(key, name, *rest))
     counts = []
     for world in OTHER:
-        run_batch([compose(words("user_knn", capacity, world))])
+        run_batch([compose(words("ridge_map", capacity, world))])
         counts.append(len(traced))
     assert counts[0] > 0
     assert (counts[1] == counts[0]) is (traces == "none")
