@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from pairs import FOLDS_IN, PAIRS, outcome
+from pairs import FOLDS_IN, PAIRS, files, outcome
 
 from transfer.api import compose
 from transfer.data.interactions.world import at_inference
@@ -182,3 +182,12 @@ def test_a_result_recommends_to_old_and_new_readers() -> None:
     assert result.recommend([user], 3, exclude=["b0"]) == result.predictor.recommend([user], 3, exclude=["b0"])
     with pytest.raises(TransferError, match="recommend for users="):
         result.recommend(k=3)
+
+
+def test_an_ensemble_of_methods_that_read_histories_does_too() -> None:
+    (result,) = run_batch([compose([*files(), "method=ensemble", 'method.members=[ease,"item_knn method.domains=both"]'])])
+    predictor = result.predictor
+    users = cold(predictor, 2)
+    old = predictor.score([predictor.loaded.users[user] for user in users])
+    new = predictor.score_new([history_of(predictor, user) for user in users])
+    np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-4)
