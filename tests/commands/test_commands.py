@@ -53,6 +53,8 @@ def test_new_readers_have_lists_from_a_file(shelf: Path, tmp_path: Path, capsys:
         ('{"movies": ["m0"]}\n[]', "line 2: write"),
         ('{"user": "a"}\n{"user": "a"}', "two readers have one name"),
         ('{"games": ["m0"]}\n', "no domain 'games' here"),
+        ("\n\n", "there is no reader in it"),
+        ('{"movies": [["m0", NaN]]}', "the rating of 'm0' in movies is no finite number"),
     ],
 )
 def test_what_is_no_history_is_refused(given: str, message: str, shelf: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_recommend_writes_the_lists_of_everybody(ending: str, shelf: Path, tmp_p
     assert table.columns == ["user", "rank", "item", "title", "score"]
     assert table.height == 3 * table["user"].n_unique() > 300
     assert table["title"].null_count() == 0
-    (best,) = recommend.load(shelf).recommend(["u00003"], 1)["u00003"]
+    (best,) = recommend.load_with_data(shelf).recommend(["u00003"], 1)["u00003"]
     assert table.filter(user="u00003", rank=1)["item"].item() == best.item
 
 
@@ -99,7 +99,7 @@ def test_exported_lists_hold_no_formulas_and_parquet_the_raw_text(tmp_path: Path
     titles = ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "1-2", None]
     made = {"u=1": [Recommendation(i + 1, f"i{i}", title, -0.5) for i, title in enumerate(titles)]}
     fake = SimpleNamespace(recommend=lambda users, k, **_: made, loaded=SimpleNamespace(users=["u=1"]))
-    monkeypatch.setattr(recommend, "load", lambda run_dir: fake)
+    monkeypatch.setattr(recommend, "load_with_data", lambda run_dir: fake)
     recommend.main([str(tmp_path), "--k", "8", "--out", str(tmp_path / "a.csv")])
     recommend.main([str(tmp_path), "--k", "8", "--out", str(tmp_path / "a.parquet")])
     wanted = [f"'{title}" for title in titles[:6] if title] + ["1-2", None]

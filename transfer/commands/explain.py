@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from transfer.commands.recommend import load, show
+from transfer.commands.recommend import show
+from transfer.experiment.export import load_with_data
 from transfer.results.explain import explain, find_films
 
 
@@ -17,7 +18,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--k", type=int, default=10, help="length of the lists (default 10)")
     parser.add_argument("--least", type=int, default=10, help="readers that an explaining book has (default 10)")
     asked = parser.parse_args(words)
-    predictor = load(asked.run)
+    predictor = load_with_data(asked.run)
     films = [word.strip() for word in asked.films.split(",") if word.strip()] if asked.films else None
     chosen = find_films(predictor, films)
     lists = explain(predictor, chosen, asked.k, asked.least)

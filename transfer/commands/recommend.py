@@ -20,10 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from transfer.errors import TransferError
-from transfer.experiment import load_run
-from transfer.experiment.export import ITEMS, load_predictor
+from transfer.experiment.export import load_predictor, load_with_data
 from transfer.results.foreign_text import csv_cell, printable
-from transfer.results.predictor import Predictor, Recommendation
+from transfer.results.predictor import Recommendation
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
 TOGETHER = 4096  # readers whose scores are there at once
@@ -45,11 +44,12 @@ def main(words: list[str]) -> int:
     only: dict[str, Any] = {"candidates": _ids(asked.candidates), "exclude": _ids(asked.exclude) or ()}
     if asked.history is not None:
         told = histories(asked.history)
-        predictor = load_predictor(asked.run) if (asked.run / ITEMS).exists() else load(asked.run)
-        found = predictor.recommend_new([history for _, history in told], asked.k, **only)
+        if not told:
+            raise TransferError(f"--history {asked.history}: there is no reader in it")
+        found = load_predictor(asked.run).recommend_new([history for _, history in told], asked.k, **only)
         lists = [dict(zip((name for name, _ in told), found, strict=True))]
     else:
-        predictor = load(asked.run)
+        predictor = load_with_data(asked.run)
         some = asked.users or predictor.loaded.users
         parts = [some[first : first + TOGETHER] for first in range(0, len(some), TOGETHER)]
         lists = [predictor.recommend(part, asked.k, **only) for part in parts]
@@ -59,14 +59,6 @@ def main(words: list[str]) -> int:
         write(lists, asked.out)
         print(f"{sum(map(len, lists)):,} lists of up to {asked.k} items written to {asked.out}")
     return 0
-
-
-def load(run: Path) -> Predictor:
-    """The predictor of a run folder. Raises TransferError where it has no readers."""
-    predictor = load_run(run).predictor
-    if not isinstance(predictor, Predictor):
-        raise TransferError(f"{run} classifies examples and has no readers to recommend to")
-    return predictor
 
 
 def histories(given: str) -> list[tuple[str, dict[str, Any]]]:

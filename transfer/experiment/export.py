@@ -35,21 +35,18 @@ def export(folder: Path) -> int:
 
     Raises TransferError where the method's scores depend on the readers that it was trained on, or are by name alone.
     """
-    result = load_run(folder)
-    predictor = result.predictor
-    if not isinstance(predictor, Predictor):
-        raise TransferError(f"{folder} classifies examples and has no readers to recommend to")
+    predictor, config = load_with_data(folder), check_settings(run_folder.read_run(folder)[0])
     loaded = predictor.loaded
     arrays, facts = _kept(loaded)
     histories = _some_histories(loaded)
     before = predictor.score_new(histories)
     try:
-        after = _predictor(result.config, arrays, facts, folder).score_new(histories)
+        after = _predictor(config, arrays, facts, folder).score_new(histories)
         agrees = np.allclose(before, after, rtol=AGREE, atol=AGREE * float(np.abs(before).max()))
     except (TransferError, TypeError, ValueError) as error:
-        raise TransferError(_depends(folder, result.config.method.name)) from error
+        raise TransferError(_depends(folder, config.method.name)) from error
     if not agrees:
-        raise TransferError(_depends(folder, result.config.method.name))
+        raise TransferError(_depends(folder, config.method.name))
     trees.save_tree(folder / ITEMS, arrays, facts)
     return (folder / ITEMS).stat().st_size + run_folder.parameters_of(folder).stat().st_size
 
@@ -67,12 +64,17 @@ def load_predictor(folder: Path) -> Predictor:
     Raises TransferError where the folder is no run of recommendations, or its data are not there.
     """
     if not (folder / ITEMS).exists():
-        predictor = load_run(folder).predictor
-        if not isinstance(predictor, Predictor):
-            raise TransferError(f"{folder} classifies examples and has no readers to recommend to")
-        return predictor
+        return load_with_data(folder)
     config = check_settings(run_folder.read_run(folder)[0])
     return _predictor(config, trees.load_arrays(folder / ITEMS), trees.load_facts(folder / ITEMS), folder)
+
+
+def load_with_data(folder: Path) -> Predictor:
+    """The predictor of a run folder and its data. Raises TransferError where the run has no readers."""
+    predictor = load_run(folder).predictor
+    if not isinstance(predictor, Predictor):
+        raise TransferError(f"{folder} classifies examples and has no readers to recommend to")
+    return predictor
 
 
 def _kept(loaded: Loaded) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -101,14 +103,11 @@ def _some_histories(loaded: Loaded) -> list[History]:
     world = at_inference(loaded.world)
     names = [side["name"] for side in (loaded.summary["target"], *loaded.summary["sources"])]
     asked = np.unique(np.linspace(0, world.n_users - 1, ASKED).astype(int))
-    every: list[dict[str, Any]] = [{} for _ in asked]
+    every: list[dict[str, list[str]]] = [{} for _ in asked]
     for name, side, ids in zip(names, (world.target, *world.sources), (loaded.items, *loaded.source_items), strict=True):
-        starts, items, ratings = (np.asarray(a) for a in (side.train.starts, side.train.items, side.train.ratings))
-        rated = "rated" in loaded.summary["target"]
+        starts, items = np.asarray(side.train.starts), np.asarray(side.train.items)
         for history, user in zip(every, asked, strict=True):
-            events = slice(starts[user], starts[user + 1])
-            told = [ids[item] for item in items[events]]
-            history[name] = list(zip(told, ratings[events].tolist(), strict=True)) if rated else told
+            history[name] = [ids[item] for item in items[starts[user] : starts[user + 1]]]
     return [*every, {}]
 
 

@@ -5,6 +5,7 @@ Arrays have room for SHORT events of every reader, or twice, four times … as m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,7 +64,7 @@ def told(
         rows = []
         for history in histories:
             events = dict(_found(event, index, side["name"]) for event in history.get(side["name"], ()))
-            rows.append(_kept(events, side, loaded.world))
+            rows.append(_kept(events, side))
         by_domain.append(_packed(rows, len(index)))
     return by_domain, known
 
@@ -74,26 +75,19 @@ def _found(event: str | tuple[str, float], index: Mapping[str, int], name: str) 
         raise TransferError(
             f"history: {name} has no item {item!r} in training; it has {len(index):,}, such as {next(iter(index))}"
         )
+    if rating is not None and not math.isfinite(rating):
+        raise TransferError(f"history: the rating of {item!r} in {name} is no finite number")
     return index[item], None if rating is None else float(rating)
 
 
-def _kept(events: dict[int, float | None], side: dict[str, Any], world: World) -> dict[int, float]:
-    """What a model reads of a history: likes as 1, or ratings on the target's scale."""
-    rated = side.get("rated")
-    if rated is None:  # likes, or events without ratings
-        least = side.get("positive")
-        if least is None and any(rating is not None for rating in events.values()):
-            raise TransferError(f"history: {side['name']} was learnt without ratings; give ids alone")
-        return {item: 1.0 for item, rating in events.items() if rating is None or least is None or rating >= least}
-    low, high = rated
-    if unrated := [item for item, rating in events.items() if rating is None]:
-        raise TransferError(
-            f"history: {side['name']} was learnt from ratings; give (id, rating) for all {len(unrated)} items"
-        )
-    if wrong := [rating for rating in events.values() if rating is not None and not low <= rating <= high]:
-        raise TransferError(f"history: a rating of {wrong[0]:g} in {side['name']}, whose ratings are {low:g} to {high:g}")
-    bottom, top = world.scale
-    return {item: (float(rating or 0) - low) / (high - low) * (top - bottom) + bottom for item, rating in events.items()}
+def _kept(events: dict[int, float | None], side: dict[str, Any]) -> dict[int, float]:
+    """What a model reads of a history: the likes, as 1."""
+    if side.get("rated"):
+        raise TransferError("history: this run foretells ratings, and only rankings are made for new readers")
+    least = side.get("positive")
+    if least is None and any(rating is not None for rating in events.values()):
+        raise TransferError(f"history: {side['name']} was learnt without ratings; give ids alone")
+    return {item: 1.0 for item, rating in events.items() if rating is None or least is None or rating >= least}
 
 
 def _packed(rows: list[dict[int, float]], n_items: int) -> Told:

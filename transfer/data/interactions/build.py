@@ -126,7 +126,7 @@ def build_world(
     for domain, side in zip([summary["target"], *summary["sources"]], sides, strict=True):
         domain["features"] = {name: _told(rows) for name, rows in side.features.items()}
     for own, domain in zip([summary["target"], *summary["sources"]], [target, *sources], strict=True):
-        own |= _ratings(domain, positives, scale)
+        own |= _ratings(domain, positives)
     titles = [
         {i: t for i, t in d.items.select(pl.col("item").cast(pl.String), "title").iter_rows() if t}
         for d in [target, *sources]
@@ -170,10 +170,10 @@ def _places(ids: pl.Series, of_target: pl.Series) -> Any:
     return np.where(shared, places(ids, of_target), -1) if shared.any() else None
 
 
-def _ratings(domain: Domain, positives: bool, scale: tuple[float, float]) -> dict[str, Any]:
-    """From which rating an event is liked, where ratings say so; or the range of ratings that are learnt from."""
+def _ratings(domain: Domain, positives: bool) -> dict[str, Any]:
+    """From which rating an event is liked, where ratings say so; or that ratings are learnt from."""
     if not positives:
-        return {"rated": list(domain.scale or scale)}
+        return {"rated": True}
     told = domain.positive is not None and not domain.events["rating"].null_count()
     return {"positive": domain.positive} if told else {}
 
