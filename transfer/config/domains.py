@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, field_v
 
 from transfer.config.features import KINDS, TEXT, Block, ByName, Modality, Named, Place, Planted, Texts
 from transfer.config.frozen import Frozen
-from transfer.config.parts import Where, domain_name, of_one_file, said
+from transfer.config.parts import Where, domain_name, of_one_file, one_target, said
 
 
 def _as_values(value: Any) -> Any:
@@ -167,8 +167,7 @@ class FileDomains(WithFeatures):
     @field_validator("target")
     @classmethod
     def _there_is_one_target(cls, target: Files) -> Files:
-        if target.each is not None:
-            raise ValueError(f"`each` makes many domains, and there is one target; write where: {{{target.each}: VALUE}}")
+        one_target(target.each)
         return target
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from transfer.config.domains import LabelledDomains, listed
 from transfer.config.frozen import Frozen
-from transfer.config.parts import Where, domain_name, said
+from transfer.config.parts import Where, domain_name, one_target, said
 
 
 def _as_columns(value: Any) -> Any:
@@ -71,8 +71,7 @@ class ExampleFiles(LabelledDomains):
     @field_validator("target")
     @classmethod
     def _there_is_one_target(cls, target: ExampleFile) -> ExampleFile:
-        if target.each is not None:
-            raise ValueError(f"`each` makes many domains, and there is one target; write where: {{{target.each}: VALUE}}")
+        one_target(target.each)
         return target
 
     @model_validator(mode="after")

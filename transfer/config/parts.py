@@ -82,3 +82,9 @@ def of_one_file(world: Any) -> Any:
     sources = source if isinstance(source, list | tuple) else [] if source is None else [source]
     rest["source"] = [shared] if source == ALL else [part(one) for one in sources]
     return {**rest, "target": part(rest.get("target"))}
+
+
+def one_target(each: str | None) -> None:
+    """Raise ValueError where a target is said to be every value of a column."""
+    if each is not None:
+        raise ValueError(f"`each` makes many domains, and there is one target; write where: {{{each}: VALUE}}")
