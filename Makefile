@@ -6,6 +6,10 @@ READY := .venv/ready
 PARITY := .venv/parity
 DOCS := .venv/docs
 
+# Bytecode of what is installed is kept even where the environment says otherwise: without it every process that imports JAX
+# compiles JAX first, which takes three times as long as the import.
+unexport PYTHONDONTWRITEBYTECODE
+
 # What `make demo` compares, on the embedded default world (nothing to download).
 # One capacity for all splits: they share compiled programs, so that three take little longer than one.
 DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map split.seed=0,1,2 domain.capacity=16384

@@ -50,6 +50,7 @@ def main() -> None:
     from transfer.training.accelerator import tell_compiler
     from transfer.training.compile_cache import use_compile_cache
 
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # child processes start as a user's: from bytecode
     tell_compiler()
     use_compile_cache()
     part = importlib.import_module(f"benchmarks.{arguments.part}")

@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 import sys
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -109,9 +109,15 @@ def ours(kind: str) -> dict[str, str]:
 
 
 @cache
+def _declared() -> EntryPoints:
+    """The entry points of all installed packages, asked once: that reads the metadata of every one."""
+    return entry_points()
+
+
+@cache
 def _theirs(kind: str) -> dict[str, EntryPoint]:
     """What installed packages declare, by name."""
-    return {point.name: point for point in entry_points(group=f"transfer.{kind}")}
+    return {point.name: point for point in _declared().select(group=f"transfer.{kind}")}
 
 
 def imported(kind: str) -> dict[str, ModuleType]:
@@ -123,8 +129,7 @@ def imported(kind: str) -> dict[str, ModuleType]:
 @cache
 def configuration_folders() -> list[tuple[str, Path]]:
     """Installed packages that declare something, each with a `conf` folder of its own."""
-    installed = entry_points()  # asked once: it reads the metadata of every package
-    packages = {point.module.split(".")[0] for kind in PLACES for point in installed.select(group=f"transfer.{kind}")}
+    packages = {point.module.split(".")[0] for kind in PLACES for point in _theirs(kind).values()}
     folders = []
     for package in sorted(packages - {"transfer"}):
         spec = find_spec(package)
