@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import jax
 import polars as pl
 
 from transfer.config.domains import FileDomains, LabelledDomains, SimulatedDomains
@@ -20,6 +22,7 @@ from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
+from transfer.data.interactions.folds import alike
 from transfer.data.interactions.identity import compared, ids_of
 from transfer.data.interactions.likes import counted, with_likes, with_ratings
 from transfer.data.interactions.same_titles import with_common_ids
@@ -48,7 +51,10 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         assert reader is not None
         return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
     assert isinstance(config.split, Split)
-    return _load(config.domain, config.split, config.data_dir, config.task.positives, encode)
+    given = config.data_dir, config.task.positives, encode
+    if (fold := config.split.fold) is None or getattr(config.domain, "capacity", None):
+        return _load(config.domain, config.split, *given)
+    return _load_folds(config.domain, config.split.model_copy(update={"fold": 0}), *given)[fold]
 
 
 @kept(2)
@@ -62,31 +68,55 @@ def _load_examples(
 def _load(
     domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool, encode: Encode | None
 ) -> Loaded:
+    (loaded,) = _worlds(domains, [how], data_dir, positives, encode)
+    return replace(loaded, world=jax.device_put(loaded.world))
+
+
+@kept(1)
+def _load_folds(
+    domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool, encode: Encode | None
+) -> list[Loaded]:
+    every = [how.model_copy(update={"fold": fold}) for fold in range(how.folds or 0)]
+    return alike(_worlds(domains, every, data_dir, positives, encode))
+
+
+def _worlds(
+    domains: FileDomains | SimulatedDomains, every: list[Split], data_dir: str, positives: bool, encode: Encode | None
+) -> list[Loaded]:
+    """The worlds of one split, or of all its folds, on the host."""
+    how = every[0]
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
-    alike = {}
+    in_common = {}
     if isinstance(domains, FileDomains) and how.name != "files":
-        alike = _alike(target, target.events, [(s.name, s.events) for s in sources], domains)
+        in_common = _alike(target, target.events, [(s.name, s.events) for s in sources], domains)
     if positives:  # before the split: what is hidden is liked, and what is not is known
         target, sources = with_likes(target), [with_likes(source) for source in sources]
     else:
         target, sources = with_ratings(target), [with_ratings(source) for source in sources]
-    parts = split(target, sources, how, Path(data_dir))
-    if how.name == "files" and isinstance(domains, FileDomains) and not domains.same_users:
-        own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))
-        parts = replace(parts, sources=tuple(own))
+    divided = [split(target, sources, one, Path(data_dir)) for one in every]
     if how.name == "files" and isinstance(domains, FileDomains):
+        (parts,) = divided
+        if not domains.same_users:
+            own = (_own_users(events, source.name) for events, source in zip(parts.sources, sources, strict=True))
+            divided = [replace(parts, sources=tuple(own))]
         whole = pl.concat([part.select("user", "item") for part in (parts.train, parts.valid, parts.test)])
-        pairs = [(s.name, part) for s, part in zip(sources, parts.sources, strict=True)]
-        alike = _alike(target, whole, pairs, domains)
+        pairs = [(s.name, part) for s, part in zip(sources, divided[0].sources, strict=True)]
+        in_common = _alike(target, whole, pairs, domains)
     timed, capacity = how.name in IN_TIME, getattr(domains, "capacity", None)
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
     same_items = isinstance(domains, FileDomains) and domains.global_ids
     features = featuriser(domains, Path(data_dir), encode)
-    loaded = build_world(target, sources, parts, positives, domains.core, features, timed, capacity, same_items)
-    loaded.summary["cleaning"] = cleaning
-    loaded.summary["alike"] = alike
-    return replace(loaded, protocol=_protocol(domains, parts.order, target, positives))
+    options: Any = {"timed": timed, "capacity": capacity, "shared_items": same_items}
+    if how.fold is not None and not capacity:
+        hidden = {name: [getattr(parts, name) for parts in divided] for name in ("valid", "test")}
+        options["readers"] = {name: max(part["user"].n_unique() for part in of) for name, of in hidden.items()}
+    worlds = [build_world(target, sources, parts, positives, domains.core, features, **options) for parts in divided]
+    for loaded in worlds:
+        loaded.summary["cleaning"] = cleaning
+        loaded.summary["alike"] = in_common
+    said = [_protocol(domains, parts.order, target, positives) for parts in divided]
+    return [replace(loaded, protocol=own) for loaded, own in zip(worlds, said, strict=True)]
 
 
 def _alike(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import jax
 import numpy as np
 import polars as pl
 
@@ -30,6 +29,7 @@ def build_world(
     timed: bool = False,
     capacity: int | None = None,
     shared_items: bool = False,
+    readers: dict[str, int] | None = None,
 ) -> Loaded:
     """Filter and index the parts; filters and vocabularies come from training events only.
 
@@ -38,7 +38,8 @@ def build_world(
     come after training, so may items of the target: all are candidates. With a capacity every array of events has that
     length, and all users and items that the domains have are in the world, whether they have training events or not: its
     shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
-    features: blocks of vectors of the items of every domain, the target first.
+    features: blocks of vectors of the items of every domain, the target first. readers: how many readers of each hidden
+    part any fold has; users and items are then those of all that is not test, the same in every fold (`folds.alike`).
     """
     every = [
         prepared(part, domain, positives, target.scale)
@@ -52,9 +53,10 @@ def build_world(
     visible, known_later = every[3 : 3 + len(sources)], every[3 + len(sources) :]
     counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
     began = train["user"].unique()
-    filtered = [_core(events, core) for events in [train, *visible]]
-    counts["events_lost_to_core"] = len(train) - len(filtered[0])
-    train, visible = filtered[0], filtered[1:]
+    learnable = pl.concat([part.select("user", "item") for part in (train, valid)]) if readers else train
+    kept, *visible = [_core(events, core) for events in [learnable, *visible]]
+    counts["events_lost_to_core"] = len(learnable) - len(kept)
+    train = train.join(kept, on=["user", "item"], how="semi", maintain_order="left") if readers else kept
     if not capacity:
         with_events = _with_events(sources, visible)
         counts["sources_without_events"] = [s.name for i, s in enumerate(sources) if i not in with_events]
@@ -65,8 +67,8 @@ def build_world(
 
     scale = target.scale or (float(train["rating"].min()), float(train["rating"].max()))  # type: ignore[arg-type]
     asked = [valid, test] if parts.newcomers == "all" else []
-    users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]).unique().sort()
-    items = [events["item"].unique().sort() for events in [train, *visible]]
+    users = pl.concat([events["user"] for events in [kept, *visible, *known_later, *asked]]).unique().sort()
+    items = [events["item"].unique().sort() for events in [kept, *visible]]
     if capacity:
         users = pl.concat([rated_in(d)["user"] for d in [target, *sources]]).unique().sort()
         items = [d.items["item"].unique().sort() for d in [target, *sources]]
@@ -77,7 +79,8 @@ def build_world(
     trained = train["user"].unique()
     fallen = began.filter(~began.is_in(trained.implode()))
     may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
-    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(items[0].implode())
+    of_items = train["item"].unique() if readers and not parts.new_items else items[0]
+    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(of_items.implode())
     hidden = {
         name: part.filter(known & pl.col("user").is_in(may_ask.implode()))
         for name, part in (("valid", valid), ("test", test))
@@ -87,7 +90,8 @@ def build_world(
         raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
 
     room = Room(capacity, len(users)) if capacity else None
-    sides = [_side(events, users, ids, room) for events, ids in zip([train, *visible], items, strict=True)]
+    counts_of = [kept["user"].n_unique() if readers else None, *(None for _ in visible)]  # who has events to stop by
+    sides = [_side(*own, users, room) for own in zip([train, *visible], items, counts_of, strict=True)]
     if shared_items:
         sides[1:] = [
             replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
@@ -105,15 +109,20 @@ def build_world(
     whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
     seen = coded_events(whole[0], **index) if whole else learnt_from
     others = [
-        part.filter(known) for part in (parts.rated, parts.rated_valid) if part is not None and (len(part) or capacity)
+        part.filter(known)
+        for part in (parts.rated, parts.rated_valid)
+        if part is not None and (len(part) or capacity or readers)
     ]
     rated = [coded_events(part, **index) for part in others]
-    asked_of = {name: _candidates(part, len(items[0])) if parts.new_items else None for name, part in coded.items()}
+    asked_of = {
+        name: (_candidates(part, len(items[0])) if parts.new_items else None, (readers or {}).get(name))
+        for name, part in coded.items()
+    }
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room, asked_of["valid"]),
-        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room, asked_of["test"]),
+        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room, *asked_of["valid"]),
+        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room, *asked_of["test"]),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
         rated=interactions_of(coded_events(pl.concat(others), **index), len(users), len(items[0]), room)
@@ -133,8 +142,9 @@ def build_world(
     ]
     ids = [own.to_list() for own in items]
     summary["names"] = names_hash([users.to_list(), *ids], titles)
-    arrays = jax.device_put(_with_bridges(host, room))
-    return Loaded(arrays, users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host))
+    return Loaded(
+        _with_bridges(host, room), users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host)
+    )
 
 
 def _with_events(sources: list[Domain], visible: list[pl.DataFrame]) -> list[int]:
@@ -218,12 +228,12 @@ def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
     return events
 
 
-def _side(events: pl.DataFrame, users: pl.Series, items: pl.Series, room: Room | None) -> Side:
+def _side(events: pl.DataFrame, items: pl.Series, count: int | None, users: pl.Series, room: Room | None) -> Side:
     size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
     fit = coded_events(events.filter(~pl.col("stop")), users, items)
     stop = coded_events(events.filter(pl.col("stop")), users, items)
     return Side(
         train=interactions_of(coded_events(events, users, items), **size),
         fit=interactions_of(fit, **size),
-        stop=heldout_of(stop, [fit], fit, len(items), room),
+        stop=heldout_of(stop, [fit], fit, len(items), room, count=count),
     )

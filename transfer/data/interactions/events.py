@@ -121,10 +121,12 @@ def heldout_of(
     n_items: int,
     room: Room | None = None,
     candidates: np.ndarray | None = None,
+    count: int | None = None,
 ) -> Heldout:
-    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest, or to `room`."""
+    """Lay hidden events out in equal chunks of users, `count` of them (None: as many as there are); every chunk is padded
+    to the longest, or to `room`."""
     users = np.unique(hidden["user"])
-    count = room.users if room else len(users)
+    count = room.users if room else count or len(users)
     chunks = max(1, min(count, -(-count * n_items // CHUNK_SCORES)))
     width = max(1, -(-count // chunks))
     padded = np.zeros(chunks * width, np.int32)
