@@ -13,7 +13,7 @@ from planted import BUDGET, RANKING, RATING, WORLD
 
 from transfer.api import compose
 from transfer.auto.decision import Candidate, decide, gain
-from transfer.auto.ensemble import Counts, Fold, chosen, fold_of, greedy
+from transfer.auto.ensemble import Counts, Fold, chosen, folds_of, greedy
 from transfer.auto.words import report
 from transfer.experiment import run_batch
 from transfer.experiment.run import load_run
@@ -31,10 +31,11 @@ class Of(NamedTuple):
     result: dict[str, Any]
     pair: tuple[str, int]
     seconds: float = 1.0
+    path: Path = Path()
 
     @property
     def folder(self) -> Path:
-        return Path()
+        return self.path
 
 
 def planted(values: Values, sources: list[bool]) -> tuple[list[Candidate], Candidate | None]:
@@ -77,7 +78,7 @@ def test_members_that_err_apart_are_put_together_and_twins_are_not() -> None:
     shares = [float(word.split("=")[1]) for word in together.words[2:]]
     assert sum(shares) == pytest.approx(1, abs=0.01)
     assert min(shares) > 0.2, "each says as much as the others"
-    found = decide(pool, together)
+    found = decide(pool, [together])
     assert found.chosen is together
     assert found.gains[together.name].low > 0
     assert planted(apart(0, 3, alike=True), [False, True, True])[1] is None
@@ -96,7 +97,7 @@ def test_a_member_that_helps_a_little_is_found() -> None:
 
 def test_an_ensemble_without_a_source_is_no_transfer() -> None:
     pool, together = planted(apart(0, 2, alike=False), [False, False])
-    found = decide(pool, together)
+    found = decide(pool, [together])
     assert found.chosen is together
     assert not found.chosen.uses_source
     assert found.reference in pool
@@ -122,10 +123,10 @@ def test_an_ensemble_that_is_not_surely_better_than_no_transfer_is_left() -> Non
 
     pool, together = planted(values, [False, True, True])
     assert together is not None
-    found = decide(pool, together)
-    assert found.ensemble is not None
-    assert found.ensemble[1] is not pool[0]
-    assert found.ensemble[2].low > 0
+    found = decide(pool, [together])
+    assert len(found.mixtures) == 1
+    assert found.mixtures[0].best is not pool[0]
+    assert found.mixtures[0].gain.low > 0
     assert found.gains[together.name].mean > 0 > found.gains[together.name].low
     assert found.chosen is found.reference is pool[0]
 
@@ -141,7 +142,7 @@ def test_what_chance_alone_puts_together_is_not_kept() -> None:
         pool, together = planted(values, [False] * 6)
         if together is None:
             continue
-        kept += decide(pool, together).chosen is together
+        kept += decide(pool, [together]).chosen is together
         best = max(pool, key=lambda one: one.score)
         naive.append(all_folds(values, greedy(lambda counts: all_folds(values, counts), 6)) - best.score)
         honest.append(gain(together, best, 1).mean)
@@ -160,17 +161,29 @@ def all_folds(values: Values, counts: Counts) -> float:
 def test_readers_have_what_the_run_of_the_same_mixture_gives_them(task: tuple[str, ...], tmp_path: Path) -> None:
     members = ("user_knn", "ridge_map hp.ridge=3")
     said = f"method.members=[{','.join(repr(member) for member in members)}]"
+    fold = ("split.folds=3", "split.fold=1", "test=false")
+    slopes = {"target": 0.1, "source": -1.0, "surprise": 0.3, "nearness": 2.0}
+    gates = [f"hp.gate_{name}={slope}" for name, slope in slopes.items()]
     for name, words in {
         "0": ["method=user_knn"],
         "1": ["method=ridge_map", "hp.ridge=3"],
         "both": ["method=ensemble", said, "hp.weight_1=1", "hp.weight_2=3"],
+        "gate": ["method=ensemble", said, "hp.weight_1=1", "hp.weight_2=3", "method.gate=true", *gates],
     }.items():
-        fold = ("split.folds=3", "split.fold=1", "test=false")
         run_batch([compose([*task, *WORLD, *BUDGET, *fold, *words])], [tmp_path / name])
-    mixed = fold_of([load_run(tmp_path / "0"), load_run(tmp_path / "1")])
+    runs = {name: Of(load_run(tmp_path / name).facts, ("", 0), path=tmp_path / name) for name in ("0", "1")}
+    pool: list[Any] = [Candidate((name,), [runs[name]], VALID_PER_USER) for name in runs]
+    (mixed,) = folds_of(pool)
+    assert mixed.traits is not None
+    assert mixed.gated is not None
     column = "ndcg@10" if task is RANKING else "mse"
+    tables = {name: pl.read_parquet(tmp_path / name / VALID_PER_USER) for name in ("0", "1", "both", "gate")}
+    assert (tables["0"]["user"].to_numpy() == mixed.readers.user).all()
     for counts, name in (((1, 0), "0"), ((0, 1), "1"), ((1, 3), "both")):
-        table = pl.read_parquet(tmp_path / name / VALID_PER_USER)
-        assert (table["user"].to_numpy() == mixed.readers.user).all()
-        np.testing.assert_allclose(mixed.values(counts), table[column].to_numpy(), atol=2e-3)
+        np.testing.assert_allclose(mixed.values(counts), tables[name][column].to_numpy(), atol=2e-3)
     assert np.abs(mixed.values((1, 0)) - mixed.values((0, 1))).max() > 0.05
+    share = 1 / (1 + 3 * np.exp(-mixed.traits @ np.array(list(slopes.values()))))
+    assert share.std() > 0.05
+    own = mixed.gated(np.stack([share, 1 - share], axis=1))
+    np.testing.assert_allclose(own, tables["gate"][column].to_numpy(), atol=2e-3)
+    assert np.abs(own - mixed.values((1, 3))).max() > 0.02

@@ -79,38 +79,48 @@ class Gain(NamedTuple):
     lose: float
 
 
+class Mixed(NamedTuple):
+    """A mixture of candidates, an ensemble or a gate, the best single candidate and what it brings over that."""
+
+    candidate: Candidate
+    best: Candidate
+    gain: Gain
+
+
 class Decision(NamedTuple):
-    """The chosen candidate, the best one without a source, and the gain of each that sees one, by name; where there is an
-    ensemble, it, the best single candidate and what it brings over that."""
+    """The chosen candidate, the best one without a source, the gain of each that sees one, by name, and the mixtures."""
 
     chosen: Candidate
     reference: Candidate
     gains: dict[str, Gain]
-    ensemble: tuple[Candidate, Candidate, Gain] | None = None
+    mixtures: tuple[Mixed, ...] = ()
 
 
-def decide(candidates: list[Candidate], ensemble: Candidate | None = None) -> Decision:
+def decide(candidates: list[Candidate], mixtures: Sequence[Candidate] = ()) -> Decision:
     """Transfer where the corrected lower bound of a gain is above zero; else the best candidate without a source.
 
     Of the candidates that are surely better the one with the largest lower bound leads; the fastest of those within one
-    standard error of it is chosen. The ensemble is chosen where it is surely better than the best of all candidates and,
-    if it sees a source, than the best one without. There has to be a candidate without a source.
+    standard error of it is chosen. Of the mixtures that are surely better than the best of all candidates and, if they see
+    a source, than the best one without, the one with the largest lower bound is chosen. There has to be a candidate
+    without a source.
     """
     reference = max((one for one in candidates if not one.uses_source), key=lambda one: one.score)
     single = [one for one in candidates if one.uses_source]
-    rivals = [*single, *([ensemble] if ensemble and ensemble.uses_source else [])]
+    rivals = [*single, *(one for one in mixtures if one.uses_source)]
     gains = {one.name: gain(one, reference, len(rivals)) for one in rivals}
-    chosen, together = reference, None
+    chosen = reference
     if better := [one for one in single if gains[one.name].low > 0]:
         first = gains[max(better, key=lambda one: gains[one.name].low).name]
         close = [one for one in better if gains[one.name].mean >= first.mean - first.error]
         chosen = min(close, key=lambda one: one.seconds)
-    if ensemble:
-        best = max(candidates, key=lambda one: one.score)
-        together = ensemble, best, gain(ensemble, best, 1)
-        if together[2].low > 0 and (not ensemble.uses_source or gains[ensemble.name].low > 0):
-            chosen = ensemble
-    return Decision(chosen, reference, gains, together)
+    best = max(candidates, key=lambda one: one.score)
+    mixed = tuple(Mixed(one, best, gain(one, best, len(mixtures))) for one in mixtures)
+    sure = [
+        one for one in mixed if one.gain.low > 0 and (not one.candidate.uses_source or gains[one.candidate.name].low > 0)
+    ]
+    if sure:
+        chosen = max(sure, key=lambda one: one.gain.low).candidate
+    return Decision(chosen, reference, gains, mixed)
 
 
 def without_labels(candidates: list[Candidate]) -> Decision:

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from transfer.auto.decision import Candidate
-from transfer.data.interactions.world import asked_users
+from transfer.data.interactions.world import World, asked_users
 from transfer.experiment.build import build_task
 from transfer.experiment.members import OWN
 from transfer.experiment.run import Result, load_run
+from transfer.learning import gate
 from transfer.learning.guard import standardised
 from transfer.report.comparison.per_user import Array, Tested, column_of, linearised
 from transfer.results.predictor import Predictor
@@ -29,27 +30,31 @@ Counts = tuple[int, ...]  # how often each member has been added
 
 
 class Fold(NamedTuple):
-    """A fold's readers: who they are, and values(counts) [readers], what a mixture of the members gives each of them."""
+    """A fold's readers: who they are, values(counts) [readers], what a mixture of the members gives each of them, and what
+    a gate needs: traits [readers, traits], and gated(shares [readers, members]), the values of shares of their own."""
 
     pair: tuple[str, int]
     readers: Tested
     values: Callable[[Counts], Array]
+    traits: Array | None = None
+    gated: Callable[[Array], Array] | None = None
 
 
-def ensemble(tried: list[Candidate], most: int) -> Candidate | None:
-    """The ensemble of at most so many of the best candidates; None where only one is worth a weight, where there are no
-    folds, and for classes. Raises TransferError where runs have not kept their parameters."""
+def pool_of(tried: list[Candidate], most: int) -> list[Candidate]:
+    """At most so many of the best candidates, of which mixtures are made, the best first; with them the best that sees a
+    source and the best that sees none. Nobody where there are no folds, and for classes."""
     able = [one for one in tried if all(word.partition(".")[0].partition("=")[0] in OWN for word in one.words)]
-    pool = sorted((one for one in able if len(one.runs) > 1 and not one.of_examples), key=lambda one: -one.score)[:most]
-    if len(pool) < 2:
-        return None
-    world = _predictor(load_run(pool[0].runs[0].folder)).loaded.world
-    pool = pool[: LARGEST // (4 * int(world.valid.n_users) * world.n_items * len(pool[0].runs))]
-    if len(pool) < 2:
-        return None
-    folds = [fold_of([load_run(run.folder) for run in runs]) for runs in zip(*(one.runs for one in pool), strict=True)]
-    how = pool[0].runs[0].result["select"]
-    return chosen(pool, folds, how["metric"], how["sign"])
+    ranked = sorted((one for one in able if len(one.runs) > 1 and not one.of_examples), key=lambda one: -one.score)
+    if most < 2 or len(ranked) < 2:
+        return []
+    world = _predictor(load_run(ranked[0].runs[0].folder)).loaded.world
+    most = min(most, LARGEST // (4 * int(world.valid.n_users) * world.n_items * len(ranked[0].runs)))
+    needed = [next((one for one in ranked if one.uses_source is sees), None) for sees in (True, False)]
+    pool = ranked[: max(most, 2)]
+    for one in needed:
+        if one and not any(one is other for other in pool):
+            pool[-1] = one
+    return pool if most >= 2 else []
 
 
 def chosen(pool: list[Candidate], folds: list[Fold], metric: str, sign: int) -> Candidate | None:
@@ -107,29 +112,62 @@ def _reduced(counts: np.ndarray) -> Counts:
     return tuple((counts // np.gcd.reduce(counts)).tolist())
 
 
-def fold_of(results: list[Result]) -> Fold:
-    """The validation readers of runs on one world, with what mixtures of their scores give them."""
-    config, loaded = results[0].config, _predictor(results[0]).loaded
-    world, task = loaded.world, build_task(config, loaded.world)
-    index = asked_users(world, world.valid)
-    readers = [loaded.users[place] for place in index["user"]]
-    tables = jnp.stack([jnp.asarray(_predictor(result).score(readers)) for result in results])
-    if config.task.name == "ranking":
-        tables = standardised(tables)
-    row = jnp.zeros(world.n_users, jnp.int32).at[index["user"]].set(jnp.arange(len(readers)))
+def folds_of(pool: list[Candidate]) -> list[Fold]:
+    """The validation readers of every fold, with what mixtures of the members' scores give them; what is compiled for one
+    fold serves those of its shape. Raises TransferError where runs have not kept their parameters."""
+    members = [[_predictor(load_run(run.folder)) for run in one.runs] for one in pool]
+    config = load_run(pool[0].runs[0].folder).config
+    score = [_scored(of[0]) for of in members]
+    world = members[0][0].loaded.world
+    task, known = build_task(config, world), jax.jit(lambda world, users: gate.traits(world)(users))
     column = column_of(task.select)
 
     @jax.jit
-    def examined(tables: jax.Array, weights: jax.Array) -> jax.Array:
-        return task.examine(lambda users: jnp.tensordot(weights, tables[:, row[users]], axes=1), world.valid)[1][column]
+    def examined(world: World, tables: jax.Array, shares: jax.Array) -> jax.Array:
+        """Values [readers] of shares [members, readers] of the tables [members, readers, items]."""
+        row = jnp.zeros(world.n_users, jnp.int32).at[_asked(world)].set(jnp.arange(tables.shape[1]), mode="drop")
+        mixed = jnp.einsum("mr,mri->ri", shares, tables)
+        return task.examine(lambda users: mixed[row[users]], world.valid)[1][column]
 
-    def values(counts: Counts) -> Array:
-        weights = np.array(counts, np.float32) / sum(counts)
-        return np.asarray(examined(tables, weights), np.float64)[: len(readers)]
+    def fold(number: int) -> Fold:
+        own = [of[number] for of in members]
+        world, users = own[0].loaded.world, own[0].loaded.world.valid.users.reshape(-1)
+        tables = jnp.stack([one(each, users) for one, each in zip(score, own, strict=True)])
+        tables = standardised(tables) if config.task.name == "ranking" else tables
+        index = asked_users(world, world.valid)
+        user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
 
-    user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
-    pair = results[0].facts["fingerprint"], results[0].config.seed
-    return Fold(pair, Tested(user, history, events.astype(np.float64), {}), values)
+        def gated(shares: Array) -> Array:
+            padded = np.zeros((len(pool), len(users)), np.float32)
+            padded[:, : len(user)] = shares.T
+            return np.asarray(examined(world, tables, padded), np.float64)[: len(user)]
+
+        def values(counts: Counts) -> Array:
+            return gated(np.tile(np.array(counts) / sum(counts), (len(user), 1)))
+
+        pair = pool[0].runs[number].result["fingerprint"], config.seed
+        readers = Tested(user, history, events.astype(np.float64), {})
+        return Fold(pair, readers, values, np.asarray(known(world, users), np.float64)[: len(user)], gated)
+
+    return [fold(number) for number in range(len(pool[0].runs))]
+
+
+def _asked(world: World) -> jax.Array:
+    """The readers of the validation part in the order of its rows; n_users for padding."""
+    users = world.valid.users.reshape(-1)
+    return jnp.where(jnp.arange(users.shape[0]) < world.valid.n_users, users, world.n_users)
+
+
+def _scored(first: Predictor) -> Callable[[Predictor, jax.Array], jax.Array]:
+    """Scores [users, items] by a run of the program that `first` has, so many users at once as chunks of it have."""
+    program = first.program
+    compiled = jax.jit(lambda world, done, hp, users: jax.lax.map(program.scores(world, done, hp), users))
+
+    def score(of: Predictor, users: jax.Array) -> jax.Array:
+        chunks = of.loaded.world.valid.users
+        return compiled(of.loaded.world, of.parameters, of.hp, chunks).reshape(len(users), -1)
+
+    return score
 
 
 def _predictor(result: Result) -> Predictor:

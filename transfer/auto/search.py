@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,16 +11,14 @@ from omegaconf import OmegaConf
 
 from transfer.auto import words as told
 from transfer.auto.decision import Candidate, decide, gain, name, without_labels
-from transfer.auto.ensemble import ensemble
+from transfer.auto.mixtures import mixtures_of
 from transfer.config.schema import Config
 from transfer.config.selection import ORACLE
 from transfer.config.splits import FOLDED, ExampleSplit
 from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task, load_world
-from transfer.experiment.checks import check_needs
 from transfer.experiment.unlabelled_selection import is_unlabelled
-from transfer.registry import find
 from transfer.report.comparison.runs import read_runs
 from transfer.results.run_folder import CHOICE, PER_USER, VALID_PER_USER, write_json
 from transfer.sweep.plan import plan
@@ -31,8 +30,11 @@ LAST = "train.keep=last"  # few labelled examples cannot say where to stop and h
 SELECTOR = "source_valid"  # where the target has no labels: of those in our studies the one whose worst choice costs least
 
 
+END = 0.2  # of the budget's seconds: for the ensemble, the gate and the last fits
+
+
 class Budget(NamedTuple):
-    """Wall-clock seconds after which no further candidate begins, and the most candidates; None: all of them."""
+    """Wall-clock seconds for all of it, and the most candidates; None: as many as there are."""
 
     seconds: float | None = None
     runs: int | None = None
@@ -56,42 +58,54 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         if "," in value and not value.startswith(("[", "{", "'", '"')):
             raise TransferError(f"{word}: sweep=auto decides for one world; give {key} one value")
     began = time.perf_counter()
-    applying, left_out, world = _applying(sweeper, given)
+    default = _configs(sweeper, [given])[0]
+    folds = _folds(sweeper, default)
+    applying, left_out, world = _applying(sweeper, default.task.name, [*given, *folds[0]])
     unlabelled = is_unlabelled(world)
     if isinstance(world, ExamplesWorld):
         usual = f"select={SELECTOR}" if unlabelled else LAST
         given = [*given, *([] if any(word.split("=")[0] == usual.split("=")[0] for word in given) else [usual])]
-    folds = _folds(sweeper, _configs(sweeper, [[*given, *applying[0]]])[0])
     returns: list[Any] = []
     tried: list[Candidate] = []
     reached = 0
+
+    def left(share: float) -> float:
+        """Seconds that are left of this share of the budget."""
+        return math.inf if budget.seconds is None else share * budget.seconds - (time.perf_counter() - began)
+
     for place, words in enumerate(applying[: budget.runs]):
-        if place and budget.seconds is not None and time.perf_counter() - began > budget.seconds:
+        if tried and left(1 - END) < 0:
             break
         reached += 1
         jobs = [[*given, *words, f"seed={SEED}", "test=false", *fold] for fold in folds]
         first = place * len(folds)
-        returns.append(sweeper.launcher.launch(jobs, initial_job_idx=first))
-        runs = [run for run in read_runs(folder) if run.folder.name in {str(first + i) for i in range(len(jobs))}]
+        returns.append(sweeper.launcher.launch(jobs[:1], initial_job_idx=first))
+        runs = _of(folder, first, 1)  # alone: it compiles for all folds, and what it is refused for, they would be
+        if len(jobs) > 1 and all(run.done for run in runs):
+            if tried and left(1 - END) < sum(run.seconds or 0.0 for run in runs) * (len(jobs) - 1):
+                reached -= 1
+                break
+            returns.append(sweeper.launcher.launch(jobs[1:], initial_job_idx=first + 1))
+            runs = _of(folder, first, len(jobs))
         if len(runs) == len(folds) and all(run.done for run in runs):
             tried.append(Candidate(tuple(words), runs, VALID_PER_USER))
         else:
             left_out[name(words)] = next((run.error for run in runs if not run.done), "it left no result")
     if not tried or (not unlabelled and all(one.uses_source for one in tried)):
         raise TransferError("sweep=auto: no method without a source has ended, so nothing can be measured against it")
-    together = None
+    mixtures: list[Candidate] = []
     try:
-        together = None if unlabelled else ensemble(tried, sweeper.members)
+        mixtures = [] if unlabelled or left(1) < 0 else mixtures_of(tried, sweeper.members)
     except TransferError as error:
         left_out["ensemble"] = str(error)
-    decision = without_labels(tried) if unlabelled else decide(tried, together)
+    decision = without_labels(tried) if unlabelled else decide(tried, mixtures)
     last = len(applying) * len(folds)
     final = list({one.words: one for one in (decision.chosen, decision.reference)}.values())
     jobs = [[*given, *one.words, f"seed={SEED + 1}"] for one in final]
     if whole := not unlabelled and _can_do_without(sweeper, jobs):
         jobs = [[*job, WHOLE] for job in jobs]
     returns.append(sweeper.launcher.launch(jobs, initial_job_idx=last))
-    tested = [Candidate(one.words, _of(folder, last + i), PER_USER, one.called) for i, one in enumerate(final)]
+    tested = [Candidate(one.words, _done(folder, last + i), PER_USER, one.called) for i, one in enumerate(final)]
     report = told.report(
         decision,
         tested,
@@ -139,10 +153,9 @@ def _planned(sweeper: Any, jobs: list[list[str]]) -> list[Any]:
     return plan(lambda words: loader.load_sweep_config(config, words), jobs, 0, Path(config.hydra.sweep.dir))
 
 
-def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str, str], Any]:
+def _applying(sweeper: Any, task: str, given: list[str]) -> tuple[list[list[str]], dict[str, str], Any]:
     """The candidates that fit the task and the world, in their order; why others do not; the world. Raises TransferError
     for none."""
-    task = _configs(sweeper, [given])[0].task.name
     candidates = [str(words).split() for words in sweeper.candidates.get(task, [])]
     if not candidates:
         known = ", ".join(sweeper.candidates)
@@ -153,7 +166,7 @@ def _applying(sweeper: Any, given: list[str]) -> tuple[list[list[str]], dict[str
         if job.config:
             world = world or load_world(job.config).world
             try:
-                check_needs(job.config, world, find("methods", job.config.method.name).NEEDS)
+                build_program(job.config, world, build_task(job.config, world))
                 applying.append(words)
             except TransferError as reason:
                 error = str(reason)
@@ -195,5 +208,10 @@ def _can_do_without(sweeper: Any, jobs: list[list[str]]) -> bool:
     return True
 
 
-def _of(folder: Path, number: int) -> list[Any]:
-    return [run for run in read_runs(folder) if run.folder.name == str(number) and run.done]
+def _of(folder: Path, first: int, count: int) -> list[Any]:
+    numbers = {str(first + i) for i in range(count)}
+    return [run for run in read_runs(folder) if run.folder.name in numbers]
+
+
+def _done(folder: Path, number: int) -> list[Any]:
+    return [run for run in _of(folder, number, 1) if run.done]

@@ -28,7 +28,7 @@ def report(
         "gains": {name: gain._asdict() for name, gain in decision.gains.items()},
         "test": {one.name: _value(one, "test") for one in tested if one.runs},
         "test_gain": test_gain._asdict() if test_gain else None,
-        "ensemble": _together(decision),
+        **_mixtures(decision),
         "tried": tried,
         "folds": folds,
         "left_out": left_out,
@@ -66,12 +66,11 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
         if decision.gains:
             name, gain = max(decision.gains.items(), key=lambda item: item[1].low)
             said.append(f"Nearest is {name}: {_interval(gain)}, as one of {many} that were tried.")
-    if decision.ensemble:
-        together, best, gain = decision.ensemble
-        kept = "it is chosen" if chosen is together else "that is not enough, and it is left"
+    for mixed in decision.mixtures:
+        kept = "it is chosen" if chosen is mixed.candidate else "that is not enough, and it is left"
         said.append(
-            f"The {together.name} is {_interval(gain)} against {best.name}, the best alone, for {who} that did not choose "
-            f"its weights: {kept}."
+            f"The {mixed.candidate.name} is {_interval(mixed.gain)} against {mixed.best.name}, the best alone, for {who} "
+            f"that did not choose its weights: {kept}."
         )
     values = [f"{one.name} {_value(one, 'test'):.4f}" for one in tested if one.runs]
     if facts["whole"]:
@@ -91,12 +90,13 @@ def _interval(gain: Gain) -> str:
     return f"{gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
 
 
-def _together(decision: Decision) -> dict[str, Any] | None:
-    """The ensemble, also where it is not chosen; None where there is none."""
-    if decision.ensemble is None:
-        return None
-    together, best, gain = decision.ensemble
-    return {"words": list(together.words), "best": list(best.words), **gain._asdict()}
+def _mixtures(decision: Decision) -> dict[str, Any]:
+    """The ensemble and the gate, also where they are not chosen; None where there is none."""
+    found: dict[str, Any] = {"ensemble": None, "gate": None}
+    for one in decision.mixtures:
+        kind = "gate" if "method.gate=true" in one.candidate.words else "ensemble"
+        found[kind] = {"words": list(one.candidate.words), "best": list(one.best.words), **one.gain._asdict()}
+    return found
 
 
 def _value(candidate: Candidate, part: str) -> float:

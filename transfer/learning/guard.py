@@ -115,8 +115,17 @@ def choose_shares(validation: Callable[[jax.Array], jax.Array], count: int, roun
     return jax.lax.fori_loop(0, rounds, frank_wolfe_round, corners[0])
 
 
-def mixture_scores(programs: list[Scores], weights: jax.Array, task: str, world: AnyWorld) -> Scores:
-    """Scores of programs in these shares [programs]; those of one program, unchanged, where its share is 1."""
+def mixture_scores(
+    programs: list[Scores],
+    weights: jax.Array,
+    task: str,
+    world: AnyWorld,
+    of_reader: Callable[[jax.Array], jax.Array] | None = None,
+) -> Scores:
+    """Scores of programs in these shares [programs], or of each reader's own; those of one program, unchanged, where its
+    share is 1.
+
+    of_reader: users [B] -> shares [B, programs], in place of one for all; of a world of interactions."""
 
     def score(inputs: Any) -> jax.Array:
         scores = jnp.stack([program(inputs) for program in programs])
@@ -124,6 +133,8 @@ def mixture_scores(programs: list[Scores], weights: jax.Array, task: str, world:
             mixed = pooled(scores, weights, world.multi_label)
         else:
             comparable = standardised(scores) if task == "ranking" else scores
+            if of_reader:
+                return jnp.einsum("bp,pbi->bi", of_reader(inputs), comparable)
             mixed = jnp.einsum("p,pbi->bi", weights, comparable)
         return jnp.where(jnp.max(weights) == 1, scores[jnp.argmax(weights)], mixed)
 
