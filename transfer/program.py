@@ -186,7 +186,8 @@ class Fit(NamedTuple):
     rates(params) -> pytree with a Rate for every parameter (None: all train alike);  turns: further updates of a step on
     the same batch, after that of `loss`;  watch(world, done with these parameters, hp) -> {name: value}, figures for every
     evaluation that select nothing;  batch_at(world, done, key, step) -> batch, in place of `batch` where the order of
-    examples matters: the key is then the same in every step.
+    examples matters: the key is then the same in every step;  revised(world, done with these parameters, hp) -> params, at
+    the end of every block: what no gradient moves.
     """
 
     name: str
@@ -201,6 +202,7 @@ class Fit(NamedTuple):
     turns: tuple[Turn, ...] = ()
     watch: Callable[[AnyWorld, Done, Hp], dict[str, jax.Array]] | None = None
     batch_at: Callable[[AnyWorld, Done, jax.Array, jax.Array], Any] | None = None
+    revised: Callable[[AnyWorld, Done, Hp], Params] | None = None
 
 
 class Solve(NamedTuple):

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from transfer.auto.decision import Candidate
+from transfer.data.interactions.events import Heldout
 from transfer.data.interactions.world import World, asked_users
 from transfer.experiment.build import build_task
 from transfer.experiment.members import OWN
-from transfer.experiment.run import Result, load_run
+from transfer.experiment.run import Result, load_run, program_of
 from transfer.learning import gate
 from transfer.learning.guard import standardised
 from transfer.report.comparison.per_user import Array, Tested, column_of, linearised
 from transfer.results.predictor import Predictor
+from transfer.training.compiler import executables_of
 
 LARGEST = 2**32  # bytes that the scores of all members and readers may take; beyond it there are fewer members
 FIRST, ROUNDS = 4, 10  # copies of the best that it begins with, so that another begins with a fifth; most additions
@@ -112,62 +114,56 @@ def _reduced(counts: np.ndarray) -> Counts:
     return tuple((counts // np.gcd.reduce(counts)).tolist())
 
 
-def folds_of(pool: list[Candidate]) -> list[Fold]:
-    """The validation readers of every fold, with what mixtures of the members' scores give them; what is compiled for one
-    fold serves those of its shape. Raises TransferError where runs have not kept their parameters."""
-    members = [[_predictor(load_run(run.folder)) for run in one.runs] for one in pool]
-    config = load_run(pool[0].runs[0].folder).config
-    score = [_scored(of[0]) for of in members]
-    world = members[0][0].loaded.world
-    task, known = build_task(config, world), jax.jit(lambda world, users: gate.traits(world)(users))
-    column = column_of(task.select)
-
-    @jax.jit
-    def examined(world: World, tables: jax.Array, shares: jax.Array) -> jax.Array:
-        """Values [readers] of shares [members, readers] of the tables [members, readers, items]."""
-        row = jnp.zeros(world.n_users, jnp.int32).at[_asked(world)].set(jnp.arange(tables.shape[1]), mode="drop")
-        mixed = jnp.einsum("mr,mri->ri", shares, tables)
-        return task.examine(lambda users: mixed[row[users]], world.valid)[1][column]
-
-    def fold(number: int) -> Fold:
-        own = [of[number] for of in members]
-        world, users = own[0].loaded.world, own[0].loaded.world.valid.users.reshape(-1)
-        tables = jnp.stack([one(each, users) for one, each in zip(score, own, strict=True)])
-        tables = standardised(tables) if config.task.name == "ranking" else tables
-        index = asked_users(world, world.valid)
-        user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
-
-        def gated(shares: Array) -> Array:
-            padded = np.zeros((len(pool), len(users)), np.float32)
-            padded[:, : len(user)] = shares.T
-            return np.asarray(examined(world, tables, padded), np.float64)[: len(user)]
-
-        def values(counts: Counts) -> Array:
-            return gated(np.tile(np.array(counts) / sum(counts), (len(user), 1)))
-
-        pair = pool[0].runs[number].result["fingerprint"], config.seed
-        readers = Tested(user, history, events.astype(np.float64), {})
-        return Fold(pair, readers, values, np.asarray(known(world, users), np.float64)[: len(user)], gated)
-
-    return [fold(number) for number in range(len(pool[0].runs))]
+def folds_of(members: list[list[Result]], part: Literal["valid", "test"] = "valid") -> list[Fold]:
+    """The hidden readers of every fold, with what mixtures of the scores of its members give them. members: a run of each
+    member for every fold, folds of one shape, so that they share what is compiled."""
+    return [_fold_of([of[number] for of in members], part) for number in range(len(members[0]))]
 
 
-def _asked(world: World) -> jax.Array:
-    """The readers of the validation part in the order of its rows; n_users for padding."""
-    users = world.valid.users.reshape(-1)
-    return jnp.where(jnp.arange(users.shape[0]) < world.valid.n_users, users, world.n_users)
+def _fold_of(members: list[Result], part: Literal["valid", "test"]) -> Fold:
+    config, world = members[0].config, _predictor(members[0]).loaded.world
+    hidden: Heldout = getattr(world, part)
+    tables = jnp.stack([_scored(member, hidden.users) for member in members])
+    tables = standardised(tables) if config.task.name == "ranking" else tables
+    index = asked_users(world, hidden)
+    user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
+    there = executables_of(*program_of(config, world))
+    known = there.setdefault("traits", jax.jit(lambda world, users: gate.traits(world)(users)))
+    if f"mixed {part}" not in there:
+        task = build_task(config, world)
+
+        def examined(world: World, tables: jax.Array, shares: jax.Array) -> jax.Array:
+            """Values [readers] of shares [members, readers] of the tables [members, readers, items]."""
+            hidden: Heldout = getattr(world, part)
+            place = jnp.arange(tables.shape[1])
+            asked = jnp.where(place < hidden.n_users, hidden.users.reshape(-1), world.n_users)
+            row = jnp.zeros(world.n_users, jnp.int32).at[asked].set(place, mode="drop")
+            mixed = jnp.einsum("mr,mri->ri", shares, tables)
+            return task.examine(lambda users: mixed[row[users]], hidden)[1][column_of(task.select)]
+
+        there[f"mixed {part}"] = jax.jit(examined)
+
+    def gated(shares: Array) -> Array:
+        padded = np.zeros((len(members), tables.shape[1]), np.float32)
+        padded[:, : len(user)] = shares.T
+        return np.asarray(there[f"mixed {part}"](world, tables, padded), np.float64)[: len(user)]
+
+    def values(counts: Counts) -> Array:
+        return gated(np.tile(np.array(counts) / sum(counts), (len(user), 1)))
+
+    readers = Tested(user, history, events.astype(np.float64), {})
+    traits = np.asarray(known(world, hidden.users.reshape(-1)), np.float64)[: len(user)]
+    return Fold((members[0].facts["fingerprint"], config.seed), readers, values, traits, gated)
 
 
-def _scored(first: Predictor) -> Callable[[Predictor, jax.Array], jax.Array]:
-    """Scores [users, items] by a run of the program that `first` has, so many users at once as chunks of it have."""
-    program = first.program
-    compiled = jax.jit(lambda world, done, hp, users: jax.lax.map(program.scores(world, done, hp), users))
-
-    def score(of: Predictor, users: jax.Array) -> jax.Array:
-        chunks = of.loaded.world.valid.users
-        return compiled(of.loaded.world, of.parameters, of.hp, chunks).reshape(len(users), -1)
-
-    return score
+def _scored(run: Result, chunks: jax.Array) -> jax.Array:
+    """Scores [users, items] of users in chunks, which are scored at once."""
+    of = _predictor(run)
+    program = of.program
+    score = executables_of(*program_of(run.config, of.loaded.world)).setdefault(
+        "scores of chunks", jax.jit(lambda world, done, hp, users: jax.lax.map(program.scores(world, done, hp), users))
+    )
+    return score(of.loaded.world, of.parameters, of.hp, chunks).reshape(chunks.size, -1)
 
 
 def _predictor(result: Result) -> Predictor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from transfer.auto.decision import Candidate
 from transfer.auto.ensemble import chosen, folds_of, pool_of
 from transfer.auto.gate import gated
+from transfer.experiment.run import load_run
 
 
 def mixtures_of(tried: list[Candidate], most: int) -> list[Candidate]:
@@ -13,6 +14,7 @@ def mixtures_of(tried: list[Candidate], most: int) -> list[Candidate]:
     pool = pool_of(tried, most)
     if not pool:
         return []
-    how, folds = pool[0].runs[0].result["select"], folds_of(pool)
+    how = pool[0].runs[0].result["select"]
+    folds = folds_of([[load_run(run.folder) for run in one.runs] for one in pool])
     found = chosen(pool, folds, how["metric"], how["sign"]), gated(pool, folds, how["metric"], how["sign"])
     return [one for one in found if one]

@@ -52,7 +52,7 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
     assert isinstance(config.split, Split)
     given = config.data_dir, config.task.positives, encode
-    if (fold := config.split.fold) is None or getattr(config.domain, "capacity", None):
+    if (fold := config.split.fold) is None:
         return _load(config.domain, config.split, *given)
     return _load_folds(config.domain, config.split.model_copy(update={"fold": 0}), *given)[fold]
 

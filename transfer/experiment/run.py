@@ -153,7 +153,7 @@ def _prepare(
     program, world, begun = warm_started(config, program, loaded.world, run_folder.initial_parameters(config.init_from))
     clock: Clock = {"load": 0.0, "compile": 0.0}
     shard = devices.divided(config.train)
-    run = Compiler(config.train.replicas, clock, executables_of(*_program_of(config, world)), memory, shard)
+    run = Compiler(config.train.replicas, clock, executables_of(*program_of(config, world)), memory, shard)
     if shard != "replicas":
         world = devices.placed(world)
     clock["load"] = time.perf_counter() - began
@@ -247,7 +247,7 @@ def _facts(
     }
 
 
-def _program_of(config: Config, world: AnyWorld) -> tuple[str, str]:
+def program_of(config: Config, world: AnyWorld) -> tuple[str, str]:
     """What decides what is compiled: the static part but for where the world comes from, and the shapes of its arrays."""
     shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]
     return config.program_key(without=BY_CONTENT), str((jax.tree.structure(world), shapes))

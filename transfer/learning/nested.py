@@ -70,6 +70,7 @@ def nested(
             optimizer=lambda hp: stage.optimizer(numbers(hp)),
             turns=tuple(inner_turn(turn) for turn in stage.turns),
             watch=with_hp(stage.watch),
+            revised=with_hp(stage.revised),
         )
 
     return Program(

@@ -60,7 +60,7 @@ def telling_no_room() -> Iterator[None]:
         raise
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def executables_of(key: str, world: str) -> dict[Any, Any]:
     """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
     return {}

@@ -176,6 +176,8 @@ def train_block(setup: Setup, world: AnyWorld, state: State, done: Done, hp: Hp,
     updates = updates_for(setup.stage, setup.train, world, done, hp, key, state.params)
     params, moments, loss = descend(setup, updates, world, state, done, hp, key)
     params, moments = up_to_date(setup.stage, setup.train, updates, hp, params, moments, state.step + setup.length)
+    if setup.stage.revised:
+        params = setup.stage.revised(at_inference(world), {**done, setup.stage.name: params}, hp)
     metrics, watched = evaluate(setup, world, params, done, hp)
     return advance(setup, updates[0].moving, state, params, moments, loss, metrics), Block(loss, {**watched, **metrics})
 

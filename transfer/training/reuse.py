@@ -63,9 +63,10 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         after = _Read({**done, stage.name: params})
         metrics = task.evaluate(stage.scores(at_inference(world), after, hp), stage.heldout(world), full=False)
         watched = stage.watch(world, after, hp) if stage.watch else {}
+        revised = stage.revised(world, after, hp) if stage.revised else {}
         stages.update(before.names | after.names - {stage.name})
         numbers.update(hp.names)
-        return losses, rates, metrics, watched
+        return losses, rates, metrics, watched, revised
 
     done, (key, hp) = jax.eval_shape(lambda rows: jax.tree.map(lambda leaf: leaf[0], rows), (done, replicas))
     jax.eval_shape(trace, world, done, key, hp)

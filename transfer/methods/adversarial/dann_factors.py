@@ -45,5 +45,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         sources = zip(params["sources"], batches[1:], strict=True)
         return [(view(params["body"], head, batch), there) for head, batch in sources]
 
-    fit = with_game(cmf.joint(config, task, model), discriminated(config.method), views)
+    fit = with_game(cmf.joint(config, task, model)[0], discriminated(config.method), views)
     return Program((fit,), fit.scores)

@@ -1,23 +1,36 @@
 """Shared user factors, trained on both domains together: L = L_target + hp.source_weight · mean over sources of L_source.
 
+With method.adaptive=true each source has a weight of its own, moved while it trains by the harm that it is measured to do
+(`learning.adaptive`): L = L_target + hp.source_weight · Σ_d λ_d L_d / max(1, Σ_d λ_d).
+
 Collective matrix factorisation (Singh & Gordon 2008).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 
-from transfer.config.schema import Config
+from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
+from transfer.errors import TransferError
+from transfer.learning.adaptive import TEMPERATURE, adaptive
 from transfer.learning.supervised import LEARNER_HP, supervised
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0)}
+HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0), "temperature": TEMPERATURE}
 
 
-def joint(config: Config, task: Task, model: Model) -> Fit:
-    """The fit of all domains together: {"body", "head", "sources": [heads]}, of batches [target, *sources]."""
+class Settings(Method):
+    adaptive: bool = False
+
+
+def joint(config: Config, task: Task, model: Model) -> tuple[Fit, Callable[..., list[jax.Array]]]:
+    """The fit of all domains together, {"body", "head", "sources": [heads]} of batches [target, *sources], and the losses
+    of those whose heads are there."""
     size = config.train.batch_size
     alone = supervised("joint", task, model, size, data=target_data, heldout=lambda world: world.valid)
 
@@ -29,17 +42,24 @@ def joint(config: Config, task: Task, model: Model) -> Fit:
         sources = [task.batch(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
         return [alone.batch(world, done, key), *sources]
 
-    def loss(params: Params, done: Done, batches: list, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
+    def losses(params: Params, done: Done, batches: list, *rest: Any) -> list[jax.Array]:
         heads = [params["head"], *params["sources"]]
-        losses = [
-            alone.loss({"body": params["body"], "head": head}, done, batch, hp, key, progress)
+        return [
+            alone.loss({"body": params["body"], "head": head}, done, batch, *rest)
             for head, batch in zip(heads, batches, strict=True)
         ]
-        return losses[0] + hp["source_weight"] * sum(losses[1:]) / len(losses[1:])
 
-    return alone._replace(init=init, batch=batch, loss=loss)
+    def loss(params: Params, done: Done, batches: list, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
+        target, *sources = losses(params, done, batches, hp, key, progress)
+        return target + hp["source_weight"] * sum(sources) / len(sources)
+
+    return alone._replace(init=init, batch=batch, loss=loss), losses
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
-    fit = joint(config, task, model)
+    if not config.method.adaptive and config.hp["temperature"] != TEMPERATURE.default:
+        raise TransferError("hp.temperature has no effect where no weight of a source moves; write method.adaptive=true")
+    fit, losses = joint(config, task, model)
+    if config.method.adaptive:
+        fit = adaptive(fit, losses, task, len(world.sources))
     return Program((fit,), fit.scores)

@@ -1,0 +1,79 @@
+"""The worlds of the study, and the candidates that are tried in them, as sweep=auto tries them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+# Closed forms of conf/sweep/auto.yaml, in its order.
+CANDIDATES = {
+    "ranking": [
+        ("method=popularity",),
+        ("method=ridge_map",),
+        ("method=user_knn",),
+        ("method=item_knn", "method.domains=target"),
+        ("method=ease", "method.domains=target"),
+        ("method=ials",),
+        ("method=residual_map", "method.most=3000"),
+        ("method=item_knn",),
+        ("method=ease",),
+        ("method=ials", "method.domains=target"),
+    ],
+    "classification": [
+        ("method=target_only", "method.classifier=ridge"),
+        ("method=source_only", "method.classifier=ridge"),
+        ("method=coral", "method.classifier=ridge"),
+        ("method=subspace_alignment", "method.classifier=ridge"),
+        ("method=importance_weighting", "method.classifier=ridge"),
+    ],
+}
+SIMULATED = (
+    "task=ranking",
+    "domain=simulated",
+    "domain.users=600",
+    "domain.source_items=150",
+    "domain.target_items=120",
+    "domain.source_events=20",
+    "domain.capacity=16384",
+)
+
+
+class World(NamedTuple):
+    """A world by name, its kind, its overrides, and what it was drawn with."""
+
+    name: str
+    kind: str
+    words: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @property
+    def task(self) -> str:
+        return "classification" if self.kind in ("reviews", "digits") else "ranking"
+
+
+def worlds() -> Iterator[World]:
+    """All of them, kind by kind; the draws took part in no earlier choice."""
+    cold = ("split=cold_start", "split.seed=21")
+    for seed in (21, 22, 23):
+        words = ("task=ranking", "domain=amazon_movies_books", "split=cold_start", f"split.seed={seed}")
+        yield World(f"amazon_movies_books, split {seed}", "amazon", words, {})
+    for seed in (21, 22):
+        words = ("domain=movielens_goodbooks", "domain.core=10", "split=few_shot", "split.keep=2", f"split.seed={seed}")
+        yield World(f"movielens_goodbooks, split {seed}", "goodbooks", ("task=ranking", *words), {})
+    for target, source in (("Books", "Movies"), ("Movies", "Books"), ("Music", "Movies")):
+        words = ("task=ranking", "domain=epinions", f"domain.target={target}", f"domain.source={source}", *cold)
+        yield World(f"epinions {source} → {target}", "epinions", words, {})
+    few = ("split=few_labels", "split.seed=21")
+    for source, labels in product(("dvd", "kitchen"), (50, 400)):
+        words = ("domain=amazon_reviews", f"domain.source={source}", "domain.target=books", f"split.target_labels={labels}")
+        yield World(f"reviews, {source} → books, {labels} labels", "reviews", (*few[:1], *words, *few[1:]), {})
+    for target, strength in (("noisy", 0.3), ("inverted", 1.0), ("rotated", 0.5)):
+        words = ("domain=digits_shift", f"domain.target={target}", f"domain.strength={strength}", "split.target_labels=10")
+        yield World(f"digits → {target}", "digits", (*few[:1], *words, *few[1:]), {})
+    grid = product((0, 1, 2, 3), (-1.0, -0.3, 0.0, 0.3, 0.9), (0.4, 1.0), (5, 15))
+    for draw, correlation, shared, events in grid:
+        facts = {"correlation": correlation, "shared": shared, "target_events": events, "draw": draw}
+        words = (*SIMULATED, *(f"domain.{key}={value}" for key, value in facts.items() if key != "draw"))
+        how = ("split=cold_start", "split.beta=0.3", f"domain.data_seed={700 + draw}", f"split.seed={700 + draw}")
+        yield World(f"simulated {correlation} {shared} {events} {draw}", "simulated", (*words, *how), facts)
