@@ -67,24 +67,24 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         given = [*given, *([] if any(word.split("=")[0] == usual.split("=")[0] for word in given) else [usual])]
     returns: list[Any] = []
     tried: list[Candidate] = []
-    reached = 0
+    not_reached: list[list[str]] = []
 
     def left(share: float) -> float:
         """Seconds that are left of this share of the budget."""
         return math.inf if budget.seconds is None else share * budget.seconds - (time.perf_counter() - began)
 
-    for place, words in enumerate(applying[: budget.runs]):
-        if tried and left(1 - END) < 0:
-            break
-        reached += 1
+    for place, words in enumerate(applying):
+        if place >= (budget.runs or math.inf) or (tried and left(1 - END) < 0):
+            not_reached.append(words)
+            continue
         jobs = [[*given, *words, f"seed={SEED}", "test=false", *fold] for fold in folds]
         first = place * len(folds)
         returns.append(sweeper.launcher.launch(jobs[:1], initial_job_idx=first))
         runs = _of(folder, first, 1)  # alone: it compiles for all folds, and what it is refused for, they would be
         if len(jobs) > 1 and all(run.done for run in runs):
             if tried and left(1 - END) < sum(run.seconds or 0.0 for run in runs) * (len(jobs) - 1):
-                reached -= 1
-                break
+                not_reached.append(words)
+                continue
             returns.append(sweeper.launcher.launch(jobs[1:], initial_job_idx=first + 1))
             runs = _of(folder, first, len(jobs))
         if len(runs) == len(folds) and all(run.done for run in runs):
@@ -113,7 +113,7 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         tried=len(tried),
         folds=len(folds),
         left_out=left_out,
-        not_reached=[name(words) for words in applying[reached:]],
+        not_reached=[name(words) for words in not_reached],
         whole=whole,
         seconds=time.perf_counter() - began,
     )

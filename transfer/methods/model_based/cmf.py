@@ -3,7 +3,7 @@
 With method.adaptive=true each source has a weight of its own, moved while it trains by the harm that it is measured to do
 (`learning.adaptive`): L = L_target + hp.source_weight · Σ_d λ_d L_d / max(1, Σ_d λ_d).
 
-Collective matrix factorisation (Singh & Gordon 2008).
+Paper: Singh, Gordon (2008), collective matrix factorisation.
 """
 
 from __future__ import annotations
