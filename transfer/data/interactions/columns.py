@@ -21,6 +21,16 @@ ALIASES = {
     "author": ("author", "authors", "bookauthor"),
     "year": ("year", "originalpublicationyear", "yearofpublication", "publicationyear", "releaseyear"),
     "genres": ("genres", "genre", "class", "categories"),
+    # of logs of impressions
+    "position": ("position", "rank", "slot"),
+    "propensity": ("propensity", "propensityscore", "pscore"),
+    "click": ("click", "clicked"),
+    "purchase": ("purchase", "purchased", "bought"),
+    "price": ("price",),
+    "feedback": ("feedback", "liked"),
+    "arm": ("arm", "policy", "variant"),
+    "group": ("group", "segment"),
+    "slate": ("slate", "slateid", "impressionid"),
 }
 TYPES = re.compile(r":(token|token_seq|float|float_seq)$")  # of RecBole headers
 
