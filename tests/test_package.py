@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,60 @@ def test_constraints_pin_every_direct_dependency_once(python: str) -> None:
         wanted = Requirement(line)
         version = pins[canonicalize_name(wanted.name)].removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), f"{line} is pinned to {version}"
+
+
+def _imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """The packages that a file imports, and whether it does when it is itself imported."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+        yield from ((name.partition(".")[0], node in tree.body) for name in names)
+
+
+def test_a_plain_install_has_what_every_file_begins_with() -> None:
+    """Extras may be missing: they are imported where they are used, but for the room that only its extra opens."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def names(lines: list[str]) -> set[str]:
+        return {canonicalize_name(Requirement(line).name) for line in lines}
+
+    plain = names(project["dependencies"])
+    extras = set().union(*(names(lines) for lines in project["optional-dependencies"].values()))
+    known, others = (
+        packages_distributions(),
+        set(sys.stdlib_module_names) | {"transfer", "jaxlib", ""},
+    )  # jaxlib is jax's own
+    found = {pair for path in (ROOT / "transfer").rglob("*.py") if path.parent.name != "serve" for pair in _imports(path)}
+    for package, at_once in found:
+        if package not in others and package in known:
+            made_by = {canonicalize_name(name) for name in known[package]}
+            assert made_by & (plain if at_once else plain | extras), f"{package} is imported and not declared"
+    assert {"h5py", "wandb"} & {package for package, at_once in found if not at_once}
+
+
+def test_a_missing_extra_is_named_by_one_that_has_its_package() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = "".join(path.read_text() for path in (ROOT / "transfer").rglob("*.py"))
+    said = re.findall(r'missing\([^()]*, "([\w-]+)", "(\w+)"\)', text)
+    assert {("pillow", "images"), ("h5py", "digits"), ("tokenizers", "text"), ("optuna", "optuna")} <= set(said)
+    for package, extra in said:
+        assert package in {Requirement(line).name for line in extras[extra]}, extra
+
+
+def test_a_picture_without_pillow_and_digits_without_h5py_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transfer.api import run
+    from transfer.data.examples.images import picture
+    from transfer.errors import TransferError
+
+    for module in ("PIL", "h5py"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        TransferError, match=re.escape("needs the package pillow; in the checkout write pip install -e '.[images]'")
+    ):
+        picture(ROOT, "README.md", 8)
+    with pytest.raises(TransferError, match=r"domain=digits needs the package h5py.*\[digits\]"):
+        run(["domain=digits"])
 
 
 def test_xla_gets_enough_threads_not_to_wait_for_itself() -> None:

@@ -17,6 +17,11 @@ class MachineError(TransferError):
     """What failed is the machine (memory, disk, a killed process) and not the run: the same command takes it up again."""
 
 
+def missing(what: str, package: str, extra: str) -> TransferError:
+    """What to say where a package of an extra is not installed."""
+    return TransferError(f"{what} needs the package {package}; in the checkout write pip install -e '.[{extra}]'")
+
+
 LONGEST = 2000  # characters of a message that is shown or kept: those of others may quote a whole file
 
 
@@ -33,6 +38,8 @@ def _of_hydra(error: BaseException | str) -> str | None:
     """What an error of Hydra about a choice or key that does not exist means; None for any other error."""
     if choices := getattr(error, "options", None):
         group, _, choice = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
+        if (group, choice) == ("hydra/sweeper", "optuna"):
+            return str(missing("sweep=tpe", "hydra-optuna-sweeper", "optuna"))
         return unknown(group, choice, choices)
     cause = getattr(error, "__cause__", None)
     if getattr(cause, "parent_node", None) is not None and str(error).startswith("Could not override"):

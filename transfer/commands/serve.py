@@ -11,7 +11,7 @@ import argparse
 import socket
 from pathlib import Path
 
-from transfer.errors import TransferError
+from transfer.errors import missing
 
 LOCAL = ["localhost", "127.0.0.1", "[::1]", "::1"]
 
@@ -28,7 +28,7 @@ def main(words: list[str]) -> int:
 
         from transfer.serve.app import application
     except ImportError:
-        raise TransferError("transfer serve needs FastAPI and uvicorn: install the extra [serve]") from None
+        raise missing("transfer serve", "fastapi", "serve") from None
     from transfer.experiment.export import load_predictor
     from transfer.results.predictor import SIZES
     from transfer.results.run_folder import read_run

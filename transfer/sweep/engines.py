@@ -16,7 +16,7 @@ from typing import Any
 
 from transfer.config.schema import Config, Engine
 from transfer.console import stoppable
-from transfer.errors import TransferError
+from transfer.errors import missing
 from transfer.sweep import worker
 from transfer.sweep.plan import Job
 
@@ -147,9 +147,7 @@ def _imported(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise TransferError(
-            f"engine={extra} needs the package {name}: in the checkout pip install -e '.[{extra}]'"
-        ) from None
+        raise missing(f"engine={extra}", name, extra) from None
 
 
 ENGINES: dict[str, Callable[[list[Work], Engine, int, Path, Run], Iterator[int]]] = {

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from transfer.config import selection
 from transfer.console import console
-from transfer.errors import TransferError
+from transfer.errors import TransferError, missing
 from transfer.registry import current
 from transfer.results import run_folder
 from transfer.sweep.plan import TUNED
@@ -96,7 +96,7 @@ def _cell(sweeper: Any, parser: OverridesParser, words: list[str]) -> Cell:
     try:
         import optuna
     except ImportError:
-        raise TransferError("sweep=fair needs the package optuna: in the checkout pip install -e '.[optuna]'") from None
+        raise missing("sweep=fair", "optuna", "optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = dict(word.split("=", 1) for word in words)
     method = current("methods", given.get("method", "target_only"))

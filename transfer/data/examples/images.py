@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer.data.kept import noted
-from transfer.errors import TransferError
+from transfer.errors import TransferError, missing
 from transfer.storage.damaged import check_size, reading
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -22,7 +22,7 @@ def picture(folder: Path, place: str, side: int) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError:
-        raise TransferError("images need the package pillow; write pip install pillow") from None
+        raise missing("reading images", "pillow", "images") from None
 
     path = noted(folder / place)
     if not path.is_file():

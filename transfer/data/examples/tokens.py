@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from transfer.data.examples import cache
-from transfer.errors import TransferError
+from transfer.errors import TransferError, missing
 from transfer.storage.packaged import read_by, tokenizer_of
 
 
@@ -39,9 +39,7 @@ def _tokenizer(path: Path, content: bytes, length: int, of_words: bool = False) 
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise TransferError(
-            "domain.features=tokens needs the package tokenizers; in the checkout write pip install -e '.[text]'"
-        ) from None
+        raise missing("domain.features=tokens", "tokenizers", "text") from None
     try:
         tokenizer = Tokenizer.from_str(content.decode())
     except Exception as error:  # the package raises nothing narrower

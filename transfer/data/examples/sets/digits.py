@@ -8,6 +8,7 @@ import numpy as np
 
 from transfer.config.domains import ExampleDomains
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
+from transfer.errors import missing
 from transfer.storage.damaged import check_size, reading
 
 DOMAINS = ("mnist", "usps")
@@ -15,7 +16,10 @@ FEATURES = ("pixels",)
 
 
 def read(name: str, settings: ExampleDomains, data_dir: Path) -> Raw:
-    import h5py
+    try:
+        import h5py
+    except ImportError:
+        raise missing("domain=digits", "h5py", "digits") from None
 
     path = existing(data_dir / "digits" / "MNIST_vs_USPS.mat", "domain=digits")
     part = {"mnist": "s", "usps": "t"}[name]
