@@ -23,7 +23,6 @@ from transfer.learning.discriminator import between
 from transfer.learning.game import Game, View
 from transfer.methods.adversarial import cdan, dann, mdd, wdgrl
 from transfer.program import stream
-from transfer.tasks import ranking
 
 RNG = np.random.default_rng(0)
 NUMBERS = {name: jnp.float32(value) for name, value in (("smoothing", 0), ("gradient_penalty", 0), ("margin", 1))}
@@ -126,16 +125,6 @@ def test_the_penalty_of_a_smooth_discriminator_moves_no_representation(monkeypat
     paid = np.abs(np.asarray(free[0][0]["kernel"]) - np.asarray(held[0][0]["kernel"]))
     assert paid.max() > 1e-3, "the control: the discriminator pays"
     np.testing.assert_array_equal(jax.jit(jax.grad(lambda z: jnp.sum(between(z, target.z, KEY))))(source.z), 0.0)
-
-
-@pytest.mark.parametrize("k", [3, 9])
-def test_the_popularity_of_a_list_is_the_mean_over_what_it_holds(k: int) -> None:
-    """Two candidates where three, or nine of four items, are asked for."""
-    table = jnp.array([[3.0, 2.0, -jnp.inf, -jnp.inf]])
-    relevant, counts = jnp.array([[True, False, False, False]]), jnp.array([10.0, 4.0, 100.0, 100.0])
-    lists = jax.jit(lambda *of: ranking._lists(*of, (1, k)))(table, relevant, counts)
-    assert float(lists[f"popularity@{k}"][0]) == 7.0
-    assert float(lists["popularity@1"][0]) == 10.0
 
 
 def test_a_variational_history_pays_its_divergence_and_is_drawn() -> None:

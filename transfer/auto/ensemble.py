@@ -124,7 +124,7 @@ def _fold_of(members: list[Result], part: Literal["valid", "test"]) -> Fold:
     config, world = members[0].config, _predictor(members[0]).loaded.world
     hidden: Heldout = getattr(world, part)
     tables = jnp.stack([_scored(member, hidden.users) for member in members])
-    tables = standardised(tables) if config.task.name == "ranking" else tables
+    tables = tables if config.task.name == "rating" else standardised(tables)
     index = asked_users(world, hidden)
     user, history, events = (index[name].astype(np.int64) for name in ("user", "history", "events"))
     there = executables_of(*program_of(config, world))

@@ -24,7 +24,7 @@ def _as_values(value: Any) -> Any:
 
 class ItemTable(Frozen):
     """A table of items, its column with their ids (null: recognised), how it is written (null: as the interactions are),
-    and where their blocks of features are."""
+    and where their blocks of features are; genres (null: recognised) and price, which lists are measured by."""
 
     path: str | None = None
     item: str | None = None
@@ -34,12 +34,14 @@ class ItemTable(Frozen):
     quoted: bool | None = None
     encoding: str | None = None
     features: Named[Place] = ByName()
+    genres: Place | None = None
+    price: Place | None = None
 
 
 def _as_table(value: Any) -> Any:
     """A plain path is a table; one of which nothing is said is none."""
     if isinstance(value, dict):
-        return value if value.get("path") is not None or value.get("features") else None
+        return value if any(value.get(key) for key in ("path", "features", "genres", "price")) else None
     return {"path": value} if isinstance(value, str) else value
 
 
@@ -51,7 +53,8 @@ class Files(Frozen):
     path: a file, a pattern of names for several, or a folder of Parquet files.
     columns: the names of all columns of the interactions, in a file that begins with its first row (with header: true they
     take the place of those in its first line). unrated: ratings that mean "not rated": the event stays, without a rating.
-    without_user: what becomes of rows without a user.
+    without_user: what becomes of rows without a user. disliked: the rating up to which an event counts as disliked (null:
+    `positive` mirrored on the scale).
     """
 
     path: str
@@ -74,7 +77,15 @@ class Files(Frozen):
     without_user: Literal["error", "skip"] = "error"
     scale: tuple[float, float] | None = None
     positive: float | None = None
+    disliked: float | None = None
     texts: tuple[Texts, ...] = ()
+
+    @model_validator(mode="after")
+    def _nothing_is_liked_and_disliked(self) -> Self:
+        if self.disliked is not None and (self.positive is None or self.disliked >= self.positive):
+            liked = "nothing is said of what is liked" if self.positive is None else f"{self.positive:g} is liked"
+            raise ValueError(f"disliked={self.disliked:g}, and {liked}; write disliked: RATING below positive: RATING")
+        return self
 
 
 def _as_files(value: Any) -> Any:

@@ -31,10 +31,12 @@ from transfer.errors import TransferError, no_such_key
 
 
 class Task(Frozen):
-    """What is predicted and how it is scored."""
+    """What is predicted and how it is scored; domains: of the target alone, or of every domain in turn, `asked` which."""
 
     name: str
     positives: bool = False
+    domains: Literal["target", "all"] = "target"
+    asked: int = Field(default=0, ge=0)
     k: tuple[int, ...] = ()
     select: str
     loss: str
@@ -44,10 +46,8 @@ class Task(Frozen):
 
 
 class Model(BaseModel):
-    """The network or factorisation; a model module may refine this with a `Settings` class of its own.
-
-    dim: width of the representation. init: standard deviation of initial weights.
-    """
+    """The network or factorisation; a model module may refine this with a `Settings` class of its own. dim: width of the
+    representation. init: standard deviation of initial weights."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     name: str
@@ -68,7 +68,8 @@ class Method(BaseModel):
 
     guard: whether its scores are mixed with those of target_only, in shares that validation chooses. permute: blocks of
     item features whose rows are swapped between the items of each domain, by permute_seed, or modalities of examples: are
-    they used? fusion: early, late, or the name of the one modality that is seen (transfer.learning.fusion).
+    they used? fusion: early, late, or the name of the one modality that is seen (transfer.learning.fusion). rank_by: lists
+    by scores, or by chance × price (transfer.learning.chances).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -77,6 +78,7 @@ class Method(BaseModel):
     permute: Annotated[tuple[str, ...], BeforeValidator(_as_patterns)] = ()
     permute_seed: int = Field(default=0, ge=0)
     fusion: str = "early"
+    rank_by: Literal["score", "revenue"] = "score"
 
     if TYPE_CHECKING:  # the settings of methods, which only their own modules know
 
@@ -84,12 +86,9 @@ class Method(BaseModel):
 
 
 class Train(Frozen):
-    """The budget of every gradient stage and how its replicas run.
-
-    steps: in place of epochs; seconds: of a run's share of wall-clock, at most, whatever epochs or steps say;
-    keep: the parameters that validation prefers, with early stopping, or those at the end of the budget;
-    tables: how the rows of a table move that a batch does not read; shard: what several devices divide among them.
-    """
+    """The budget of every gradient stage and how its replicas run. steps: in place of epochs; seconds: of a run's share of
+    wall-clock, at most, whatever these say; keep: the parameters that validation prefers, with early stopping, or those at
+    the end; tables: how rows move that a batch does not read; shard: what several devices divide among them."""
 
     epochs: int = Field(ge=1)
     steps: int | None = Field(default=None, ge=1)
@@ -106,8 +105,8 @@ class Train(Frozen):
 
 
 class Track(Frozen):
-    """Where runs are copied to when they have ended: nowhere or W&B, one of its runs per run or per program; whether a
-    run's `parameters` are written (a sweep of methods whose parameters are large fills a disk)."""
+    """Where runs are copied to when they have ended, nowhere or W&B, one per run or per program; whether `parameters` are
+    written (a sweep of large ones fills a disk)."""
 
     name: Literal["none", "wandb"]
     per: Literal["run", "program"] = "run"
@@ -261,7 +260,8 @@ def _anchored(config: Config) -> Config:
             items = files.items
             if items:
                 places = ByName({name: absolute(place, FILE_PATHS) for name, place in items.features.items()})
-                items = absolute(items, FILE_PATHS).model_copy(update={"features": places})
+                measured = {key: absolute(at, FILE_PATHS) for key in ("genres", "price") if (at := getattr(items, key))}
+                items = absolute(items, FILE_PATHS).model_copy(update={"features": places, **measured})
             return absolute(files, FILE_PATHS).model_copy(update={"texts": texts, "items": items})
 
         source = tuple(of(files) for files in config.domain.source)

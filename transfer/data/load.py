@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import polars as pl
 
 from transfer.config.domains import FileDomains, LabelledDomains, SimulatedDomains
@@ -18,17 +17,20 @@ from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.features.blocks import featuriser
+from transfer.data.features.catalogue import cataloguer
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
 from transfer.data.interactions.folds import alike
 from transfer.data.interactions.identity import compared, ids_of
+from transfer.data.interactions.judged import disliked_up_to
 from transfer.data.interactions.likes import counted, with_likes, with_ratings
+from transfer.data.interactions.parts import Parts
 from transfer.data.interactions.same_titles import with_common_ids
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
-from transfer.data.interactions.world import Loaded
+from transfer.data.interactions.world import Loaded, on_device
 from transfer.data.kept import kept
 from transfer.data.labelled import read as own_files
 from transfer.errors import TransferError
@@ -51,7 +53,8 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         assert reader is not None
         return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
     assert isinstance(config.split, Split)
-    given = config.data_dir, config.task.positives, encode
+    asked = config.task.asked if config.task.domains == "all" else None
+    given = config.data_dir, config.task.positives, encode, asked
     if (fold := config.split.fold) is None:
         return _load(config.domain, config.split, *given)
     return _load_folds(config.domain, config.split.model_copy(update={"fold": 0}), *given)[fold]
@@ -66,26 +69,45 @@ def _load_examples(
 
 @kept(4)
 def _load(
-    domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool, encode: Encode | None
+    domains: FileDomains | SimulatedDomains,
+    how: Split,
+    data_dir: str,
+    positives: bool,
+    encode: Encode | None,
+    asked: int | None = None,
 ) -> Loaded:
-    (loaded,) = _worlds(domains, [how], data_dir, positives, encode)
-    return replace(loaded, world=jax.device_put(loaded.world))
+    (loaded,) = _worlds(domains, [how], data_dir, positives, encode, asked)
+    return replace(loaded, world=on_device(loaded.world))
 
 
 @kept(1)
 def _load_folds(
-    domains: FileDomains | SimulatedDomains, how: Split, data_dir: str, positives: bool, encode: Encode | None
+    domains: FileDomains | SimulatedDomains,
+    how: Split,
+    data_dir: str,
+    positives: bool,
+    encode: Encode | None,
+    asked: int | None = None,
 ) -> list[Loaded]:
     every = [how.model_copy(update={"fold": fold}) for fold in range(how.folds or 0)]
-    return alike(_worlds(domains, every, data_dir, positives, encode))
+    return alike(_worlds(domains, every, data_dir, positives, encode, asked))
 
 
 def _worlds(
-    domains: FileDomains | SimulatedDomains, every: list[Split], data_dir: str, positives: bool, encode: Encode | None
+    domains: FileDomains | SimulatedDomains,
+    every: list[Split],
+    data_dir: str,
+    positives: bool,
+    encode: Encode | None,
+    asked: int | None,
 ) -> list[Loaded]:
-    """The worlds of one split, or of all its folds, on the host."""
+    """The worlds of one split, or of all its folds, on the host. asked: the place of the domain that is the target, where
+    every domain hides events (None: the target alone does)."""
     how = every[0]
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
+    if asked:
+        sides = [target, *sources]
+        target, sources = sides.pop(asked), sides
     in_common = {}
     if isinstance(domains, FileDomains) and how.name != "files":
         in_common = _alike(target, target.events, [(s.name, s.events) for s in sources], domains)
@@ -93,7 +115,7 @@ def _worlds(
         target, sources = with_likes(target), [with_likes(source) for source in sources]
     else:
         target, sources = with_ratings(target), [with_ratings(source) for source in sources]
-    divided = [split(target, sources, one, Path(data_dir)) for one in every]
+    divided = [_divided(target, sources, one, Path(data_dir), asked is not None) for one in every]
     if how.name == "files" and isinstance(domains, FileDomains):
         (parts,) = divided
         if not domains.same_users:
@@ -108,6 +130,7 @@ def _worlds(
     same_items = isinstance(domains, FileDomains) and domains.global_ids
     features = featuriser(domains, Path(data_dir), encode)
     options: Any = {"timed": timed, "capacity": capacity, "shared_items": same_items}
+    options["catalogue"] = cataloguer(domains, Path(data_dir))
     if how.fold is not None and not capacity:
         hidden = {name: [getattr(parts, name) for parts in divided] for name in ("valid", "test")}
         options["readers"] = {name: max(part["user"].n_unique() for part in of) for name, of in hidden.items()}
@@ -115,8 +138,17 @@ def _worlds(
     for loaded in worlds:
         loaded.summary["cleaning"] = cleaning
         loaded.summary["alike"] = in_common
-    said = [_protocol(domains, parts.order, target, positives) for parts in divided]
+    judged = worlds[0].world.test.disliked_row is not None
+    said = [_protocol(domains, parts.order, target, positives, judged) for parts in divided]
     return [replace(loaded, protocol=own) for loaded, own in zip(worlds, said, strict=True)]
+
+
+def _divided(target: Domain, sources: list[Domain], how: Split, data_dir: Path, all_hide: bool) -> Parts:
+    """all_hide: of a source too, what it hides as a target stays hidden."""
+    parts = split(target, sources, how, data_dir)
+    if all_hide:
+        return replace(parts, sources=tuple(split(source, [], how, data_dir).train for source in sources))
+    return parts
 
 
 def _alike(
@@ -128,13 +160,15 @@ def _alike(
 
 
 def _protocol(
-    domains: FileDomains | SimulatedDomains, order: str | None, target: Domain, positives: bool
+    domains: FileDomains | SimulatedDomains, order: str | None, target: Domain, positives: bool, judged: bool
 ) -> dict[str, str]:
     """What is decided before the split or by the data, in words."""
     said = {"order": order} if order else {}
     if positives:
         said["likes"] = f"{counted(target)}, taken before the split"
         said["rated"] = "what a user is known to have rated is no candidate, liked or not"
+    if judged:
+        said["disliked"] = f"ratings of {disliked_up_to(target):g} or less, hidden with the likes"
     if isinstance(domains, FileDomains):
         said["near_duplicates"] = f"{domains.near_duplicates}, found before the split by who rated what"
     return said

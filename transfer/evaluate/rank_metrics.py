@@ -10,7 +10,12 @@ METRICS = ("recall", "ndcg", "mrr", "map", "hit", "precision")
 
 
 def user_metrics(
-    scores: jax.Array, relevant: jax.Array, row: jax.Array, item: jax.Array, ks: tuple[int, ...]
+    scores: jax.Array,
+    relevant: jax.Array,
+    row: jax.Array,
+    item: jax.Array,
+    ks: tuple[int, ...],
+    price: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Metrics per user at every k: {name@k: [B]}, zero for rows without a relevant item, NaN where a score is NaN.
 
@@ -18,6 +23,9 @@ def user_metrics(
     events row, item int32 [E], row = B for padding. An item with g candidates above it, tied with t - 1 others, is
     equally likely at each of the positions g + 1 … g + t; every metric is its expected value over that draw, so a
     constant scorer has recall k / N. Average-rank and optimistic rules misjudge such scorers.
+
+    With price float32 [items], 0 where unknown: revenue, the sum of the prices of the relevant items among the first k, and
+    price_ndcg, DCG with prices as gains over that of the relevant items from the dearest on; NaN where none has a price.
     """
     width, n = scores.shape[0], max(ks)
     ties = {name: count[:, None] for name, count in _ties(scores, relevant, row, item).items()}  # [E, 1], against k
@@ -61,7 +69,25 @@ def user_metrics(
         "hit": reached[:, 1],
         "precision": found / k,
     }
+    if price is not None:
+        worth = jnp.where(row < width, price[item], 0.0)
+        paid = jnp.zeros((width, 2 * len(ks))).at[row].add(worth[:, None] * every[:, : 2 * len(ks)], mode="drop")
+        ideal = _ideal(row, worth, discount, width, ks)
+        values["revenue"] = paid[:, : len(ks)]
+        values["price_ndcg"] = jnp.where(ideal > 0, paid[:, len(ks) :] / jnp.maximum(ideal, 1e-9), jnp.nan)
     return {f"{name}@{at}": (value + bad)[:, i] for name, value in values.items() for i, at in enumerate(ks)}
+
+
+def _ideal(row: jax.Array, worth: jax.Array, discount: jax.Array, width: int, ks: tuple[int, ...]) -> jax.Array:
+    """The largest discounted sum of `worth` [E] that the events of each row allow among the first k: [B, K]."""
+    order = jnp.lexsort((-worth, row))
+    row, worth = row[order], worth[order]
+    place = jnp.arange(len(row))
+    first = jax.lax.cummax(jnp.where(jnp.concatenate([jnp.ones(1, bool), row[1:] != row[:-1]]), place, 0))
+    rank = jnp.minimum(place - first, max(ks))
+    step = jnp.append(jnp.diff(discount), 0.0)[rank]  # of the place alone; 0 beyond the longest list
+    gains = jnp.stack([jnp.where(rank < k, worth * step, 0.0) for k in ks], axis=1)
+    return jnp.zeros((width, len(ks))).at[row].add(gains, mode="drop")
 
 
 def _ties(scores: jax.Array, relevant: jax.Array, row: jax.Array, item: jax.Array) -> dict[str, jax.Array]:

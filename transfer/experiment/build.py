@@ -18,7 +18,7 @@ from transfer.data.interactions.world import Loaded, at_inference
 from transfer.errors import TransferError
 from transfer.experiment import checks
 from transfer.experiment.members import members_of
-from transfer.learning import fusion, guard, permuted, sparsity, windows
+from transfer.learning import chances, fusion, guard, permuted, sparsity, windows
 from transfer.learning.nested import nested
 from transfer.models import encoders
 from transfer.program import AnyWorld, Classifier, Done, Fit, Given, Program, Replicas, SequenceModel, Task
@@ -105,6 +105,11 @@ def build_program(config: Config, world: AnyWorld, task: Task) -> Program:
         program = nested(program, "", view=permuted.permuted(config.method.permute, config.method.permute_seed))
     if isinstance(model, SequenceModel):  # it reads what somebody chose before, whoever that is
         program = program._replace(folds_in=True)
+    if config.task.name == "ctr" or config.method.rank_by == "revenue":
+        chances.check(config, world)
+        program = (
+            chances.by_revenue(program) if config.task.name != "ctr" else chances.calibrated(program, config.task.sampled)
+        )
     if at_inference(world) is not world and not program.folds_in:
         raise TransferError(
             f"split={config.split.name} asks for people who come after training, and method={config.method.name} does "

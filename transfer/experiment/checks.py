@@ -21,7 +21,8 @@ from transfer.learning import fusion, guard
 from transfer.program import AnyWorld, Classifier, Needs
 from transfer.registry import find, names, outline
 
-INTERACTIONS, CLASSIFICATION = ("rating", "ranking"), "classification"
+INTERACTIONS, CLASSIFICATION = ("rating", "ranking", "ctr"), "classification"
+AS = {"ctr": "ranking"}  # what does the one task does the other
 
 
 def check_settings(config: Config) -> Config:
@@ -32,7 +33,7 @@ def check_settings(config: Config) -> Config:
     """
     examples, domain = isinstance(config.domain, LabelledDomains), config.domain.name
     if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
-        has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating or ranking")
+        has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating, ranking or ctr")
         raise TransferError(
             f"task={config.task.name} does not go with domain={domain}, which has {has}: its task is {fit}; "
             + ("leave task= out" if examples else "domains for classification are digits_shift, amazon_reviews and others")
@@ -122,7 +123,7 @@ def _blocks(config: Config) -> tuple[str, ...]:
 
 def check_model(config: Config) -> ModuleType:
     """The model's module. Raises TransferError where it does not do the task: its TASKS, rating and ranking unless said."""
-    module, task = find("models", config.model.name), config.task.name
+    module, task = find("models", config.model.name), AS.get(config.task.name, config.task.name)
     if task in ("classification", *INTERACTIONS) and task not in getattr(module, "TASKS", INTERACTIONS):
         modules = {name: find("models", name) for name in names("models")}
         models = {name: getattr(other, "TASKS", INTERACTIONS) for name, other in modules.items()}
@@ -133,7 +134,7 @@ def check_model(config: Config) -> ModuleType:
 
 def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
     """Raise TransferError, one line with a remedy, where the method asks for what the task or the world lacks."""
-    name, task = config.method.name, config.task.name
+    name, task = config.method.name, AS.get(config.task.name, config.task.name)
     if task not in needs.tasks:
         raise TransferError(
             f"method={name} does not do task={task}; methods that do: {_fitting(lambda n: task in n.tasks)}"

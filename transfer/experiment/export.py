@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from transfer.config.schema import Config
-from transfer.data.interactions.events import Heldout, Interactions
+from transfer.data.interactions.events import Catalogue, Heldout, Interactions
 from transfer.data.interactions.sequences import Sequences
 from transfer.data.interactions.world import Loaded, Side, World, at_inference
 from transfer.errors import TransferError
@@ -159,7 +159,10 @@ def _nobody(popularity: Any) -> Heldout:
     beyond: Any = np.ones((1, 1), np.int32)
     rating: Any = np.zeros((1, 1), np.float32)
     one: Any = np.int32(1)
-    return Heldout(empty, beyond, empty, rating, beyond, empty, popularity, one, one)
+    liked: Any = np.zeros((1, 1), bool)
+    priced = Catalogue(one, price=np.ones_like(popularity))  # type: ignore[arg-type]
+    nothing: Any = {"disliked_row": beyond, "disliked_item": empty, "catalogue": priced}
+    return Heldout(empty, beyond, empty, rating, beyond, empty, popularity, one, one, liked, **nothing)
 
 
 def _empty(width: int) -> Sequences:

@@ -75,4 +75,5 @@ def evaluate(
     index = {} if hidden is None else task.rows(world, hidden)
     real = len(next(iter(index.values()), ()))  # rows beyond them are padding
     tables = [pl.DataFrame({**index, **{k: np.asarray(v[i][:real]) for k, v in rows.items()}}) for i in count if index]
+    tables = [table.fill_nan(None) for table in tables]
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables

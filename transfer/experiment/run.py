@@ -17,7 +17,7 @@ from transfer.data.examples import featurise
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.interactions.world import Loaded
 from transfer.errors import TransferError
-from transfer.experiment import unlabelled_selection
+from transfer.experiment import directions, unlabelled_selection
 from transfer.experiment.build import (
     build_program,
     build_task,
@@ -128,13 +128,17 @@ class Prepared:
 def _run_program(
     configs: list[Config], folders: list[Path] | None, reuse: Path | None, memory: float | None, alone: bool
 ) -> list[Result]:
+    turned = [
+        _run_program([directions.turned(config, place) for config in configs], None, reuse, memory, alone=False)
+        for place in directions.others(configs[0])
+    ]
     with processes.together("begin"):
         prepared = _prepare(configs, folders, reuse, memory, alone)
     processes.check_same(" ".join(prepared.job.ids), "data or settings")
     done, records = _train(prepared)
     measured, done = measure(prepared.config, prepared.program, prepared.job, done), devices.fetched(done)
     with processes.together("write the results"):
-        return _write(prepared, done, records, measured)
+        return _write(prepared, done, records, measured, turned)
 
 
 def _prepare(
@@ -143,6 +147,7 @@ def _prepare(
     """Read the world, build the program, and check that they fit."""
     began = time.perf_counter()
     config = check_settings(configs[0])
+    directions.check(config)
     loaded, given = with_weights(config, load_world(config))
     begun_by = run_folder.initial_fingerprint(config.init_from)
     content = loaded.fingerprint + given + begun_by
@@ -188,8 +193,10 @@ def _train(prepared: Prepared) -> tuple[Done, Records]:
     return done, records
 
 
-def _write(prepared: Prepared, done: Done, records: Records, measured: Measured) -> list[Result]:
-    """The folder of every replica, and its result."""
+def _write(
+    prepared: Prepared, done: Done, records: Records, measured: Measured, turned: list[list[Result]]
+) -> list[Result]:
+    """The folder of every replica, and its result; turned: results of its other targets."""
     config, loaded, program, job = prepared.config, prepared.loaded, prepared.program, prepared.job
     folders, results = prepared.folders, []
     common = describe_program(
@@ -205,6 +212,7 @@ def _write(prepared: Prepared, done: Done, records: Records, measured: Measured)
     for i, each in enumerate(prepared.configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], done)
         facts = _facts(prepared, i, parameters, records[i], measured, common)
+        facts |= {"domains": found} if (found := directions.figures(turned, i)) else {}
         values = None if facts["status"] == "diverged" or not measured.per_user else measured.per_user[i]
         folder = folders[i] if folders else None
         if folder:

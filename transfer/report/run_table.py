@@ -10,6 +10,7 @@ from rich.text import Text
 
 from transfer.experiment import Result
 
+ALWAYS = ("recall@", "ndcg@", "hit@")  # at all lengths of lists
 FEW = 4  # domains that are told one by one
 ALIKE = {
     "equal_pairs": "{:,} equal (user, item) pairs",
@@ -38,9 +39,15 @@ def print_run(result: Result, short: bool = False) -> None:
     table = Table(title=Text(f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}"))
     for column in ("metric", "validation", "test"):
         table.add_column(column, justify="left" if column == "metric" else "right")
+    k = metric.partition("@")[2]
     for name in test or valid:
-        table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
+        if any(word in name for word in ALWAYS) or name.partition("@")[2] in ("", k):  # all of them are in result.json
+            table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
     console.print(table)
+    for name, of in facts.get("domains", {}).items():
+        own = {part: values.get(metric) for part, values in of["metrics"].items()}
+        figures = ", ".join(f"{part} {_number(value)}" for part, value in own.items())
+        console.print(f"{name} as the target: {metric} {figures} ({of['status']})", markup=False)
     if weights := facts.get("source_weights"):
         rise = facts["source_without"]
         by_weight = sorted(weights.items(), key=lambda pair: -pair[1])
@@ -124,6 +131,8 @@ def _read_as(domain: dict[str, Any]) -> str:
     said = [f"{role} {column or 'none'}" for role, column in columns.items()]
     said += [f"liked: {domain['likes']}"] if "likes" in domain and said else []
     said += ["titles: {known:,} of {of:,}".format(**domain["titles"])] if columns.get("title") else []
+    said += [f"{name} of {of['items']:,} of {of['of']:,} items" for name, of in domain.get("measured_by", {}).items()]
+    said += [f"dislikes hidden: {count:,} ({part})" for part, count in domain.get("dislikes_hidden", {}).items()]
     blocks = domain.get("features", {}).items()
     said += [f"{name}: {of['items']:,} of {of['of']:,} items, {of['width']} numbers" for name, of in blocks]
     return ", ".join(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from transfer.config import schema
 from transfer.data.interactions.events import Heldout, Interactions
 from transfer.data.interactions.world import World, asked_users
 from transfer.errors import TransferError
+from transfer.evaluate import feedback, list_metrics
 from transfer.evaluate.rank_metrics import METRICS, user_metrics
 from transfer.program import Batch, Scores, Task
 
@@ -138,59 +140,121 @@ def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: 
 def evaluate(
     scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True
 ) -> dict[str, jax.Array]:
-    """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
+    """Means over users of the metrics at every k; with `full` also what the lists hold beyond hits, and the feedback."""
     return _measure(scores, heldout, ks, sampled, full)[0]
 
 
 def examine(
     scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The means with `full`, and {name: float32 [users, padding last]}: the selected metric, ndcg and recall at every k."""
+    """The means with `full`, and {name: float32 [users, padding last]}: the selected metric, ndcg and recall at every k,
+    and what is measured beyond them at the k of the selected one; NaN where a user has nothing of it."""
     means, measured = _measure(scores, heldout, ks, sampled, full=True)
-    prefix = f"sampled{sampled}_" if sampled else ""
-    kept = dict.fromkeys([select, *(f"{name}@{k}" for name in ("ndcg", "recall") for k in ks)])
-    return means, {prefix + name: measured[name].reshape(-1) for name in kept}
+    prefix, k = f"sampled{sampled}_" if sampled else "", select.partition("@")[2] or str(ks[-1])
+    kept = dict.fromkeys(
+        [select, *(f"{name}@{at}" for name in ("ndcg", "recall") for at in ks), f"hit@{k}", f"precision@{k}"]
+    )
+    plain = {f"{name}@{at}" for name in METRICS for at in ks}
+    more = [name for name in measured if name not in plain and name.partition("@")[2] in ("", k)]
+    return means, {prefix + name: measured[name].reshape(-1) for name in (*kept, *dict.fromkeys(more)) if name in measured}
 
 
 def _measure(
     scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Means by name, and the values of users in their chunks, zero for padding: {name: [C, B]}."""
+    """Means by name, and the values of users in their chunks, NaN where there is none, padding behind: {name: [C, B]}.
 
-    def chunk(part: tuple[jax.Array, ...]) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        users, row, item, seen_row, seen_item = part
-        table = scores(users).at[seen_row, seen_item].set(-jnp.inf, mode="drop")
+    Users are gone through once, chunk by chunk: no table of users × items is ever whole.
+    """
+    shelf, n_items = heldout.catalogue, heldout.popularity.shape[0]
+    price = shelf.price if shelf and full else None
+
+    def chunk(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
+        plain = scores(part.users)
+        table = plain.at[part.seen_row, part.seen_item].set(-jnp.inf, mode="drop")
         if heldout.candidates is not None:
             table = jnp.where(heldout.candidates[None, :], table, -jnp.inf)
-        relevant = jnp.zeros(table.shape, bool).at[row, item].set(True, mode="drop")
+        relevant = jnp.zeros(table.shape, bool).at[part.row, part.item].set(True, mode="drop")
         if sampled:
-            table = _sample_candidates(table, relevant, sampled, users)
-        measured = user_metrics(table, relevant, row, item, ks)
-        lists = _lists(table, relevant, heldout.popularity, ks) if full else {}
-        return measured, lists
+            table = _sample_candidates(table, relevant, sampled, part.users)
+        measured = user_metrics(table, relevant, part.row, part.item, ks, price)
+        if not full:
+            return counts, measured
+        lists = list_metrics.best(table, jnp.any(relevant, axis=1), max(ks))
+        measured |= _beyond(lists, relevant, part, ks)
+        if part.disliked_row is not None and part.disliked_item is not None:
+            measured["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
+        return counts + list_metrics.exposures(lists, ks, n_items), measured
 
-    parts = (heldout.users, heldout.row, heldout.item, heldout.seen_row, heldout.seen_item)
-    measured, lists = jax.lax.map(chunk, parts)
-    prefix, count = f"sampled{sampled}_" if sampled else "", heldout.n_users.astype(jnp.float32)
-    means = {prefix + name: jnp.sum(values) / count for name, values in measured.items()}
-    for name, values in lists.items():
-        covers = name.startswith("coverage")
-        share = jnp.mean(jnp.any(values, axis=0), where=heldout.candidates) if covers else jnp.sum(values) / count
-        means[prefix + name] = share
-    return means, measured
+    def step(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return chunk(counts, replace(part, catalogue=shelf, popularity=heldout.popularity))
+
+    counts, measured = jax.lax.scan(step, jnp.zeros((len(ks), n_items), jnp.int32), heldout.by_chunk())
+    prefix = f"sampled{sampled}_" if sampled else ""
+    there = jnp.arange(heldout.users.size).reshape(heldout.users.shape) < heldout.n_users
+    strict = {f"{name}@{k}": _mean(measured[f"{name}@{k}"], there, strict=True) for name in METRICS for k in ks}
+    means = strict | {name: _mean(values, there) for name, values in measured.items() if name not in strict}
+    if full:
+        for name in [name for name in measured if name.startswith("like_share@")]:
+            judged = measured[name.replace("like_share", "judged")]
+            means[name] = _mean(measured[name], there, judged)
+        for i, k in enumerate(ks):
+            means[f"coverage@{k}"] = list_metrics.coverage(counts[i], heldout.candidates)
+            means[f"gini@{k}"] = list_metrics.gini(counts[i], heldout.candidates)
+        means |= _given(heldout)
+    return {prefix + name: value for name, value in means.items()}, measured
 
 
-def _lists(table: jax.Array, relevant: jax.Array, popularity: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
-    """What the lists hold: `coverage` bool [items] recommended to anybody, `popularity` [B] mean training count."""
-    top, shown = jax.lax.top_k(table, min(max(ks), table.shape[1]))
-    real = jnp.any(relevant, axis=1, keepdims=True) & ~jnp.isneginf(top)  # short lists hold candidates only
-    position = jnp.where(real, jnp.arange(shown.shape[1])[None, :], table.shape[1])
-    best = jnp.full(table.shape[1], table.shape[1]).at[shown].min(position)  # the best place that an item ever had
-    counts = jnp.cumsum(jnp.where(real, popularity[shown], 0.0), axis=1)
-    lengths = jnp.maximum(jnp.cumsum(real.astype(jnp.float32), axis=1), 1.0)
-    last = [min(k, shown.shape[1]) for k in ks]
-    coverage = {f"coverage@{k}": best < n for k, n in zip(ks, last, strict=True)}
-    return coverage | {f"popularity@{k}": counts[:, n - 1] / lengths[:, n - 1] for k, n in zip(ks, last, strict=True)}
+def _beyond(lists: list_metrics.Lists, relevant: jax.Array, part: Heldout, ks: tuple[int, ...]) -> dict[str, jax.Array]:
+    """What the lists of a chunk's users hold beyond hits, as far as it is known of the items: {name@k: [B]}."""
+    shelf, rows = part.catalogue, jnp.arange(lists.item.shape[0])[:, None]
+    profile = list_metrics.Profile(
+        jnp.concatenate([part.row, part.seen_row]),
+        jnp.concatenate([part.item, part.seen_item]),
+        jnp.concatenate([part.row < part.users.shape[0], part.seen_liked]),
+        part.seen_row,
+        part.seen_item,
+    )
+    liked = relevant[rows, lists.item]
+    readers = shelf.readers if shelf else jnp.max(part.popularity)
+    found = list_metrics.of_popularity(lists, liked, profile, part.popularity, readers, ks)
+    if part.disliked_row is not None:
+        disliked = jnp.zeros(relevant.shape, bool).at[part.disliked_row, part.disliked_item].set(True, mode="drop")
+        found |= feedback.of_judged(lists, liked, disliked[rows, lists.item], ks)
+    if shelf is None:
+        return found
+    if shelf.genres is not None:
+        length = jnp.linalg.norm(shelf.genres, axis=1, keepdims=True)
+        unit = shelf.genres / jnp.maximum(length, 1e-9)
+        found |= {f"genre_diversity@{k}": of for k, of in list_metrics.diversity(lists, unit, ks).items()}
+        found |= {
+            f"miscalibration@{k}": of for k, of in list_metrics.miscalibration(lists, profile, shelf.genres, ks).items()
+        }
+    if shelf.texts is not None:
+        found |= {f"text_diversity@{k}": of for k, of in list_metrics.diversity(lists, shelf.texts, ks).items()}
+    if shelf.price is not None:
+        known = (shelf.price > 0).astype(jnp.float32)
+        found |= {f"price_coverage@{k}": list_metrics.mean_of(known[lists.item], lists, k) for k in ks}
+    return found
+
+
+def _given(heldout: Heldout) -> dict[str, jax.Array]:
+    """What no ranking changes: the share of likes in all that is judged, and the share of hidden events with a price."""
+    found, width = {}, heldout.users.shape[1]
+    likes = heldout.row < width
+    if heldout.disliked_row is not None:
+        judged = jnp.sum(likes) + jnp.sum(heldout.disliked_row < width)
+        found["like_share"] = jnp.sum(likes).astype(jnp.float32) / judged.astype(jnp.float32)
+    if heldout.catalogue is not None and heldout.catalogue.price is not None:
+        found["price_coverage"] = jnp.mean(heldout.catalogue.price[heldout.item] > 0, where=likes)
+    return found
+
+
+def _mean(values: jax.Array, there: jax.Array, weights: jax.Array | None = None, strict: bool = False) -> jax.Array:
+    """The mean over the users of whom there is a value; NaN where there is none, if `strict` where one is missing."""
+    weight = jnp.where(there & (strict | ~jnp.isnan(values)), 1.0 if weights is None else weights, 0.0)
+    total = jnp.sum(weight)
+    return jnp.where(total > 0, jnp.sum(jnp.where(weight > 0, values, 0.0) * weight) / jnp.maximum(total, 1e-9), jnp.nan)
 
 
 def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, users: jax.Array) -> jax.Array:

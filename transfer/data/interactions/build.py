@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 
 from transfer.data.interactions.domain import Domain, places
-from transfer.data.interactions.events import Room, coded_events, heldout_of, interactions_of
+from transfer.data.interactions.events import Catalogue, Coded, Heldout, Room, coded_events, heldout_of, interactions_of
+from transfer.data.interactions.judged import hidden_dislikes
 from transfer.data.interactions.likes import prepared, rated_in
 from transfer.data.interactions.sequences import merged, sequences
 from transfer.data.interactions.split import Parts
-from transfer.data.interactions.summary import summary_of
+from transfer.data.interactions.summary import counted_in, summary_of
 from transfer.data.interactions.world import Loaded, Side, World, fingerprint, names_hash
 from transfer.errors import TransferError
 
@@ -30,6 +31,7 @@ def build_world(
     capacity: int | None = None,
     shared_items: bool = False,
     readers: dict[str, int] | None = None,
+    catalogue: Callable[[Domain, pl.Series, dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
 ) -> Loaded:
     """Filter and index the parts; filters and vocabularies come from training events only.
 
@@ -40,6 +42,7 @@ def build_world(
     shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
     features: blocks of vectors of the items of every domain, the target first. readers: how many readers of each hidden
     part any fold has; users and items are then those of all that is not test, the same in every fold (`folds.alike`).
+    catalogue: what the target's lists are measured by, from the domain, its items and their blocks.
     """
     every = [
         prepared(part, domain, positives, target.scale)
@@ -114,15 +117,20 @@ def build_world(
         if part is not None and (len(part) or capacity or readers)
     ]
     rated = [coded_events(part, **index) for part in others]
-    asked_of = {
-        name: (_candidates(part, len(items[0])) if parts.new_items else None, (readers or {}).get(name))
-        for name, part in coded.items()
-    }
+    of_lists: dict[str, np.ndarray] = catalogue(target, items[0], sides[0].features) if catalogue else {}  # type: ignore[arg-type]
+    shelf = Catalogue(np.int32(len(trained)), **of_lists)  # type: ignore[arg-type]
+    dislikes = hidden_dislikes(target, parts) if positives else None
+
+    def part_of(name: str, seen: list[Coded], rated: list[Coded]) -> Heldout:
+        disliked = coded_events(dislikes[name].filter(known), **index) if dislikes else None
+        asked, count = _candidates(coded[name], len(items[0])) if parts.new_items else None, (readers or {}).get(name)
+        return heldout_of(coded[name], seen, learnt_from, len(items[0]), room, asked, count, rated, disliked, shelf)
+
     host = World(
         target=sides[0],
         sources=tuple(sides[1:]),
-        valid=heldout_of(coded["valid"], [seen, *rated[:1]], learnt_from, len(items[0]), room, *asked_of["valid"]),
-        test=heldout_of(coded["test"], [seen, coded["valid"], *rated], learnt_from, len(items[0]), room, *asked_of["test"]),
+        valid=part_of("valid", [seen], rated[:1]),
+        test=part_of("test", [seen, coded["valid"]], rated),
         scale=scale,
         merged=merged([train, *visible], users, items) if timed else None,
         rated=interactions_of(coded_events(pl.concat(others), **index), len(users), len(items[0]), room)
@@ -142,6 +150,7 @@ def build_world(
     ]
     ids = [own.to_list() for own in items]
     summary["names"] = names_hash([users.to_list(), *ids], titles)
+    summary["target"] |= counted_in(of_lists, dislikes)
     return Loaded(
         _with_bridges(host, room), users.to_list(), ids[0], titles[0], ids[1:], titles[1:], summary, fingerprint(host)
     )

@@ -17,8 +17,9 @@ class Domain:
     """Events (user, item, rating, time: the last two null where unknown) and items (item, title, ...).
 
     `time` counts seconds since 1970. `scale` is the declared range of ratings, `positive` the rating from which an event
-    counts as liked (null: all do). `others`, once the likes are taken, holds the events that are none. `columns` says which
-    column of the file was taken for what (null: none), `files` how it was read.
+    counts as liked (null: all do), `disliked` the one up to which it counts as disliked (null: none does). `others`, once
+    the likes are taken, holds the events that are none. `columns` says which column of the file was taken for what (null:
+    none), `files` how it was read.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Domain:
     others: pl.DataFrame | None = None
     columns: dict[str, str | None] = field(default_factory=dict)
     files: Files | None = None
+    disliked: float | None = None
 
 
 def with_numbered_ids(domains: list[Domain]) -> list[Domain]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -52,11 +53,29 @@ class Interactions:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Catalogue:
+    """What is known of the target's items that lists are measured by and nothing is learnt from; None: of no item.
+
+    readers: int32 scalar, users with training events. genres float32 [items, genres]: shares of an item's genres, zeros
+    where none is known. texts float32 [items, width]: vectors of length 1, zeros where there is no text. price float32
+    [items]: 0 where it is unknown (a price of 0 counts as unknown).
+    """
+
+    readers: jax.Array
+    genres: jax.Array | None = None
+    texts: jax.Array | None = None
+    price: jax.Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Heldout:
     """Hidden events in chunks of users: users [C, B]; hidden row, item, rating [C, E]; seen row, item [C, S].
 
     A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events; n_users and
     n_events, int32 scalars, count without padding. `candidates` bool [items] are those that are ranked (None: all).
+    `seen_liked` bool [C, S]: which of the seen are chosen, and not rated without being liked. `disliked_row`,
+    `disliked_item` [C, D]: hidden events that say that an item is disliked (None: no event can say so).
     """
 
     users: jax.Array
@@ -68,7 +87,16 @@ class Heldout:
     popularity: jax.Array
     n_users: jax.Array
     n_events: jax.Array
+    seen_liked: jax.Array
     candidates: jax.Array | None = None
+    disliked_row: jax.Array | None = None
+    disliked_item: jax.Array | None = None
+    catalogue: Catalogue | None = None
+
+    def by_chunk(self) -> Heldout:
+        """What has a row for every chunk, and nothing else: what a scan goes through."""
+        whole = dict.fromkeys(("candidates", "catalogue", "popularity", "n_users", "n_events"))
+        return replace(self, **whole)  # type: ignore[arg-type]
 
 
 Coded = dict[str, np.ndarray]
@@ -122,38 +150,53 @@ def heldout_of(
     room: Room | None = None,
     candidates: np.ndarray | None = None,
     count: int | None = None,
+    rated: Sequence[Coded] = (),
+    disliked: Coded | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Heldout:
     """Lay hidden events out in equal chunks of users, `count` of them (None: as many as there are); every chunk is padded
-    to the longest, or to `room`."""
+    to the longest, or to `room`.
+
+    rated: events that are seen without being liked; disliked: hidden ones that say so.
+    """
     users = np.unique(hidden["user"])
     count = room.users if room else count or len(users)
     chunks = max(1, min(count, -(-count * n_items // CHUNK_SCORES)))
     width = max(1, -(-count // chunks))
     padded = np.zeros(chunks * width, np.int32)
     padded[: len(users)] = users
+
+    def laid_out(events: Coded, whole: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        of_users = np.isin(events["user"], users)
+        return _chunked({key: value[of_users] for key, value in events.items()}, users, chunks, width, room, whole)
+
     row, item, rating = _chunked(hidden, users, chunks, width, room)
-    known = {key: np.concatenate([part[key] for part in seen]) for key in ("user", "item", "rating")}
-    of_users = np.isin(known["user"], users)
-    seen_row, seen_item, _ = _chunked({key: value[of_users] for key, value in known.items()}, users, chunks, width, room)
+    known = {key: np.concatenate([part[key] for part in (*seen, *rated)]) for key in ("user", "item")}
+    liked = np.arange(len(known["user"])) < sum(len(part["user"]) for part in seen)
+    seen_row, seen_item, seen_liked = laid_out({**known, "rating": liked.astype(np.float32)})
     popularity = np.bincount(train["item"], minlength=n_items).astype(np.float32)
     arrays: dict[str, Any] = {
         "users": padded.reshape(chunks, width),
         **{"row": row, "item": item, "rating": rating, "seen_row": seen_row, "seen_item": seen_item},
-        "popularity": popularity,
+        **{"seen_liked": seen_liked > 0, "popularity": popularity},
     }
+    if disliked is not None:
+        arrays["disliked_row"], arrays["disliked_item"], _ = laid_out(disliked, whole=True)
     counts: dict[str, Any] = {"n_users": np.int32(len(users)), "n_events": np.int32(len(hidden["user"]))}
-    return Heldout(**arrays, **counts, candidates=candidates)  # type: ignore[arg-type]
+    return Heldout(**arrays, **counts, candidates=candidates, catalogue=catalogue)  # type: ignore[arg-type]
 
 
 def _chunked(
-    events: Coded, users: np.ndarray, chunks: int, width: int, room: Room | None
+    events: Coded, users: np.ndarray, chunks: int, width: int, room: Room | None, whole: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, item and rating of events in their chunks; whole: padded to a power of two, so that splits share programs."""
     position = np.searchsorted(users, events["user"])
     order = np.argsort(position, kind="stable")
     chunk, row = np.divmod(position[order], width)
     counts = np.bincount(chunk, minlength=chunks)
     slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    shape = (chunks, max(1, _length(int(counts.max(initial=0)), room)))
+    longest = max(1, _length(int(counts.max(initial=0)), room))
+    shape = (chunks, 1 << (longest - 1).bit_length() if whole and not room else longest)
     rows, items, ratings = np.full(shape, width, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     rows[chunk, slot] = row
     items[chunk, slot] = events["item"][order]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from transfer.data.interactions.events import Heldout, Interactions
-from transfer.data.interactions.world import Loaded, World
+from transfer.data.interactions.world import Loaded, World, on_device
 
 
 def alike(folds: list[Loaded]) -> list[Loaded]:
@@ -40,7 +40,7 @@ def alike(folds: list[Loaded]) -> list[Loaded]:
         replace(world, target=own, sources=sources, valid=valid, test=test, rated=rated, bridges=bridges)
         for world, (own, valid, test, rated, bridges) in zip(worlds, parts, strict=True)
     ]
-    return [replace(one, world=jax.device_put(world)) for one, world in zip(folds, same, strict=True)]
+    return [replace(one, world=on_device(world)) for one, world in zip(folds, same, strict=True)]
 
 
 def _events(parts: list[Interactions]) -> list[Interactions]:
@@ -59,6 +59,7 @@ def _events(parts: list[Interactions]) -> list[Interactions]:
 
 def _hidden(parts: list[Heldout]) -> list[Heldout]:
     hidden, seen = _longest(parts, lambda part: part.row), _longest(parts, lambda part: part.seen_row)
+    disliked = 0 if parts[0].disliked_row is None else _longest(parts, lambda part: part.disliked_row)
     return [
         replace(
             part,
@@ -67,6 +68,9 @@ def _hidden(parts: list[Heldout]) -> list[Heldout]:
             rating=_lengthened(part.rating, hidden, 0),
             seen_row=_lengthened(part.seen_row, seen, part.users.shape[1]),
             seen_item=_lengthened(part.seen_item, seen, 0),
+            seen_liked=_lengthened(part.seen_liked, seen, False),
+            disliked_row=_lengthened(part.disliked_row, disliked, part.users.shape[1]) if disliked else None,
+            disliked_item=_lengthened(part.disliked_item, disliked, 0) if disliked else None,
         )
         for part in parts
     ]

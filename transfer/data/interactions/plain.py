@@ -26,6 +26,8 @@ UTF8 = {"utf-8", "utf8"}
 BOMS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 CHUNK = 2**20
 LINE = 2**24  # bytes of a line, and characters of a JSON object, that are looked at as a whole
+TYPE = "(?:token_seq|float_seq|token|float)(?!_seq)"
+RUN_ON = re.compile(rf"((?:[^\t]+:{TYPE}\t)+[^\t]+:{TYPE})([^\t].*)")  # RecBole's header without the end of its line
 BETWEEN = "\x1f"  # stands for a separator of several characters in the temporary text
 
 
@@ -78,12 +80,24 @@ def plain(path: Path, dialect: Dialect) -> Source:
         line = pl.col("line")
         changed, kept = _rewritten(source, size, line.str.replace_all(separator, BETWEEN, literal=True), path, dialect)
         return Source(changed, BETWEEN, quoted=False, kept=kept, notes=tuple(notes))
+    if ending(path).suffix in UNQUOTED and (cut := _run_on(first.decode(errors="replace").rstrip("\r\n"))):
+        line = pl.col("line").str.replace("".join(cut), "\n".join(cut), literal=True)
+        changed, kept = _rewritten(source, size, line, path, dialect)
+        return Source(changed, separator, quoted=False, same_lines=False, kept=kept, notes=(*notes, "header_run_on"))
     quoted, escaped = _quotes(source, separator, ending(path).suffix, dialect)
     if escaped:
         line = pl.col("line").str.replace_all(r"\\", "\x1e", literal=True).str.replace_all(r"\"", '""', literal=True)
         source, kept = _rewritten(source, size, line.str.replace_all("\x1e", "\\", literal=True), path, dialect)
         notes.append("escaped_quotes")
     return Source(source, separator, quoted, kept=kept, notes=tuple(notes))
+
+
+def _run_on(first: str) -> tuple[str, str] | None:
+    """RecBole's typed header and the first row, where both stand in one line; None where they do not."""
+    found = RUN_ON.fullmatch(first)
+    if found is None or first.count("\t") != 2 * found[1].count("\t"):
+        return None
+    return found[1], found[2]
 
 
 def lines_of(source: Path, dialect: Dialect) -> Iterator[str]:

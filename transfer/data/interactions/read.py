@@ -63,7 +63,7 @@ def _dialect(files: Files, of: str) -> Dialect:
 def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: pl.DataFrame, title: str | None) -> Domain:
     """A domain of these rows of a scan, and of a table of items. Raises TransferError for ratings beyond its scale."""
     table, rating = found.table, found.columns["rating"]
-    for setting in ("positive", "scale", "unrated"):
+    for setting in ("positive", "disliked", "scale", "unrated"):
         if getattr(files, setting) not in (None, ()) and not rating:
             required(table, "rating", files.rating, f"`{setting}`")
     if files.scale and rating:
@@ -72,7 +72,8 @@ def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: 
         refuse(table, rows, rating, ~pl.col("rating").is_between(low, high), problem)
     columns = {**found.columns, "title": title}
     events = rows.select((pl.col(c) if c in rows.columns else pl.lit(None)).cast(t).alias(c) for c, t in EVENTS.items())
-    return Domain(name, events, listed, files.scale, files.positive, found.notes, columns=columns, files=files)
+    said = {"columns": columns, "files": files, "disliked": files.disliked}
+    return Domain(name, events, listed, files.scale, files.positive, found.notes, **said)
 
 
 def listing(found: Scan, files: Files, data_dir: Path) -> tuple[pl.DataFrame, str | None]:

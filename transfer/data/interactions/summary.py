@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from transfer.data.interactions.domain import Domain
@@ -38,6 +39,14 @@ def summary_of(
         "users_trained_in_both": int(shared),
         **counts,
     }
+
+
+def counted_in(catalogue: dict[str, np.ndarray], dislikes: dict[str, pl.DataFrame] | None) -> dict[str, Any]:
+    """Of how many items genres, texts and prices are known, and how many dislikes are hidden with the likes."""
+    known = {name: (rows if rows.ndim == 1 else rows.any(axis=1)) != 0 for name, rows in catalogue.items()}
+    told = {name: {"items": int(there.sum()), "of": len(there)} for name, there in known.items()}
+    hidden = {name: len(part) for name, part in (dislikes or {}).items()}
+    return ({"measured_by": told} if told else {}) | ({"dislikes_hidden": hidden} if hidden else {})
 
 
 def read_as(domain: Domain) -> dict[str, Any]:

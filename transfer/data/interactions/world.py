@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -120,3 +120,14 @@ class Loaded:
     summary: dict[str, Any]
     fingerprint: str
     protocol: dict[str, Any] = field(default_factory=dict)
+
+
+def on_device(host: World) -> World:
+    """The world on the device, with its catalogue there once, whose texts are the block that they are."""
+    world, shelf = jax.device_put(host), host.test.catalogue
+    if shelf is None:
+        return world
+    blocks = [name for name, rows in host.target.features.items() if rows is shelf.texts]
+    put: Any = world.test.catalogue
+    put = replace(put, texts=world.target.features[blocks[0]]) if blocks else put
+    return replace(world, **{name: replace(getattr(world, name), catalogue=put) for name in ("valid", "test")})

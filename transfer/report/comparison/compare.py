@@ -15,7 +15,12 @@ from transfer.report.comparison.runs import MEASURE, REPEATS, TUNED, Flat, Run, 
 from transfer.report.comparison.titles import shared_name, title_of
 from transfer.report.comparison.verdicts import fill
 
-UNSAID = {"method.guard": "none", "method.permute": "[]", "method.fusion": "early"}  # what no name of a setting says
+UNSAID = {
+    "method.guard": "none",
+    "method.permute": "[]",
+    "method.fusion": "early",
+    "method.rank_by": "score",
+}  # what no name of a setting says
 
 
 def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:

@@ -20,6 +20,10 @@ from transfer.errors import TransferError
 from transfer.results.run_folder import Loader
 from transfer.storage.damaged import POLARS
 
+# What a user may have no value of: nothing in her list has a text, genres, a price, or is judged.
+OF_LISTS = ("popularity_lift", "genre_diversity", "text_diversity", "miscalibration", "price_ndcg")
+PARTIAL = (*OF_LISTS, "like_share", "judged_auc", "user_auc")
+
 BYTES, NODES, ROWS = 2**25, 100_000, 50_000_000
 # Control characters and marks that turn the direction of text: in no file of a report.
 CONTROLS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069]")
@@ -163,7 +167,8 @@ def read_yaml(path: Path) -> Any:
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> pl.DataFrame:
-    """A table of finite numbers (and flags) with at least these columns. Raises TransferError."""
+    """A table of finite numbers (and flags) with at least these columns; null where a user may have no value. Raises
+    TransferError."""
     data = content(path, most=2**30)
     if not data.startswith(b"PAR1"):
         raise TransferError(f"{path.name}: no Parquet file")
@@ -180,7 +185,8 @@ def read_parquet(path: Path, columns: Iterable[str]) -> pl.DataFrame:
     for name, kind in table.schema.items():
         if not (kind.is_numeric() or kind == pl.Boolean):
             raise TransferError(f"{path.name}: column {clean(name)} has no numbers")
-        if table[name].null_count() or (kind.is_float() and not np.isfinite(table[name].to_numpy()).all()):
+        known = table[name].drop_nulls() if name.partition("@")[0].endswith(PARTIAL) else table[name]
+        if known.null_count() or (kind.is_float() and not np.isfinite(known.to_numpy()).all()):
             raise TransferError(f"{path.name}: column {clean(name)} has values that are not finite")
     return table
 

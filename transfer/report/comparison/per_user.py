@@ -16,6 +16,7 @@ from transfer.results.run_folder import PER_USER
 
 Array = NDArray[np.float64]
 # Users by their number of training events in the target: cold (none), sparse, warm.
+LIKE_SHARE = "like_share@"
 GROUPS = {"all": (0, None), "cold": (0, 0), "sparse": (1, 4), "warm": (5, None)}
 
 
@@ -87,8 +88,13 @@ def linearised(metric: str, value: Array, events: Array) -> tuple[Array, Array]:
     """Values and weights [rows] whose weighted mean is the metric: (v, w), Σ w = 1.
 
     Ranking weighs users alike. Errors weigh by events; for RMSE = R, v = R + (mse_u - R²) / 2R, the first-order change of R
-    (delta method), so that an interval of means is one of RMSE.
+    (delta method), so that an interval of means is one of RMSE. A like_share is R = Σ likes / Σ judged, with what is judged
+    in each list in the place of events: v = R + (likes_u - R judged_u) / mean judged.
     """
+    if metric.startswith(LIKE_SHARE):
+        likes = np.where(events > 0, value * events, 0.0)
+        share, mean = likes.sum() / max(events.sum(), 1e-9), max(events.mean(), 1e-9)
+        return share + (likes - share * events) / mean, np.full(len(value), 1 / len(value))
     if metric not in ("rmse", "mae"):
         return value, np.full(len(value), 1 / max(len(value), 1))
     weight = events / events.sum()
@@ -98,19 +104,28 @@ def linearised(metric: str, value: Array, events: Array) -> tuple[Array, Array]:
     return (root + (value - root**2) / (2 * root) if root else value), weight
 
 
+def _counted(metric: str, test: Tested) -> Array:
+    """What a user's value is a mean of: her hidden events, or what is judged of her list."""
+    judged = metric.replace("like_share", "judged")
+    return test.values.get(judged, test.events) if metric.startswith(LIKE_SHARE) else test.events
+
+
 def difference(metric: str, ours: Tests, theirs: Tests, group: str = "all") -> Sample | None:
     """Ours minus theirs over the worlds and seeds that both have; None where nothing can be compared."""
     both = [pair for pair in ours if pair in theirs and np.array_equal(ours[pair].user, theirs[pair].user)]
     return _sample(metric, {pair: ours[pair] for pair in both}, theirs, group)
 
 
-def level(metric: str, tests: Tests) -> Sample | None:
+def level(metric: str, tests: Tests, group: str = "all") -> Sample | None:
     """The values of one method; None where it has none by user."""
-    return _sample(metric, tests, None, "all")
+    return _sample(metric, tests, None, group)
 
 
 def _sample(metric: str, tests: Tests, less: Tests | None, group: str) -> Sample | None:
-    """A row is a user in a split, averaged over the seeds of that split: of `tests`, with `less` taken away."""
+    """A row is a user in a split, averaged over the seeds of that split: of `tests`, with `less` taken away.
+
+    Users of whom a run has no value are left out: of a list without a text there is no diversity of texts.
+    """
     column = column_of(metric)
     pairs = [pair for pair in tests if column in tests[pair].values and (less is None or column in less[pair].values)]
     linear, plain, split, user, weights, by_run = [], [], [], [], [], []
@@ -119,15 +134,19 @@ def _sample(metric: str, tests: Tests, less: Tests | None, group: str) -> Sample
         first = tests[own[0]]
         own = [pair for pair in own if np.array_equal(tests[pair].user, first.user)]
         rows = members(first, group)
+        both = [test for pair in own for test in (tests[pair], *([less[pair]] if less is not None else []))]
+        if not metric.startswith(LIKE_SHARE):
+            rows &= ~np.any([np.isnan(test.values[column]) for test in both], axis=0)
         if not rows.any():
             continue
         steps, values = [], []
         for pair in own:
             value = tests[pair].values[column][rows]
-            step, weight = linearised(metric, value, first.events[rows])
+            step, weight = linearised(metric, value, _counted(metric, tests[pair])[rows])
             if less is not None:
                 other = less[pair].values[column][rows]
-                value, step = value - other, step - linearised(metric, other, first.events[rows])[0]
+                step = step - linearised(metric, other, _counted(metric, less[pair])[rows])[0]
+                value = value - other
             steps.append(step)
             values.append(value)
             by_run.append(float(weight @ step))

@@ -19,7 +19,8 @@ Flat = dict[str, Any]  # a nested configuration with dotted keys
 # Keys that repeat a measurement rather than change what is measured.
 REPEATS = ("seed", "split.seed", "split.folds", "split.fold", "domain.data_seed")
 # Keys that decide what is measured and how: figures that differ in one of these are never put side by side.
-MEASURE = ("domain.", "split.", "task.name", "task.positives", "task.k", "task.select", "task.sampled", "select")
+OF_TASKS = ("task.name", "task.positives", "task.k", "task.select", "task.sampled", "task.domains")
+MEASURE = ("domain.", "split.", *OF_TASKS, "select")
 # Keys that change no figure.
 SILENT = ("data_dir", "resume", "test", "track", "train.replicas", "train.progress", "train.checkpoint_seconds")
 

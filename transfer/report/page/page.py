@@ -18,7 +18,7 @@ from transfer.report.comparison.files import CONTROLS, clean, read_choice, read_
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
-from transfer.report.page import cost, distances, figures, selectors, source, source_weights, words
+from transfer.report.page import business, cost, distances, figures, selectors, source, source_weights, words
 from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
 from transfer.results.run_folder import CHOICE, sweep_name
 from transfer.storage.trees import write
@@ -60,6 +60,10 @@ def more_markdown(comparisons: list[Comparison]) -> str:
             effects = source.table(comparison)
             parts.append(f"\n### Does the source help? {plain(comparison.title)}\n\n{plain(' '.join(answers))}\n")
             parts.append(f"\n{lines(effects)}\n" if effects else "")
+        if told := business.sentences(comparison):
+            parts.append(f"\n### In business terms: {plain(comparison.title)}\n\n{plain(' '.join(told))}\n")
+        if beyond := business.table(comparison):
+            parts.append(f"\n### Beyond accuracy: {plain(comparison.title)}\n\n{lines(beyond)}\n")
         if chosen := selectors.table(comparison):
             parts.append(f"\n### Choosing without target labels: {plain(comparison.title)}\n\n{lines(chosen)}\n")
     return "".join(parts)
@@ -126,6 +130,7 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
             ),
             ("Source and target before and after the map", distances.projections(comparison)),
             ("Sources, one after another", source_weights.curves(comparison)),
+            ("Gains of single readers", business.distribution(comparison)),
             ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
         ]
@@ -140,6 +145,10 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
         "distances": distances.table(comparison),
         "helps": source.sentences(comparison),
         "effects": source.table(comparison),
+        "business": business.sentences(comparison),
+        "assumptions": business.assumptions(comparison),
+        "beyond": business.table(comparison),
+        "beyond_by_group": business.group_table(comparison) if drawn else None,
         "source_weights": source_weights.table(comparison),
         "by_seed": source.by_seed(comparison),
         "by_class": source.by_class(comparison),

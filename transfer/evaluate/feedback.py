@@ -1,0 +1,60 @@
+"""Feedback on items that a user has judged: whether likes stand above dislikes, and what share of a list's is a like."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from transfer.evaluate.list_metrics import Lists
+
+
+def judged_auc(
+    scores: jax.Array, row: jax.Array, item: jax.Array, disliked_row: jax.Array, disliked_item: jax.Array
+) -> jax.Array:
+    """`auc_by_row` of likes row, item [E] against dislikes [D] of the same user: float32 [B].
+
+    scores float32 [B, items]; row = B for padding.
+    """
+    rows = jnp.concatenate([row, disliked_row])
+    like = jnp.concatenate([jnp.ones(row.shape), jnp.zeros(disliked_row.shape)])
+    value = scores[jnp.minimum(rows, scores.shape[0] - 1), jnp.concatenate([item, disliked_item])]
+    return auc_by_row(value, like, rows, scores.shape[0])
+
+
+def auc_by_row(value: jax.Array, like: jax.Array, rows: jax.Array, width: int) -> jax.Array:
+    """The chance that a like of a row scores above a dislike of the same row, ties count half: float32 [width].
+
+    value, like (1 or 0), rows [n], row = width for padding; NaN for a row without both, or with a value that is none. The U
+    statistic from mean ranks within each row, sorted once: no pair is looked at (Mann & Whitney 1947).
+    """
+    order = jnp.lexsort((value, rows))
+    rows, like, value = rows[order], like[order], value[order]
+    place = jnp.arange(len(rows))
+    new_row = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
+    new_value = new_row | jnp.concatenate([jnp.ones(1, bool), value[1:] != value[:-1]])
+    first = jax.lax.cummax(jnp.where(new_value, place, 0))
+    ends = jnp.concatenate([new_value[1:], jnp.ones(1, bool)])
+    last = jax.lax.cummin(jnp.where(ends, place, len(rows)), reverse=True)
+    start = jax.lax.cummax(jnp.where(new_row, place, 0))
+    below = ((first - start) + (last - start)).astype(jnp.float32) / 2  # of the row's, ties half
+    zeros = jnp.zeros(width)
+    likes, total = (zeros.at[rows].add(one, mode="drop") for one in (like, jnp.ones_like(like)))
+    share = zeros.at[rows].add(like * below / jnp.maximum(total[jnp.minimum(rows, width - 1)], 1.0), mode="drop")
+    above = share * total / jnp.maximum(likes, 1.0) - (likes - 1) / 2
+    bad = zeros.at[rows].max(jnp.isnan(value).astype(jnp.float32), mode="drop")
+    known = (likes > 0) & (total > likes) & (bad == 0)
+    return jnp.where(known, above / jnp.maximum(total - likes, 1.0), jnp.nan)
+
+
+def of_judged(lists: Lists, liked: jax.Array, disliked: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
+    """By user and k [B]: judged, how many of a list's first k she has liked or disliked; like_share, likes / judged.
+
+    liked, disliked bool [B, n]. A like_share is NaN where none of the list is judged; the mean over users is to be weighed
+    by `judged`: all likes / all that is judged.
+    """
+    found: dict[str, jax.Array] = {}
+    for k in ks:
+        likes, dislikes = (jnp.sum((of & lists.there)[:, :k], axis=1).astype(jnp.float32) for of in (liked, disliked))
+        found[f"judged@{k}"] = likes + dislikes
+        found[f"like_share@{k}"] = jnp.where(likes + dislikes > 0, likes / jnp.maximum(likes + dislikes, 1.0), jnp.nan)
+    return found
