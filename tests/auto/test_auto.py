@@ -17,6 +17,8 @@ from transfer.auto.search import Budget, budget_of
 from transfer.errors import TransferError
 from transfer.experiment.run import load_run
 from transfer.report.comparison import per_user
+from transfer.solvers import histories
+from transfer.training import compiler
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 METHODS = ("popularity", "ridge_map", "text_bridge")
@@ -156,3 +158,29 @@ def test_what_leaves_nothing_to_choose_is_refused(words: tuple[str, ...], line: 
 def test_a_budget_has_seconds_and_runs() -> None:
     with pytest.raises(TransferError, match=r"budget\.minutes: no such key; a budget has seconds and runs"):
         budget_of(["budget.minutes=1"])
+
+
+def test_a_candidate_that_is_refused_is_asked_once(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its size before anything runs; for what only a run can tell, on its first fold alone."""
+    monkeypatch.setattr(histories, "DENSE_CELLS", 10_000)  # ease has more, of 80 books and 120 films; popularity none
+    real = compiler.Compiler._check_memory
+
+    def check(self: Any, memory: Any, count: int, devices: int) -> None:
+        if "items/solve" in self.executables:  # the stage of item_knn
+            raise compiler.TooLarge(0, 2**60, compiler.device_memory().free)
+        real(self, memory, count, devices)
+
+    monkeypatch.setattr(compiler.Compiler, "_check_memory", check)
+    candidates = [f"method={name}" for name in ("popularity", "ease", "item_knn")]
+    words = ("-m", "sweep=auto", *plant(0.9), *LEARN, *RANKING, "split=cold_start", "hydra.sweeper.folds=3")
+    command(*words, f"hydra.sweeper.candidates.ranking={json.dumps(candidates)}", "hydra.sweep.dir=S")
+    choice = json.loads((tmp_path / "S" / "choice.json").read_text())
+    assert choice["chosen"] == ["method=popularity"]
+    assert "method=ease without a smaller method.most needs a" in choice["left_out"]["ease"]
+    assert "of memory" in choice["left_out"]["item_knn"]
+    results = [json.loads(path.read_text()) for path in (tmp_path / "S").glob("[0-9]*/result.json")]
+    failed = [one for one in results if one["status"] == "failed"]
+    assert len(failed) == 1
+    assert len(results) - len(failed) == 3 + 1
