@@ -75,8 +75,6 @@ def test_readers_whom_the_source_helps_are_told_from_those_whom_it_harms() -> No
     assert found.mixtures[0].gain.low > 0.02
     # on readers of no fold the numbers do what the nested values promise
     (_, (fold, *_)) = planted(1, told=1.5)
-    assert fold.traits is not None
-    assert fold.gated is not None
     slopes = np.array([numbers[f"gate_{name}"] for name in ("target", "source", "surprise", "nearness")])
     share = expit(np.log(numbers["weight_1"]) + fold.traits @ slopes)
     gain = fold.gated(np.stack([share, 1 - share], axis=1)) - 0.3

@@ -38,8 +38,8 @@ class Fold(NamedTuple):
     pair: tuple[str, int]
     readers: Tested
     values: Callable[[Counts], Array]
-    traits: Array | None = None
-    gated: Callable[[Array], Array] | None = None
+    traits: Array
+    gated: Callable[[Array], Array]
 
 
 def pool_of(tried: list[Candidate], most: int) -> list[Candidate]:

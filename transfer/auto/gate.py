@@ -24,10 +24,9 @@ Gate = tuple[Array, float]  # a [traits] and b
 def gated(pool: list[Candidate], folds: list[Fold], metric: str, sign: int) -> Candidate | None:
     """The gate that all folds choose, with the values by reader of those that the other folds of each choose; None where
     every method sees a source, or none does."""
-    places = [next((i for i, one in enumerate(pool) if one.uses_source is sees), None) for sees in (True, False)]
-    if None in places or any(fold.gated is None for fold in folds):
+    first, second = (next((i for i, one in enumerate(pool) if one.uses_source is sees), None) for sees in (True, False))
+    if first is None or second is None:
         return None
-    first, second = places
     known = [fold.traits for fold in folds]
     worth = [sign * _linear(metric, fold, _between(fold, len(pool), first, second)) for fold in folds]
     weight = [linearised(metric, np.ones(len(fold.readers.user)), fold.readers.events)[1] for fold in folds]
