@@ -96,6 +96,12 @@ def joined(domains: Sequence[Interactions]) -> Interactions:
     )
 
 
+def mean_rows(events: Interactions, table: jax.Array) -> jax.Array:
+    """The mean of a table's rows [items, d] over each user's items -> [users, d]; 0 for who has none."""
+    sums = jax.ops.segment_sum(table[events.items], events.users, events.n_users, indices_are_sorted=True)
+    return sums / jnp.maximum(user_counts(events), 1).astype(sums.dtype)[:, None]
+
+
 def domains_of(widths: Sequence[int]) -> np.ndarray:
     """Which domain each item is of, where so many of each stand side by side: int32 [items]."""
     return np.repeat(np.arange(len(widths), dtype=np.int32), widths)

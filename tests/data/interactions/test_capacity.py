@@ -37,7 +37,8 @@ def run(method: str, task: str, capacity: int | None) -> Result:
     return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
 
 
-SLOW = ("dann_factors", "lightgcn")  # they compile long, and read events as cmf and ials do
+# they compile long, and read events as cmf and ials do
+SLOW = ("dann_factors", "lightgcn", "clfm", "dtcdr", "conet", "bitgcf")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,197 @@
+"""Models of several domains at once: scores and losses against plain NumPy, and what each carries to cold readers."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import interactions, world_of
+from numpy.typing import NDArray
+from pairs import files
+
+from transfer.api import compose
+from transfer.data.interactions.world import World
+from transfer.experiment import run_batch
+from transfer.experiment.build import build_task
+from transfer.experiment.checks import check_settings
+from transfer.program import Given
+from transfer.registry import find
+
+Floats = NDArray[np.float64]
+READERS, ITEMS, DIM = 9, (5, 7, 4), 3  # of books, films and series
+COLD, NOBODY = 0, 1  # a reader of no books, one of nothing
+
+
+@cache
+def domains() -> list[Floats]:
+    """Who has what, of every domain [readers, items]."""
+    random = np.random.default_rng(0)
+    tables = [(random.random((READERS, n)) < 0.4).astype(float) for n in ITEMS]
+    tables[0][COLD] = 0
+    for x in tables:
+        x[NOBODY] = 0
+    return tables
+
+
+@cache
+def world() -> World:
+    return world_of(*(interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in domains()))
+
+
+class Case:
+    """A method on the small world with random parameters: its stage, hp, and the parameters in NumPy."""
+
+    def __init__(self, method: str, *words: str):
+        self.config = check_settings(compose(["task=ranking", *f"method={method}".split(), f"model.dim={DIM}", *words]))
+        self.task = build_task(self.config, world())
+        module = find("methods", self.config.method.name)
+        program: Any = module.build(self.config, world(), self.task, None)
+        self.fit = program.stages[0]
+        self.hp: Any = Given({name: jnp.float32(value) for name, value in self.config.hp.items()}, module.__name__)
+        fresh = self.fit.init(world(), {}, jax.random.key(0))
+        random = np.random.default_rng(1)
+        drawn = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), fresh)
+        self.given = jax.tree.map(jnp.asarray, drawn)
+        self.params = jax.tree.map(lambda leaf: leaf.astype(np.float64), drawn)
+
+    def scores(self) -> Floats:
+        return np.asarray(self.fit.scores(world(), {self.fit.name: self.given}, self.hp)(jnp.arange(READERS)), np.float64)
+
+    def offset(self, d: int) -> Floats:
+        return self.params["offsets"][d]["mean"] + self.params["offsets"][d]["bias"]
+
+
+def relu(x: Floats) -> Floats:
+    return np.maximum(x, 0)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.7, 1.0])
+def test_clfm_scores_with_a_common_and_an_own_part(common: float) -> None:
+    case = Case("clfm", f"method.common={common}")
+    p = case.params
+    assert len(p["common"]) == round(common * DIM)
+    parts = [
+        [*(row @ p["users"][u] for row in p["common"]), *(row @ p["users"][u] for row in p["own"][0])]
+        for u in range(READERS)
+    ]
+    np.testing.assert_allclose(case.scores(), case.offset(0) + np.array(parts) @ p["items"][0].T, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("words", ["", "method.combine=mean", "method.as_published_code=true"])
+def test_dtcdr_combines_the_factors_of_the_domains_that_know_a_reader(words: str) -> None:
+    case = Case("dtcdr", "method.hidden=[4,2]", *words.split())
+    p, head, published = case.params, case.params["heads"][0], "published" in words
+    expected = np.zeros((READERS, ITEMS[0]))
+    for u in range(READERS):
+        known = [d for d, x in enumerate(domains()) if x[u].any() or published] or [0]
+        rows = np.stack([p["users"][d][u] for d in known])
+        z = rows.mean(0) if "mean" in words else rows.max(0)
+        for i in range(ITEMS[0]):
+            y = p["items"][0][i].max(0)
+            h = np.concatenate([z, y])
+            for layer in head["tower"]["layers"]:
+                h = relu(h @ layer["weight"] + layer["bias"])
+            expected[u, i] = (head["product"] * z) @ y + h @ head["tower"]["out"]
+    assert p["items"][0].shape == (ITEMS[0], 3 if published else 1, DIM)
+    np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_conet_joins_the_towers_in_every_layer(published: bool) -> None:
+    case = Case("conet", "method.hidden=[4,3,2]", f"method.as_published_code={published}")
+    p, expected = case.params, np.zeros((READERS, ITEMS[0]))
+    for u in range(READERS):
+        partners = [
+            rows[x[u] > 0].mean(0) if x[u].any() else np.zeros(DIM) for rows, x in zip(p["items"], domains(), strict=True)
+        ]
+        for i in range(ITEMS[0]):
+            h = [np.concatenate([p["users"][u], rows]) for rows in (p["items"][0][i], *partners[1:])]
+            for n in range(3):
+                new = [h[d] @ p["towers"][d]["layers"][n]["weight"] + p["towers"][d]["layers"][n]["bias"] for d in range(3)]
+                for d in (1, 2) if not published else ():
+                    new[0] += h[d] @ p["cross"][d - 1][n]
+                    new[d] += h[0] @ p["cross"][d - 1][n]
+                h = [relu(each) for each in new]
+            expected[u, i] = h[0] @ p["towers"][0]["out"]
+    np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(("layers", "words"), [(1, ""), (3, ""), (2, "hp.common=0 hp.keep=1")])
+def test_bitgcf_spreads_in_each_domain_and_mixes_between_them(layers: int, words: str) -> None:
+    case = Case("bitgcf", f"method.layers={layers}", *words.split())
+    common, keep = (float(case.hp[name]) for name in ("common", "keep"))
+    counts = [x.sum(1, keepdims=True) for x in domains()]
+    shares = [x / np.sqrt(np.maximum(x.sum(1, keepdims=True), 1) * np.maximum(x.sum(0), 1)) for x in domains()]
+    users = [rows * (count > 0) for rows, count in zip(case.params["users"], counts, strict=True)]
+    items, total = case.params["items"], np.zeros((READERS, ITEMS[0]))
+    for n in range(layers + 1):
+        total += users[0] @ items[0].T
+        if words and n:
+            assert (users[0][COLD] == 0).all()
+        to_users = [a @ rows for a, rows in zip(shares, items, strict=True)]
+        to_items = [a.T @ rows for a, rows in zip(shares, users, strict=True)]
+        new = [m + m * z for m, z in zip(to_users, users, strict=True)]
+        items = [m + m * z for m, z in zip(to_items, items, strict=True)]
+        whole = sum(c * z for c, z in zip(counts, new, strict=True)) / np.maximum(sum(counts), 1)
+        others = [(new[1] + new[2]) / 2, (new[0] + new[2]) / 2, (new[0] + new[1]) / 2]
+        users = [common * whole + (1 - common) * (keep * z + (1 - keep) * o) for z, o in zip(new, others, strict=True)]
+    np.testing.assert_allclose(case.scores(), case.offset(0) + total, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "full_softmax"])
+def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_prior(loss: str) -> None:
+    case = Case("clfm", f"task.loss={loss}", "train.batch_size=6", "hp.source_weight=0.3", "hp.l2=0.2")
+    p, losses = case.params, []
+    drawn = case.fit.batch(world(), {}, jax.random.key(0))
+    for d, batch in enumerate(jax.device_get(drawn.batches)):
+        z = p["users"][batch.users] @ np.concatenate([p["common"], p["own"][d]]).T
+        s = case.offset(d) + z @ p["items"][d].T
+        chosen = np.take_along_axis(s, batch.items, 1)
+        each = (
+            np.log(np.exp(s).sum(1)) - chosen[:, 0]
+            if loss == "full_softmax"
+            else np.log1p(np.exp(chosen[:, 1] - chosen[:, 0]))
+        )
+        squares = np.square(p["items"][d]).sum(1) + np.square(p["offsets"][d]["bias"])
+        prior = np.square(p["users"][batch.users]).sum(1) + squares[batch.items].mean(1)
+        losses.append((each + 0.2 * prior).mean())
+    found = case.fit.loss(case.given, {}, drawn, case.hp, jax.random.key(0), jnp.float32(0))
+    assert float(found) == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2, rel=1e-4)
+
+
+def test_connections_of_conet_are_held_by_their_sum() -> None:
+    plain, sparse = Case("conet"), Case("conet", "hp.sparsity=0.01")
+    drawn = plain.fit.batch(world(), {}, jax.random.key(0))
+    rest = ({}, drawn, sparse.hp, jax.random.key(0), jnp.float32(0))
+    more = sparse.fit.loss(plain.given, *rest) - plain.fit.loss(plain.given, *rest[:2], plain.hp, *rest[3:])
+    total = sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(plain.params["cross"]))
+    assert float(more) == pytest.approx(0.01 * total, rel=1e-3)
+
+
+# The same without what the method carries: no weight for the films, or scores without the connections.
+APART = {
+    "clfm": "hp.source_weight=0",
+    "dtcdr": "hp.source_weight=0",
+    "conet": "method.as_published_code=true",
+}
+
+
+@pytest.mark.parametrize("method", list(APART))
+def test_cold_readers_get_the_books_of_their_films(method: str) -> None:
+    """On planted pairs of films and books, and the same without what the method carries."""
+    words = [
+        *files(),
+        f"method={method}",
+        "model.dim=8",
+        "train.batch_size=256",
+        "train.keep=last",
+        "hp.learning_rate=0.03",
+    ]
+    results = run_batch([compose([*words, *more.split()]) for more in ("", APART[method])])
+    carried, apart = (result.metrics["test"]["ndcg@10"] for result in results)
+    assert carried > 0.85, (carried, apart)
+    assert carried - apart > 0.05, (carried, apart)
