@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,12 @@ class TransferSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """As Hydra does; the list of `retry` is one value, not a choice."""
-        return super().sweep([_one_value(word) for word in arguments])
+        words = [_one_value(word) for word in arguments]
+        if self.config and self.config.dry_run:
+            from transfer.sweep.dry_run import dry_run
+
+            sys.exit(dry_run(self, words))
+        return super().sweep(words)
 
     @staticmethod
     def split_arguments(overrides: list[Any], max_batch_size: int | None) -> list[list[list[str]]]:

@@ -267,11 +267,13 @@ def test_a_command_is_composed_once_and_hydra_mode_is_heeded(command: Command, m
 
 
 def test_a_missing_wandb_is_told_before_training(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transfer.results.wandb_copy.find_spec", lambda name: None)
+    monkeypatch.setattr("transfer.results.trackers.copies.find_spec", lambda name: None)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     said = command(*RATING, *WORLD, "method=item_bias", "track=wandb")
     assert said.code == 2
-    assert "pip install wandb" in said.err
+    assert "pip install -e '.[wandb]'" in said.err
+    assert "pip install -e '.[mlflow]'" in command(*RATING, *WORLD, "method=item_bias", "track=mlflow").err
+    assert "track.per=run" in command(*RATING, *WORLD, "method=item_bias", "track.live=true").err
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert command(*RATING, *WORLD, "method=item_bias", "track=wandb", "hydra.run.dir=out").code == 0
     assert not Path("out/wandb").exists()

@@ -20,9 +20,10 @@ _MOVED = {
     "evaluate": "evaluate.labels:label_metrics evaluate.ranks:rank_metrics",
     "learning": "adapt:alignment adversarial:discriminator embed:nested game guard mixing:source_mixture sequences "
     "strategies supervised models.autorec",
-    "results": "describe explain predictor track:run_folder wandb_copy",
+    "results": "describe explain predictor track:run_folder",
     "solvers": "models.biases models.classifiers models.cocluster models.evidence models.histories models.joint "
     "models.maps models.perceptron models.ratios models.spectra models.transport",
+    "results.trackers": "wandb_copy:copies results.wandb_copy:copies",
     "storage": "checkpoint:trees packaged models.weights solvers.memory",
     "training": "begin:warm_start compiler reuse stages train:loop",
     "": "progress:console",

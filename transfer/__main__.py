@@ -41,6 +41,7 @@ COMMANDS = {
     "runs": ("transfer.commands.runs", "[FOLDER]: the runs below a folder, with their figures"),
     "compare": ("transfer.commands.compare", "A B: what differs between two runs, with a test by reader"),
     "report": ("transfer.commands.report", "SWEEP: write the report of a sweep again"),
+    "reproduce": ("transfer.commands.reproduce", "STUDY: run a study again, compare with its expected figures"),
     "serve": ("transfer.commands.serve", "RUN: recommend for new readers over HTTP, with a page to try it"),
     "export": ("transfer.commands.export", "RUN: keep in a run folder what serving takes, without the data"),
     "describe": ("transfer.commands.describe", "FILE ...: what would be read of files, what they share, how to begin"),
@@ -50,7 +51,7 @@ COMMANDS = {
 COLLECT = (100_000, 20, 100)
 
 # Words of a command that change how a sweep runs, not what it is.
-HOW = ("engine", "retry", "track", "resume", "budget", "train.progress")
+HOW = ("engine", "retry", "track", "resume", "budget", "dry_run", "train.progress")
 
 
 def main() -> None:
@@ -175,9 +176,9 @@ def task(raw: DictConfig) -> float:
     from transfer.errors import TransferError, one_line
     from transfer.experiment import run_batch
     from transfer.report.run_table import print_run
-    from transfer.results import wandb_copy
     from transfer.results.command import note_failed
     from transfer.results.run_folder import refuse_run
+    from transfer.results.trackers import copies
     from transfer.training import processes
 
     hydra_config = HydraConfig.get()
@@ -187,13 +188,13 @@ def task(raw: DictConfig) -> float:
             config = parse(raw)
             if raw.processes != 1 and not processes.several():
                 raise TransferError("processes= has to be in the command itself, where it begins, and not in a file")
-            copied = wandb_copy.wanted(config.track) and single  # a sweep is copied at its end
+            copied = copies.wanted(config.track) and single  # a sweep is copied at its end
             result = run_batch([config], [folder])[0]
-    except TransferError as error:
+    except (TransferError, OSError) as error:
         complain(error)
         if single:
             sys.exit(exit_code(error))
-        refuse_run(folder, str(error), list(hydra_config.overrides.task))
+        refuse_run(folder, one_line(error), list(hydra_config.overrides.task))
         note_failed(folder)
         return float("nan")
     except KeyboardInterrupt:
@@ -206,9 +207,9 @@ def task(raw: DictConfig) -> float:
         return result.objective
     if copied:
         try:
-            wandb_copy.upload(folder)
-        except Exception as error:  # of the network, or of W&B: the run is complete without it
-            say(f"the run is complete, its copy in W&B is not: {one_line(error)}", style="red")
+            copies.copy_run(folder)
+        except Exception as error:  # of the network, or of the tracker: the run is complete without it
+            say(f"the run is complete, its copy (track={config.track.name}) is not: {one_line(error)}", style="red")
     print_run(result, short=not single)
     return result.objective
 

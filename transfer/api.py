@@ -166,13 +166,14 @@ def run(
     TransferError, one line, for bad settings or data.
     """
     from transfer.experiment import run_batch
-    from transfer.results import wandb_copy
+    from transfer.results.trackers import copies
 
     config = compose([*overrides, *_words_of(overrides, source, target)])
-    copied = folder is not None and wandb_copy.wanted(config.track)
-    result = run_batch([config], [Path(folder)] if folder is not None else None)[0]
+    copied = folder is not None and copies.wanted(config.track)
+    with _told_how_to_go_on("run", overrides, folder):
+        result = run_batch([config], [Path(folder)] if folder is not None else None)[0]
     if result.folder and copied:
-        wandb_copy.upload(result.folder)
+        copies.copy_run(result.folder)
     return result
 
 
@@ -216,7 +217,8 @@ def sweep(
         if lines := wrong_choices(jobs, _composed):
             raise TransferError(lines[0])
         place.mkdir(parents=True, exist_ok=True)
-        run_jobs(jobs, place)
+        with _told_how_to_go_on("sweep", overrides, folder):
+            run_jobs(jobs, place)
         note_words(jobs)
         return SweepResult(place, temporary=folder is None)
     except BaseException:
@@ -250,6 +252,20 @@ def methods() -> pl.DataFrame:
         wants = [key for key, value in needs._asdict().items() if value is True and key != "next_item"]
         rows.append({"method": name, "tasks": list(needs.tasks), "needs": wants, "does": doc.partition("\n")[0]})
     return pl.DataFrame(rows)
+
+
+@contextmanager
+def _told_how_to_go_on(call: str, overrides: Sequence[str], folder: str | Path | None) -> Iterator[None]:
+    """A stop (Ctrl-C, a notebook's button) ends as on the command line: after a checkpoint, and with how to go on."""
+    from transfer.console import say, stoppable
+
+    try:
+        with stoppable():
+            yield
+    except KeyboardInterrupt:
+        again = f"the same call, transfer.{call}({list(overrides)}, {str(folder)!r})"
+        say(f"interrupted; {'nothing is kept without folder=' if folder is None else f'to go on: {again}'}")
+        raise
 
 
 def _words_of(overrides: Sequence[str], source: Domain | Sequence[Domain] | None, target: Domain | None) -> list[str]:

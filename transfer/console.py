@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from html import escape
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 console = Console(stderr=True)
+FIRST, EVERY = 2.0, 10.0  # seconds of a stage before its first line, and between two, where nobody sees a bar
 
 
 def wide_console() -> Console:
@@ -85,26 +88,31 @@ def interrupted() -> bool:
 
 
 class Progress:
-    """A bar per gradient stage with loss, metric, steps per second and time left (nothing where not a terminal)."""
+    """How far a gradient stage is, with loss, metric and steps per second: a bar on a terminal (with the time left) and in
+    a notebook; elsewhere a line after FIRST seconds, and then one every EVERY."""
 
     def __init__(self, name: str, metric: str, shown: bool):
-        columns = [
-            TextColumn("{task.description}"),
-            BarColumn(30),
-            TextColumn("{task.fields[report]}"),
-            TimeRemainingColumn(),
-        ]
-        self._bar = Bar(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
-        self._task = self._bar.add_task(name, total=None, report="compiling")
-        self._metric = metric
+        self._name, self._metric = name, metric
+        self._tell: Callable[[int, int, str], None] = self._lines if shown else _nothing
+        if shown and console.is_jupyter:
+            self._tell = _cell(name)
+        self._bar: Bar | None = None
+        if shown and console.is_terminal:
+            columns = [TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[report]}")]
+            self._bar = Bar(*columns, TimeRemainingColumn(), console=console, transient=True)
+            task = self._bar.add_task(name, total=None, report="compiling")
+            self._tell = partial(_move, self._bar, task)
         self._began: tuple[float, int] | None = None
+        self._due = time.perf_counter() + FIRST
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        if self._bar:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._bar:
+            self._bar.stop()
 
     def update(self, records: list[dict[str, Any]], step: int, total: int) -> None:
         """Show the mean of the running replicas after a block."""
@@ -115,5 +123,31 @@ class Progress:
         running = [record for record in records if record]
         loss = sum(record["loss"] for record in running) / max(len(running), 1)
         metric = sum(record[self._metric] for record in running) / max(len(running), 1)
-        report = f"loss {loss:.4f}  {self._metric} {metric:.4f}  {speed:,.0f} steps/s"
-        self._bar.update(self._task, completed=step, total=total, report=report)
+        self._tell(step, total, f"loss {loss:.4f}  {self._metric} {metric:.4f}  {speed:,.0f} steps/s")
+
+    def _lines(self, step: int, total: int, report: str) -> None:
+        if (now := time.perf_counter()) >= self._due:
+            self._due = now + EVERY
+            say(f"{self._name}: step {step:,} of at most {total:,}  {report}")
+
+
+def _nothing(step: int, total: int, report: str) -> None:
+    pass
+
+
+def _move(bar: Bar, task: TaskID, step: int, total: int, report: str) -> None:
+    bar.update(task, completed=step, total=total, report=report)
+
+
+def _cell(name: str) -> Callable[[int, int, str], None]:
+    """A bar in the cell of a notebook, by its own display: no widgets are needed."""
+    from IPython.display import display
+
+    handle = display({"text/plain": f"{name}: compiling"}, raw=True, display_id=True)
+
+    def tell(step: int, total: int, report: str) -> None:
+        text = f"{name}: step {step:,} of at most {total:,}  {report}"
+        bar = f'<progress value="{step}" max="{total}"></progress> {escape(text)}'
+        handle.update({"text/html": bar, "text/plain": text}, raw=True)
+
+    return tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from errno import EDQUOT, ENOSPC
 
 # What pip calls this package: `transfer` on the package index is another project.
 DISTRIBUTION = "transfer-across-domains"
@@ -28,10 +29,17 @@ LONGEST = 2000  # characters of a message that is shown or kept: those of others
 def one_line(error: BaseException | str) -> str:
     """A message without line breaks and control characters, of bounded length. Hydra's about a key or a choice that does
     not exist names the nearest one instead: what it advises, to append +KEY, would be taken and do nothing."""
-    text = _of_hydra(error) or str(error) or type(error).__name__
+    text = _of_hydra(error) or _of_disk(error) or str(error) or type(error).__name__
     line = " ".join(text[: 4 * LONGEST].partition("Config search path:")[0].split())
     line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 2]} …"
+
+
+def _of_disk(error: BaseException | str) -> str | None:
+    """What a full disk means; None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in (EDQUOT, ENOSPC):
+        return None
+    return f"{f'{error.filename}: ' if error.filename else ''}the disk is full; make room, and the same command goes on"
 
 
 def _of_hydra(error: BaseException | str) -> str | None:

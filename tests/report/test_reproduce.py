@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import yaml
 from planted import RATING, WORLD
 from sweeps import write_run, write_sweep
 
+from transfer.__main__ import begun_with
+from transfer.commands import reproduce
 from transfer.errors import TransferError
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.runs import read_runs
@@ -34,28 +34,12 @@ def study_in(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def script() -> Any:
-    """scripts/reproduce.py as a module."""
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts" / "reproduce.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_a_study_is_accepted_and_then_reproduced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_is_accepted_and_then_reproduced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The real thing, small: two sweeps of the command line, expected figures, a figure that somebody changed."""
-    folder, out, main = study_in(tmp_path / "item_means"), tmp_path / "out", script().main
+    folder, out = study_in(tmp_path / "item_means"), tmp_path / "out"
 
     def call(*words: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["reproduce.py", str(folder), "--out", str(out), *words])
-        with pytest.raises(SystemExit) as leaving:
-            main()
-        assert isinstance(leaving.value.code, int)
-        return leaving.value.code
+        return begun_with("reproduce", [str(folder), "--out", str(out), *words])
 
     assert call("--accept") == 0
     expected = pl.read_csv(folder / "expected.csv")
@@ -72,6 +56,13 @@ def test_a_study_is_accepted_and_then_reproduced(
     said = capfd.readouterr().out
     assert "All 1 checks agree." in said
     assert "method=global_mean,item_bias split.seed=1 hydra.sweep.dir=" in said
+
+
+def test_studies_have_names_in_a_checkout_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert read_study(reproduce._folder("dann_moons")).title
+    monkeypatch.setattr(reproduce, "STUDIES", tmp_path / "experiments")
+    with pytest.raises(TransferError, match="give the folder of a study"):
+        reproduce._folder("dann_moons")
 
 
 @pytest.fixture(scope="module")

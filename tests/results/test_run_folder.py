@@ -22,7 +22,8 @@ from transfer.console import Interrupted
 from transfer.errors import MachineError, TransferError
 from transfer.experiment import Result, load_run, run_batch
 from transfer.report.page.page import write_report
-from transfer.results import run_folder, wandb_copy
+from transfer.results import run_folder
+from transfer.results.trackers import copies
 from transfer.storage import trees
 from transfer.storage.memory import Free
 from transfer.training.compiler import NoRoom, TooLarge
@@ -42,7 +43,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Result:
         patch.delenv("WANDB_PROJECT", raising=False)
         settings = ("method=target_only", "track=wandb", "seed=5", "hp.learning_rate=0.01", "hp.l2=0.125")
         result = run_batch([tiny(*settings)], [folder])[0]
-        wandb_copy.upload(folder)
+        copies.copy_run(folder)
         return result
 
 
@@ -72,7 +73,7 @@ def read_wandb(folder: Path) -> dict[str, Any]:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("run-*.wandb")
-    found: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "artifacts": []}
+    found: dict[str, Any] = {"config": {}, "summary": {}, "history": [], "artifacts": [], "metrics": {}}
     for data in records(path.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
@@ -87,6 +88,8 @@ def read_wandb(folder: Path) -> dict[str, Any]:
         if kind == "summary":
             update = record.summary.update
             found["summary"] |= {"/".join(i.nested_key) or i.key: json.loads(i.value_json) for i in update}
+        if kind == "metric":
+            found["metrics"][record.metric.name or record.metric.glob_name] = record.metric
         if kind == "artifact":
             found["artifacts"].append(record.artifact)
     return found
@@ -108,7 +111,7 @@ def sweep_of(folder: Path, per: str) -> dict[str, list[dict[str, Any]]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_DATA_DIR", str(folder.parent / "staging"))
-        wandb_copy.upload_sweep(folder)
+        copies.copy_sweep(folder)
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("wandb/offline-run-*")):
         read = read_wandb(path)
@@ -135,7 +138,7 @@ def test_a_sweep_is_one_wandb_run_per_run_and_a_summary(tmp_path: Path) -> None:
     data = json.loads(file.read_text())
     assert data["data"][0][data["columns"].index("method")] == "target_only"
     before = sorted(folder.glob("wandb/*"))
-    wandb_copy.upload_sweep(folder)
+    copies.copy_sweep(folder)
     assert sorted(folder.glob("wandb/*")) == before, "what is there is not copied again"
 
 
@@ -165,7 +168,7 @@ def test_copying_a_run_takes_milliseconds(tmp_path: Path) -> None:
     began = time.perf_counter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        wandb_copy.upload_sweep(folder)
+        copies.copy_sweep(folder)
     assert len(list(folder.glob("wandb/offline-run-*"))) == 31
     assert (time.perf_counter() - began) / 30 < 0.15
 
@@ -178,7 +181,7 @@ def test_wandb_has_the_configuration_and_the_group(offline: Result, uploaded: di
     run = uploaded["run"]
     assert run.project == "transfer"
     assert (run.run_group, run.job_type) == ("", "run")
-    assert run.display_name == "target_only-5"
+    assert run.display_name == "target_only seed=5"
     assert set(run.tags) == {"simulated", "target_only", "mf"}
 
 
@@ -187,12 +190,28 @@ def test_wandb_has_the_metrics_of_every_evaluation_and_of_the_end(offline: Resul
         for name, value in offline.metrics[part].items():
             assert uploaded["summary"][f"{part}/{name}"] == pytest.approx(value)
     assert uploaded["summary"]["status"] == "done"
+    chosen = offline.facts["selected"]["target"]
+    assert uploaded["summary"]["selected/target/step"] == chosen["step"]
+    assert uploaded["summary"]["selected/target/rmse"] == pytest.approx(chosen["rmse"])
+    assert uploaded["metrics"]["target/*"].step_metric == "target/step"
+    assert (uploaded["metrics"]["target/rmse"].summary.min, uploaded["metrics"]["target/rmse"].summary.max) == (True, False)
     lines = [json.loads(line) for line in (folder_of(offline) / "metrics.jsonl").read_text().splitlines()]
     assert len(uploaded["history"]) == len(lines) > 3
     for logged, line in zip(uploaded["history"], lines, strict=True):
         assert logged["target/rmse"] == pytest.approx(line["rmse"])
         assert logged["target/loss"] == pytest.approx(line["loss"])
         assert logged["target/step"] == line["step"]
+
+
+def test_under_an_agent_the_run_is_the_one_that_it_began(
+    offline: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(folder_of(offline), tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SWEEP_ID": "mysweep", "WANDB_RUN_ID": "agents1"}.items():
+        monkeypatch.setenv(name, value)
+    copies.copy_run(folder)
+    (place,) = folder.glob("wandb/offline-run-*-agents1")
+    assert read_wandb(place)["run"].sweep_id == "mysweep"
 
 
 def test_no_secret_of_the_environment_is_written(offline: Result) -> None:

@@ -105,11 +105,12 @@ class Train(Frozen):
 
 
 class Track(Frozen):
-    """Where runs are copied to when they have ended, nowhere or W&B, one per run or per program; whether `parameters` are
-    written (a sweep of large ones fills a disk)."""
+    """The tracker that runs are copied to, one entry per run or per program, at their end or (`live`) while they train;
+    whether `parameters` are written (a sweep of large ones fills a disk)."""
 
-    name: Literal["none", "wandb"]
+    name: Literal["none", "wandb", "mlflow", "tensorboard", "csv"]
     per: Literal["run", "program"] = "run"
+    live: bool = False
     parameters: bool = True
 
 
@@ -188,7 +189,7 @@ def _hash(value: Any) -> str:
 
 
 # Keys of the composed configuration that say how a sweep or a run is carried out, not what a run is.
-OF_SWEEPS = ("hydra", "engine", "retry", "sweep", "budget", "processes")
+OF_SWEEPS = ("hydra", "engine", "retry", "sweep", "budget", "processes", "dry_run")
 FILE_PATHS, SPLIT_PATHS = ("path", "links"), ("dir", "valid_users", "test_users")
 MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
 BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place

@@ -14,6 +14,8 @@ from transfer.config.schema import Config
 from transfer.config.selection import score
 from transfer.errors import TransferError
 from transfer.program import Done
+from transfer.results.drawing import Drawing
+from transfer.results.learning_curve import learning_curve
 from transfer.results.new_readers import History
 from transfer.results.predictor import LabelPredictor, Predictor, Recommendation
 
@@ -27,7 +29,8 @@ class Result:
     parameters: Done
     predictor: Predictor | LabelPredictor
     folder: Path | None
-    per_user: pl.DataFrame | None = None  # test values by user (or example); None for a run that diverged
+    per_user: pl.DataFrame | None = None  # test values by user, with their ids, or by example; None for one that diverged
+    records: Sequence[dict[str, Any]] = ()  # of every evaluation of a gradient stage
 
     @property
     def status(self) -> str:
@@ -70,6 +73,12 @@ class Result:
         parts = [part for part in ("valid", "test") if part in self.metrics]
         columns = {part: [self.metrics[part].get(name) for name in names] for part in parts}
         return pl.DataFrame({"metric": list(names)}).with_columns(pl.Series(part, of) for part, of in columns.items())
+
+    def plot(self) -> Drawing:
+        """Loss and validation metric by step, the selected step marked. Raises TransferError for closed forms alone."""
+        if not self.records:
+            raise TransferError(f"method={self.config.method.name} is solved in closed form: there is no learning curve")
+        return Drawing(learning_curve(self.records, self.facts))
 
     def __repr__(self) -> str:
         chosen = self.facts["select"]["metric"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import polars as pl
 
 from transfer.config.schema import BY_CONTENT, Config
 from transfer.console import interruptible
@@ -36,6 +37,7 @@ from transfer.program import AnyWorld, Done, Program
 from transfer.results import run_folder
 from transfer.results.describe import count_parameters, describe_program, describe_shares, show_parameters
 from transfer.results.predictor import predictor_of
+from transfer.results.trackers import copies
 from transfer.storage import trees
 from transfer.storage.lock import locked
 from transfer.training import devices, processes
@@ -135,10 +137,12 @@ def _run_program(
     with processes.together("begin"):
         prepared = _prepare(configs, folders, reuse, memory, alone)
     processes.check_same(" ".join(prepared.job.ids), "data or settings")
-    done, records = _train(prepared)
-    measured, done = measure(prepared.config, prepared.program, prepared.job, done), devices.fetched(done)
-    with processes.together("write the results"):
-        return _write(prepared, done, records, measured, turned)
+    with copies.told(configs, folders, alone) as watch:
+        prepared = replace(prepared, job=replace(prepared.job, watch=watch))
+        done, records = _train(prepared)
+        measured, done = measure(prepared.config, prepared.program, prepared.job, done), devices.fetched(done)
+        with processes.together("write the results"):
+            return _write(prepared, done, records, measured, turned)
 
 
 def _prepare(
@@ -209,11 +213,16 @@ def _write(
         len(job.ids),
         job.run.peak_memory,
     ) | count_parameters(program, done)
+    names = None  # of whom the values are
+    if isinstance(loaded, Loaded) and measured.per_user:
+        names = pl.Series("id", loaded.users).gather(measured.per_user[0]["user"])
     for i, each in enumerate(prepared.configs):
         parameters = jax.tree.map(lambda leaf, i=i: leaf[i], done)
         facts = _facts(prepared, i, parameters, records[i], measured, common)
         facts |= {"domains": found} if (found := directions.figures(turned, i)) else {}
         values = None if facts["status"] == "diverged" or not measured.per_user else measured.per_user[i]
+        if values is not None and names is not None:
+            values = values.insert_column(1, names)
         folder = folders[i] if folders else None
         if folder:
             projection = measured.distances[i].projection if measured.distances else None
@@ -224,7 +233,8 @@ def _write(
             if isinstance(loaded, LoadedExamples) and loaded.featuriser:
                 loaded.featuriser.save(folder / featurise.FILE, job.alone)
         predictor = predictor_of(loaded, program, parameters, each.hp)
-        results.append(Result(each, facts, parameters, predictor, folder, values if config.test else None))
+        kept = values if config.test else None
+        results.append(Result(each, facts, parameters, predictor, folder, kept, tuple(records[i])))
     run_folder.finish_runs(folders or [], [result.facts for result in results][: len(folders or [])], job.alone)
     return results
 
@@ -278,4 +288,6 @@ def load_run(folder: Path) -> Result:
     shapes = program_shapes(program, config.train, loaded.world, replicas_of([config]), Compiler("map", {}, {}))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
     parameters = trees.load_tree(run_folder.parameters_of(folder), shapes)
-    return Result(config, facts, parameters, predictor_of(loaded, program, parameters, config.hp), folder)
+    predictor = predictor_of(loaded, program, parameters, config.hp)
+    values, records = run_folder.read_values(folder), run_folder.read_records(folder)
+    return Result(config, facts, parameters, predictor, folder, values, records)

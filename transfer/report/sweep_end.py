@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from transfer.report.comparison.runs import Run
 
 
 class SweepTable(Callback):
@@ -17,14 +20,14 @@ class SweepTable(Callback):
 
 
 def end_sweep(folder: Path) -> None:
-    """Table, report, what sweep=auto chose, and the copy in W&B where the runs ask for one; a fault of the report never
-    costs the runs."""
+    """Table, report, what sweep=auto chose, and the copies in a tracker where the runs ask for it; a fault of the report
+    never costs the runs."""
     from transfer.console import wide_console
     from transfer.report.comparison.files import clean, read_choice
     from transfer.report.page.page import write_report
     from transfer.report.sweep_table import print_sweep
-    from transfer.results import wandb_copy
     from transfer.results.run_folder import CHOICE
+    from transfer.results.trackers import copies
 
     runs = print_sweep(folder)
     if not runs:
@@ -34,9 +37,30 @@ def end_sweep(folder: Path) -> None:
         console.print(f"report: {write_report(folder, runs)}", soft_wrap=True, markup=False, highlight=False)
         if (folder / CHOICE).exists():
             console.print(clean(read_choice(folder / CHOICE).text, 3000), markup=False, highlight=False)
-        if any(run.config.get("track.name") == "wandb" for run in runs):
-            wandb_copy.upload_sweep(folder)
+        if any(run.config.get("track.name", "none") != "none" for run in runs):
+            copies.copy_sweep(folder, *verdicts(runs))
     except Exception as error:
         line = (str(error) or type(error).__name__).splitlines()[0]
         console.print(f"the runs are complete, their report is not: {line}; mend it and write", style="red", markup=False)
         console.print(f"transfer report {folder}", soft_wrap=True, markup=False, highlight=False)
+
+
+def verdicts(runs: list[Run]) -> tuple[dict[Path, dict[str, Any]], dict[str, Any]]:
+    """What trackers say of the comparison: by the folder of a chosen setting's run its verdict, and all of them by name."""
+    from transfer.report.comparison.compare import compare
+    from transfer.report.comparison.reference import reference_name
+
+    by_run: dict[Path, dict[str, Any]] = {}
+    whole: dict[str, Any] = {}
+    comparisons = compare(runs, pairs=False)
+    for comparison in comparisons:
+        for setting in comparison.best:
+            if (gap := comparison.gap(setting.method)) is None:
+                continue
+            paired, name = gap.paired, setting.method if len(comparisons) == 1 else f"{comparison.title}/{setting.method}"
+            facts = {"gap": paired.difference, "gap_low": paired.low, "gap_high": paired.high, "verdict": gap.verdict}
+            facts = {key: value for key, value in facts.items() if value == value}  # one split has no interval
+            facts["reference"] = reference_name(comparison)
+            by_run |= {run.folder: {f"setting/{key}": value for key, value in facts.items()} for run in setting.runs}
+            whole |= {f"{name}/{key}": value for key, value in facts.items()}
+    return by_run, whole

@@ -18,6 +18,7 @@ from transfer.report.comparison.compare import compare
 from transfer.report.comparison.comparison import Comparison
 from transfer.report.comparison.gaps import write_gaps
 from transfer.report.comparison.runs import Run, read_runs, results_table
+from transfer.results.drawing import Drawing
 
 SHOWN = 30  # settings that a notebook shows
 
@@ -58,6 +59,13 @@ class SweepResult:
         from transfer.report.page.page import write_report  # late: it draws
 
         return write_report(self.folder, self.runs)
+
+    def plot(self, number: int = 0) -> Drawing:
+        """The figures of the chosen settings with their intervals, of one of `comparisons`, as the page draws them."""
+        from transfer.report.page.figures import figures_of_test  # late: it draws
+        from transfer.report.page.svg import standing_alone
+
+        return Drawing(standing_alone(figures_of_test(self.comparisons[number]).svg))
 
     def summary(self) -> pl.DataFrame:
         """A row for each setting: its name, whether it is the best of its method, runs, and the mean of the metric that

@@ -13,7 +13,7 @@ from transfer.console import say
 from transfer.errors import TransferError, one_line
 from transfer.storage import lock
 
-OF_SWEEPS = ("engine", "retry", "sweep")  # choices that have no effect on a single run
+OF_SWEEPS = ("engine", "retry", "sweep", "dry_run")  # choices that have no effect on a single run
 ALONE = "processes= is for one run; the runs of a sweep go to a cluster with engine=ray or engine=slurm"
 NUMBERED = "${hydra.job.num}"
 _failed: set[Path] = set()
@@ -59,14 +59,15 @@ def _refuse(error: Exception) -> None:
 def start_run(config: DictConfig) -> None:
     """Check a single run and take its folder. Raises TransferError for what cannot run, with nothing changed."""
     from transfer.config.schema import parse
-    from transfer.results import run_folder, wandb_copy
+    from transfer.results import run_folder
+    from transfer.results.trackers import copies
 
     for word in config.hydra.overrides.task:
         key = word.lstrip("+~").partition("=")[0].partition("@")[0]
         if (key if key == "sweep" else key.partition(".")[0]) in OF_SWEEPS:
             raise TransferError(f"{word}: for many runs, which -m makes; write transfer -m ..., or leave it out")
     run, folder = parse(config), Path(str(config.hydra.run.dir))
-    wandb_copy.wanted(run.track)
+    copies.wanted(run.track)
     lock.hold(folder)
     run_folder.check_folder(folder, run)
 
@@ -75,6 +76,10 @@ def start_sweep(config: DictConfig) -> None:
     """Check what a sweep is asked for and take its folder. Raises TransferError for what would not be heeded."""
     if config.processes != 1:
         raise TransferError(ALONE)
+    if config.dry_run:
+        if not str(config.hydra.sweeper.get("_target_", "")).endswith(".TransferSweeper"):
+            raise TransferError("dry_run=true lists a grid; what other sweeps run depends on what they find: leave it out")
+        return
     given = config.hydra.sweeper.get("direction")
     directions = given if OmegaConf.is_list(given) else [given]
     if any("minimize" in str(direction) for direction in directions):

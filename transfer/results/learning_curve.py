@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 WIDTH, HEIGHT = 340, 180  # of one panel's axes, in pixels
@@ -13,8 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 20, 30, 45  # what surrounds them
 LOSS, METRIC = "#4c6a92", "#b5543c"
 
 
-def learning_curve(records: list[dict[str, Any]], result: dict[str, Any], path: Path) -> None:
-    """Draw loss and validation metric by step, one row per gradient stage, the selected step marked."""
+def learning_curve(records: Sequence[dict[str, Any]], result: dict[str, Any]) -> str:
+    """Loss and validation metric by step as SVG, one row per gradient stage, the selected step marked."""
     stages = list(dict.fromkeys(record["stage"] for record in records))
     metric, sign = result["select"]["metric"], result["select"]["sign"]
     across, down, panels = WIDTH + LEFT + RIGHT, HEIGHT + TOP + BOTTOM, []
@@ -30,7 +29,7 @@ def learning_curve(records: list[dict[str, Any]], result: dict[str, Any], path: 
         for column, panel in enumerate((of_loss, of_metric)):
             panels.append(f'<g transform="translate({column * across + LEFT} {row * down + TOP + 30})">{panel}</g>')
     title = f"{result['method']} on {result['domain']}, {result['task']}, seed {result['seed']}"
-    path.write_text(
+    return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * across} {len(stages) * down + 30}" '
         f'width="{2 * across}" font-family="sans-serif" font-size="11"><rect width="100%" height="100%" fill="white"/>'
         f"{_text(across, 22, title, size=14)}{''.join(panels)}</svg>\n"

@@ -141,7 +141,7 @@ def close_run(
     if config.track.parameters:
         save_tree(folder / PARAMETERS, parameters, {"method": config.method.name, "id": result["id"]}, alone)
     if records and alone:
-        learning_curve(records, result, folder / CURVE)
+        write(folder / CURVE, learning_curve(records, result).encode())
 
 
 def finish_runs(folders: Sequence[Path], results: Sequence[dict[str, Any]], alone: bool = True) -> None:
@@ -162,7 +162,8 @@ def fail_run(folder: Path, config: Config, error: BaseException) -> None:
     if status(folder) in ENDED:
         return
     interrupted = isinstance(error, KeyboardInterrupt)
-    line = one_line(next(iter(str(error).splitlines()), "") or type(error).__name__)
+    said = error if isinstance(error, OSError) else next(iter(str(error).splitlines()), "") or type(error).__name__
+    line = one_line(said)
     how: dict[str, Any] = {"status": "interrupted"} if interrupted else {"status": "failed", "error": line}
     how |= {"machine": True} if _of_the_machine(error) else {}
     names = {"domain": config.domain.name, "task": config.task.name, "method": config.method.name, "seed": config.seed}
@@ -199,6 +200,18 @@ def read_result(folder: Path) -> dict[str, Any]:
         facts = None
     known = isinstance(facts, dict) and isinstance(facts.get("status"), str)
     return facts if known else {"status": "unfinished", "metrics": {"valid": {}, "test": {}}}
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """Every evaluation of a run."""
+    path = folder / METRICS
+    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+def read_values(folder: Path) -> pl.DataFrame | None:
+    """The test values of every user (or example) of a run; None where it was not tested."""
+    path = folder / PER_USER
+    return pl.read_parquet(path) if path.exists() else None
 
 
 def status(folder: Path) -> str:

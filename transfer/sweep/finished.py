@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, ListConfig
 
 from transfer.config.labelled import ExampleFiles
 from transfer.config.schema import Config
@@ -33,11 +35,8 @@ def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     if not jobs:
         return set()
     parent, first = jobs[0].folder.parent, jobs[0].number
-    places: dict[str, list[Path]] = {}
-    for facts in _ended_runs(parent):
-        places.setdefault(facts["identity"], []).append(facts["folder"])
-    stamp = cache(_stamp)
-    found = {job.number: job for job in jobs if job.config and _counts(job.config, places, retry, stamp)}
+    places = _places(_ended_runs(parent))
+    found = _found(jobs, places, retry)
     kept, free = set[int](), {identity: list(paths) for identity, paths in places.items()}
     for number, job in found.items():
         if job.folder in (mine := free[_identity(job)]):
@@ -59,6 +58,34 @@ def settle(jobs: list[Job], retry: list[str]) -> set[int]:
     for number, path in aside.items():
         path.rename(parent / str(number))
     return set(found)
+
+
+def retried(settings: DictConfig) -> list[str]:
+    """How runs ended that are to run again. Raises TransferError for what is no such end."""
+    given = settings.get("retry")
+    names = list(given) if isinstance(given, ListConfig) else str(given).split(",") if given else []
+    if unknown := [name for name in names if name not in ("failed", "diverged", "done")]:
+        raise TransferError(f"retry={unknown[0]}: choose from failed, diverged, done; several as retry=failed,diverged")
+    return names
+
+
+def known(jobs: list[Job], retry: list[str]) -> set[int]:
+    """Numbers of the jobs that `settle` would let be; nothing is moved."""
+    folders = [path.parent for path in jobs[0].folder.parent.glob(f"*/{run_folder.RESULT}") if path.parent.name.isdecimal()]
+    ended = ({**facts, "folder": path} for path in folders if is_final(facts := run_folder.read_result(path)))
+    return set(_found(jobs, _places(ended), retry))
+
+
+def _places(ended: Iterable[dict[str, Any]]) -> dict[str, list[Path]]:
+    places: dict[str, list[Path]] = {}
+    for facts in ended:
+        places.setdefault(facts["identity"], []).append(facts["folder"])
+    return places
+
+
+def _found(jobs: list[Job], places: dict[str, list[Path]], retry: list[str]) -> dict[int, Job]:
+    stamp = cache(_stamp)
+    return {job.number: job for job in jobs if job.config and _counts(job.config, places, retry, stamp)}
 
 
 def _identity(job: Job) -> str:

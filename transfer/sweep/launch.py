@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from transfer.config.choices import once_per_choice
 from transfer.config.schema import Engine, parse_engine
 from transfer.console import Interrupted, say, stoppable
-from transfer.errors import MachineError, TransferError
+from transfer.errors import MachineError
 from transfer.results import run_folder
 from transfer.results.command import note_failed
 from transfer.sweep import engines, finished
@@ -23,6 +24,7 @@ from transfer.sweep.hydra_jobs import Reporter
 from transfer.sweep.plan import Job, chunks, plan, wrong_choices
 
 STAGES = ".stages"
+ROOM = 2**20  # bytes of a disk with which no run could be written
 
 
 def launch(launcher: Any, overrides: Sequence[Sequence[str]], first: int) -> list[Any]:
@@ -59,7 +61,7 @@ def run_jobs(jobs: list[Job], folder: Path) -> None:
     settings = next((job.static.composed for job in jobs if "engine" in job.static.composed), None)
     if settings is not None:  # something could be composed
         engine = parse_engine(settings)
-        done = finished.settle(jobs, _retry(settings))
+        done = finished.settle(jobs, finished.retried(settings))
         if done:
             say(f"{len(done)} of {len(jobs)} runs are there already")
         if left := [job for job in jobs if job.config and job.number not in done]:
@@ -99,6 +101,8 @@ def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
         for i in engines.run_all(works, engine, workers, folder):
             runs += len(programs[i])
             say(f"  {runs:>5} of {len(jobs)} runs, {time.perf_counter() - began:7.1f} s: {_label(programs[i])}")
+            if shutil.disk_usage(folder).free < ROOM:
+                raise MachineError(f"{folder}: the disk is full; make room, and the same command goes on")
     except Interrupted:
         for job in jobs:  # what its engine could only end
             place = run_folder.place_of(job.folder)
@@ -131,14 +135,6 @@ def _fail_the_rest(jobs: list[Job]) -> None:
             run_folder.fail_run(run_folder.place_of(job.folder), job.config, error)
         elif status == "interrupted":
             raise Interrupted
-
-
-def _retry(settings: DictConfig) -> list[str]:
-    given = settings.get("retry")
-    names = list(given) if isinstance(given, ListConfig) else str(given).split(",") if given else []
-    if unknown := [name for name in names if name not in ("failed", "diverged", "done")]:
-        raise TransferError(f"retry={unknown[0]}: choose from failed, diverged, done; several as retry=failed,diverged")
-    return names
 
 
 def _say_how_to_go_on(jobs: list[Job], folder: Path, config: DictConfig) -> None:

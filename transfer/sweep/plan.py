@@ -13,7 +13,7 @@ from transfer.config.choices import Compose
 from transfer.config.schema import Config, parse, traced
 from transfer.errors import TransferError, one_line
 from transfer.experiment.checks import check_numbers, check_settings
-from transfer.results import wandb_copy
+from transfer.results.trackers import copies
 
 # The override that names the keys whose values a search chose, for each combination of the other choices.
 TUNED = "sweep.tuned"
@@ -94,7 +94,7 @@ def _static(compose: Compose, words: tuple[str, ...]) -> Static:
         composed = compose(list(words))
         config = parse(composed)
         check_settings(config)
-        wandb_copy.wanted(config.track)
+        copies.wanted(config.track)
         return Static(composed, config, None)
     except (HydraException, OmegaConfBaseException, TransferError) as problem:
         return Static(composed, None, one_line(problem))

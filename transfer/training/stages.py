@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ class Job:
     the first has it, all take part. reuse: folder of stages that were
     fitted before; None fits every stage.
     alone: not part of a sweep, where another run's checkpoint in the folder may be overwritten.
+    watch: is told every record of a replica as it comes, with its number.
     spent: seconds of training by stage, one number per replica; added to.
     """
 
@@ -53,6 +55,7 @@ class Job:
     path: Path | None = None
     reuse: Path | None = None
     alone: bool = True
+    watch: Callable[[int, dict[str, Any]], None] | None = None
     spent: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -193,6 +196,8 @@ def _train(
         nonlocal due
         for i, record in zip(rows, block, strict=True):
             records[i].extend([record] if record else [])
+            if job.watch and record:
+                job.watch(i, record)
         job.spent[stage.name][rows] = seconds
         bar.update(block, step, total)
         stop = bool(everywhere(float(interrupted())).any())

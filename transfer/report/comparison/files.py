@@ -166,14 +166,14 @@ def read_yaml(path: Path) -> Any:
     return value
 
 
-def read_parquet(path: Path, columns: Iterable[str]) -> pl.DataFrame:
-    """A table of finite numbers (and flags) with at least these columns; null where a user may have no value. Raises
-    TransferError."""
+def read_parquet(path: Path, columns: Iterable[str], unread: Iterable[str] = ()) -> pl.DataFrame:
+    """A table of finite numbers (and flags) with at least these columns, without those `unread`; null where a user may have
+    no value. Raises TransferError."""
     data = content(path, most=2**30)
     if not data.startswith(b"PAR1"):
         raise TransferError(f"{path.name}: no Parquet file")
     try:
-        lazy = pl.scan_parquet(io.BytesIO(data))
+        lazy = pl.scan_parquet(io.BytesIO(data)).drop(*unread, strict=False)
         schema, rows = lazy.collect_schema(), int(lazy.select(pl.len()).collect().item())
         if missing := sorted(set(columns) - set(schema)):
             raise TransferError(f"{path.name}: no column {missing[0]}")

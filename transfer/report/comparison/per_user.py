@@ -53,7 +53,7 @@ def read_tested(run: Run, name: str = PER_USER) -> Tested | None:
         return None
     ids = ("user", "history", "events")
     try:
-        table = read_parquet(path, ids)
+        table = read_parquet(path, ids, unread=("id",))
         if len(table) and not (table["events"].min() > 0 and table["history"].min() >= 0):  # type: ignore[operator]
             raise TransferError(f"{path.name}: fewer events than none")
         if "mse" in table.columns and (table["mse"] < 0).any():

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -79,6 +80,13 @@ def finish(canvas: Canvas, alt: str, caption: str) -> Figure:
     label = html.escape(alt, quote=True)
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     return Figure(svg.strip(), alt, caption)
+
+
+def standing_alone(svg: str) -> str:
+    """A figure outside of the page: with the page's colours in light mode in place of their names."""
+    page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--([\w-]+): ([^;]+);", page[page.index(":root {") : page.index("}")]))
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: light.get(match[1], "currentColor"), svg)
 
 
 def colours(methods: Sequence[str]) -> dict[str, str]:
