@@ -45,6 +45,10 @@ COMMANDS = {
     "serve": ("transfer.commands.serve", "RUN: recommend for new readers over HTTP, with a page to try it"),
     "export": ("transfer.commands.export", "RUN: keep in a run folder what serving takes, without the data"),
     "describe": ("transfer.commands.describe", "FILE ...: what would be read of files, what they share, how to begin"),
+    "evaluate-log": (
+        "transfer.commands.evaluate_log",
+        "LOG [--policy RUN]: what came of impressions, and of other policies",
+    ),
 }
 
 # Tracing makes many objects and few cycles: by Python's own thresholds a tenth of a start is spent on looking for them.
@@ -59,7 +63,8 @@ def main() -> None:
     if sys.argv[1:] and sys.argv[1] in PLAIN:
         sys.argv[1:2] = PLAIN[sys.argv[1]]
     first = sys.argv[1] if sys.argv[1:] else ""
-    if not _is_word(first) and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
+    is_word = first.isidentifier() or first in COMMANDS  # no KEY=VALUE, no ~KEY, no option
+    if not is_word and {"--help", "-h", "--version"} & set(sys.argv[1:]):  # Hydra would take seconds
         from importlib.metadata import version
 
         from transfer.errors import DISTRIBUTION
@@ -77,17 +82,12 @@ def main() -> None:
     heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, leave) for number in heeded}
     try:
-        code = begun_with(first, sys.argv[2:]) if _is_word(first) else command()
+        code = begun_with(first, sys.argv[2:]) if is_word else command()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if code:
         sys.exit(code)
-
-
-def _is_word(first: str) -> bool:
-    """Whether a command begins with a word of its own: no KEY=VALUE, no ~KEY, no option."""
-    return first.isidentifier()
 
 
 def begun_with(word: str, words: list[str]) -> int:

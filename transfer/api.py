@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transfer.config.schema import Config
     from transfer.data.given import Domain
     from transfer.experiment import Result
+    from transfer.experiment.evaluate_log import LogReport
     from transfer.report.sweep_result import SweepResult
 
 _HERE = Path(__file__).resolve().parent
@@ -238,6 +239,19 @@ def load(
     if not (Path(folder) / CONFIG).exists() and any(path.is_dir() for path in Path(folder).glob("*")):
         return SweepResult(Path(folder))
     return load_run(Path(folder))
+
+
+def evaluate_log(log: Any, policy: Any = (), against: Any = None, **settings: Any) -> LogReport:
+    """What came of impressions, and what other policies would have brought: `evaluate_log("log.csv", "RUN")`.
+
+    log: a file, a frame, a mapping with a path and the names of columns, or a list of them. policy: the folder of a run,
+    what `run` gave, another log, "uniform", or a list of them. against: what they are compared with (None: the log's own).
+    settings: those of `transfer.experiment.log_values.How`, and `data_dir`. Raises TransferError, one line, for bad
+    input and where the log does not support a policy.
+    """
+    from transfer.experiment.evaluate_log import evaluate_given
+
+    return evaluate_given(log, policy, against, **settings)
 
 
 def methods() -> pl.DataFrame:

@@ -9,14 +9,14 @@ encoding=latin-1 ...; data_dir=FOLDER is where they lie. The last file is taken 
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rich.console import Console
 
+from transfer.commands.given import given_files
 from transfer.config.domains import FileDomains, Files
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.file_parts import read_domains
@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
     if not words or {"-h", "--help"} & set(words):
         print((__doc__ or "").strip())
         return 0 if words else 2
-    given, data_dir = _files(words)
+    given, data_dir = given_files(words, OF)
     console = Console(soft_wrap=True, markup=False, highlight=False)
     domains = [read_domains(_checked(one), (), data_dir, OF)[0] for one in given]
     found = [overview(domain) for domain in domains]
@@ -51,30 +51,6 @@ def main(words: list[str]) -> int:
     begin = command(given, found, pairs, data_dir)
     console.print(f"to begin ({given[-1]['path']} is the target; name another file last for another one):\n  {begin}")
     return 0
-
-
-def _files(words: list[str]) -> tuple[list[dict[str, Any]], Path]:
-    """What is said of every file, and where they lie."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
-    files, common = list[dict[str, Any]](), dict[str, Any]()
-    for word in words:
-        key, sign, _ = word.partition("=")
-        try:
-            if word.startswith("{"):
-                files.append(cast("dict[str, Any]", parser.parse_override(f"file={word}").value()))
-            elif sign and key.isidentifier() and not Path(word).exists():
-                common[key] = parser.parse_override(word).value()
-            else:
-                files.append({"path": word})
-        except HydraException as error:
-            raise TransferError(f"{word}: {str(error).splitlines()[0]}; write '{{path: FILE, KEY: VALUE}}'") from None
-    data_dir = Path(common.pop("data_dir", None) or os.environ.get("TRANSFER_DATA", "."))
-    if not files or not all(isinstance(one.get("path"), str) for one in files):
-        raise TransferError("which file? Write transfer describe FILE, or '{path: FILE, KEY: VALUE}'")
-    return [common | one for one in files], data_dir
 
 
 def _checked(given: dict[str, Any]) -> Files:

@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
         )
     if asked.out is not None and asked.out.suffix not in (".csv", ".parquet"):
         raise TransferError(f"--out {asked.out}: give a name that ends in .csv or .parquet")
-    only: dict[str, Any] = {"candidates": _ids(asked.candidates), "exclude": _ids(asked.exclude) or ()}
+    only: dict[str, Any] = {"candidates": ids_of_file(asked.candidates), "exclude": ids_of_file(asked.exclude) or ()}
     if asked.history is not None:
         told = histories(asked.history)
         if not told:
@@ -132,7 +132,7 @@ def show(lists: Lists) -> None:
         Console().print(table)
 
 
-def _ids(path: Path | None) -> list[str] | None:
+def ids_of_file(path: Path | None) -> list[str] | None:
     """Ids of items, one a line."""
     if path is None:
         return None

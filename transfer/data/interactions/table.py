@@ -226,7 +226,7 @@ def place_of(table: Table, row: int) -> str:
             )
             return f"{part.path}, " + (f"row {row + 1}" if line is None else f"line {line}")
         row -= count
-    raise AssertionError("a row of the table is in one of its files")
+    return f"{table.path}, row {row + 1}"  # of a frame in memory
 
 
 def rows_of(part: Part, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:

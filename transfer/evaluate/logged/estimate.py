@@ -63,9 +63,9 @@ def logged(
     order = np.random.default_rng(seed).permutation(units) % FOLDS
     fold = order if unit is None else order[np.asarray(unit)]
     whole = [jnp.asarray(np.asarray(array, np.int32)) for array in (context, item, cell, fold)]
-    numbers = [jnp.asarray(np.asarray(array, np.float32)) for array in (propensity, reward)]
+    chances, gains = (jnp.asarray(np.asarray(array, np.float32)) for array in (propensity, reward))
     ids = None if unit is None else jnp.asarray(np.asarray(unit, np.int32))
-    return Logged(whole[0], whole[1], whole[2], *numbers, whole[3], ids, int(np.max(cell)) + 1, units)
+    return Logged(whole[0], whole[1], whole[2], chances, gains, whole[3], ids, int(np.max(cell)) + 1, units)
 
 
 def model_of(log: Logged, items: int) -> Model:

@@ -86,4 +86,4 @@ def terms_of(
 def terms_as_logged(reward: jax.Array) -> Terms:
     """Those of the policy that made the log, under which every estimator is the mean reward."""
     one, none = jnp.ones_like(reward), jnp.zeros_like(reward)
-    return terms_of(one, reward, none, none, reward, Limits(1.0, 1.0, 1.0)) | {"shrunk": reward}
+    return {**terms_of(one, reward, none, none, reward, Limits(1.0, 1.0, 1.0)), "shrunk": reward}

@@ -1,0 +1,156 @@
+"""A log of impressions from a command or from Python: a run as a policy, what is refused, what is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from pairs import files
+
+import transfer
+from transfer.api import run
+from transfer.commands import evaluate_log
+from transfer.data.logs.simulate import softmax
+from transfer.errors import TransferError
+from transfer.experiment.log_values import refuse_without_support
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shelf") / "run"
+    run([*files(), "method=ease"], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(shelf: Path) -> tuple[pl.DataFrame, np.ndarray, list[str], list[str]]:
+    """Impressions of the run's readers, drawn uniformly; a click is likelier where the run's score is higher."""
+    predictor: Any = transfer.load(shelf).predictor  # type: ignore[union-attr]
+    users, items = predictor.loaded.users, sorted(predictor.loaded.items)
+    scores = predictor.score(users, items).astype(float)
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(len(users), size=6000), rng.integers(len(items), size=6000)
+    rank = scores.argsort(1).argsort(1) / len(items)
+    click = rng.random(6000) < 0.05 + 0.4 * rank[user, item]
+    frame = pl.DataFrame(
+        {
+            "user": np.array(users)[user],
+            "item": np.array(items)[item],
+            "position": rng.integers(1, 4, 6000),
+            "propensity": np.full(6000, 1 / len(items)),
+            "click": click.astype(int),
+        }
+    )
+    return frame, 0.05 + 0.4 * rank, users, items
+
+
+def test_a_run_is_worth_what_its_chances_say(shelf: Path, told: tuple[Any, ...]) -> None:
+    frame, rate, users, items = told
+    report = transfer.evaluate_log(frame, shelf, temperature=0.05)
+    predictor: Any = transfer.load(shelf).predictor  # type: ignore[union-attr]
+    chance = softmax(predictor.score(users, items).astype(float), 0.05)
+    counts = frame["user"].value_counts()
+    share = np.array([dict(counts.iter_rows()).get(user, 0) for user in users]) / len(frame)
+    truth = float(share @ (chance * rate).sum(1))
+    assert truth > 1.1 * rate.mean(), "a policy that follows what is clicked"
+    for row in report.values.drop_nulls("value").iter_rows(named=True):
+        assert abs(row["value"] - truth) < 2 * (row["high"] - row["low"]) / 2, row
+    paired = report.values.filter(estimator="snips").row(0, named=True)
+    assert paired["difference_low"] > 0
+    assert report.support["temperature"].to_list() == [0.05]
+    assert report.support["mean_weight"].item() == pytest.approx(1, abs=0.1)
+    usual = transfer.evaluate_log(frame, transfer.load(shelf), by=["position"])
+    spread = predictor.score(users, items).astype(np.float64).std(1).mean()
+    assert usual.support["temperature"].item() == pytest.approx(spread, rel=1e-6)
+    assert usual.rates["position"].to_list() == [1, 2, 3]
+
+
+def test_policies_are_compared_with_each_other(shelf: Path, told: tuple[Any, ...]) -> None:
+    frame = told[0]
+    report = transfer.evaluate_log(frame, shelf, "uniform", temperature=0.2)
+    apart = transfer.evaluate_log(frame, [shelf, "uniform"], temperature=0.2)
+    value = {name: part["value"].drop_nulls() for (name,), part in apart.values.group_by("policy")}
+    found = report.values["difference"][:8].to_numpy()
+    np.testing.assert_allclose(found, (value[shelf.name] - value["uniform"]).to_numpy(), atol=1e-5)
+    other = frame.filter(pl.col("item").is_in(told[3][:3]))
+    narrow = transfer.evaluate_log(frame, {"path": other, "name": "narrow"}, propensities="frequency")
+    clicks = frame.filter(pl.col("item").is_in(told[3][:3]))["click"].mean()
+    assert narrow.values.filter(estimator="ips")["value"].item() == pytest.approx(clicks, abs=0.01)
+
+
+def test_what_the_log_does_not_support_is_refused(shelf: Path, told: tuple[Any, ...]) -> None:
+    frame, _, _, items = told
+    with pytest.raises(TransferError, match=r"of its choices are items that the log never shows there"):
+        transfer.evaluate_log(frame.filter(pl.col("item") != items[0]), shelf, candidates=tuple(items), temperature=5.0)
+    with pytest.raises(TransferError, match=r"100 impressions speak for it like \d+, and 100 are needed"):
+        transfer.evaluate_log(frame.head(100), shelf, temperature=0.2)
+    few = frame.with_columns(click=pl.when(pl.int_range(pl.len()) < 5).then(1).otherwise(0))
+    with pytest.raises(TransferError, match=r"with click speak for it like [0-5]\.\d, and 10 are needed"):
+        transfer.evaluate_log(few, "uniform")
+    with pytest.raises(TransferError, match=r"mean weight is 0\.33 ± 0\.0\d and has to be 1"):
+        transfer.evaluate_log(frame.with_columns(pl.col("propensity") * 3), "uniform")
+    with pytest.raises(TransferError, match=r"no propensities.*--propensities frequency"):
+        transfer.evaluate_log(frame.drop("propensity"), "uniform")
+    with pytest.raises(TransferError, match=r"no column is recognised as the user"):
+        transfer.evaluate_log(frame.drop("user"), shelf)
+    with pytest.raises(TransferError, match=r"knows none of its 1 readers, such as stranger"):
+        transfer.evaluate_log(frame.with_columns(user=pl.lit("stranger")), shelf)
+    with pytest.raises(TransferError, match=r"reward=purchase: what the log has is click"):
+        transfer.evaluate_log(frame, reward="purchase")
+    with pytest.raises(TransferError, match=r"temperatur: no such setting; did you mean temperature"):
+        transfer.evaluate_log(frame, "uniform", temperatur=1)
+    with pytest.raises(TransferError, match="from the log of one arm"):
+        transfer.evaluate_log(frame.with_columns(arm=pl.col("click").cast(pl.String)), "uniform")
+
+
+def test_readers_whom_a_run_does_not_know_are_counted(shelf: Path, told: tuple[Any, ...]) -> None:
+    frame = told[0].with_columns(user=pl.when(pl.int_range(pl.len()) < 60).then(pl.lit("x")).otherwise("user"))
+    report = transfer.evaluate_log(frame, shelf, temperature=1.0)
+    assert report.notes == ["60 impressions of readers whom run does not know are left out"]
+    assert report.support["impressions"].item() == 5940
+
+
+def test_a_frame_is_read_as_strictly_as_a_file() -> None:
+    with pytest.raises(TransferError, match=r"row 2: click 3 is not 0 or 1"):
+        transfer.evaluate_log(pl.DataFrame({"item": ["a", "b"], "click": [1, 3]}))
+    with pytest.raises(TransferError, match=r"itm: .*a log has path, name, user"):
+        transfer.evaluate_log({"path": pl.DataFrame({"item": ["a"], "click": [1]}), "itm": "x"})
+    rates = transfer.evaluate_log(pl.DataFrame({"opened": [True, False]}).rename({"opened": "click"})).rates
+    assert rates["ctr"].item() == 0.5
+
+
+def test_support_is_refused_at_its_bounds() -> None:
+    fine = {"policy": "p", "impressions": 1000, "effective": 100.0, "events": 10.0, "mean_weight": 1.1, "missing": 0.05}
+    refuse_without_support(fine, "click")
+    for worse in ({"effective": 99.0}, {"events": 9.9}, {"missing": 0.051}, {"mean_weight": 0.4}, {"events": float("nan")}):
+        with pytest.raises(TransferError):
+            refuse_without_support(fine | worse, "click")
+
+
+def test_the_command_prints_it(
+    shelf: Path, told: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told[0].rename({"item": "isbn", "click": "opened"}).write_csv(tmp_path / "log.csv")
+    words = [str(tmp_path / "log.csv"), "click=opened"]
+    assert evaluate_log.main([*words, "--by", "position"]) == 0
+    said = capsys.readouterr().out
+    assert "CTR" in said
+    assert "snips" not in said
+    assert evaluate_log.main([*words, "--policy", str(shelf), "--policy", "uniform", "--temperature", "0.3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("delta_beta" in line for line in lines) == 2
+    assert any(line.split()[:2] == ["run", "0.3"] for line in lines)
+    with pytest.raises(TransferError, match=r"no column 'clicked'"):
+        evaluate_log.main([str(tmp_path / "log.csv"), "click=clicked"])
+
+
+def test_both_policies_of_the_open_bandit_sample(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [f"{{path: open-bandit/{policy}/women/women.csv, name: {policy}}}" for policy in ("random", "bts")]
+    assert evaluate_log.main([*parts, f"data_dir={data_dir}"]) == 0
+    said = capsys.readouterr().out
+    assert "0.0046 (0.003451 to 0.00613)" in said
+    with pytest.raises(TransferError, match="it is so far from what was shown"):
+        evaluate_log.main([parts[1], f"data_dir={data_dir}", "--policy", "uniform"])
