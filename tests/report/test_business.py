@@ -16,6 +16,7 @@ from transfer.report.comparison.comparison import Comparison
 from transfer.report.comparison.per_user import linearised
 from transfer.report.comparison.runs import read_runs
 from transfer.report.page import business
+from transfer.report.page.distribution import gains_of_readers
 from transfer.report.page.page import write_report
 
 HIT = {"target_only": 0.5, "emcdr": 0.75}
@@ -84,7 +85,7 @@ def test_the_page_and_the_table_have_them(folder: Path) -> None:
 
 def test_one_split_or_one_method_says_no_more_than_it_can(tmp_path: Path) -> None:
     alone = comparison(write_sweep(tmp_path / "a", {"target_only": 0.0}))
-    assert business.sentences(alone) == business.assumptions(alone) == business.distribution(alone) == []
+    assert business.sentences(alone) == business.assumptions(alone) == gains_of_readers(alone) == []
     single = comparison(write_sweep(tmp_path / "b", {"target_only": 0.0, "emcdr": 0.1}, splits=(0,)))
     said = business.sentences(single)
     assert "fewer than three splits nothing is tested" in said[0]

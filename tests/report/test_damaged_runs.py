@@ -20,8 +20,9 @@ from transfer.report.comparison.average import averages
 from transfer.report.comparison.compare import compare
 from transfer.report.comparison.files import clean, read_yaml
 from transfer.report.comparison.runs import Run, read_runs, results_table, spreadsheet
+from transfer.report.page.latex import latex, tex
 from transfer.report.page.page import command, more_markdown, render, write_report
-from transfer.report.page.tables import latex, markdown, plain, tex
+from transfer.report.page.tables import markdown, plain
 from transfer.report.sweep_table import print_sweep
 
 FILES = ("result.json", "config.yaml", "per_user.parquet", "metrics.jsonl", ".hydra/overrides.yaml")

@@ -26,8 +26,8 @@ from transfer.report.comparison.comparison import Comparison
 from transfer.report.comparison.per_user import difference, in_group, linearised, read_tested
 from transfer.report.comparison.reference import reference
 from transfer.report.comparison.runs import read_runs
+from transfer.report.page.latex import tex
 from transfer.report.page.page import write_report
-from transfer.report.page.tables import tex
 from transfer.report.page.words import lead
 from transfer.report.sweep_end import end_sweep
 from transfer.report.sweep_table import print_sweep
@@ -260,7 +260,7 @@ def test_the_report_is_complete(sweep: Path) -> None:
 
 def test_the_first_paragraph_says_what_was_found(found: Comparison) -> None:
     best, second, source = lead(found)
-    assert best.startswith("emcdr is best of 4 methods: its test ndcg@10 is 0.4")
+    assert best.startswith("emcdr is the choice of validation among 4 methods: its test ndcg@10 is 0.4")
     assert re.search(r"behind, and the difference is real \(p (= 0\.0[0-4]|< 0\.001)", second), second
     reference = "The reference is target_only, best without a source on validation."
     assert source.startswith(f"{reference} The source helps: emcdr is 0.0")

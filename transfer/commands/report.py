@@ -11,12 +11,15 @@ def main(words: list[str]) -> int:
     """results.parquet, results.csv, table.md, table.tex and index.html; the exit code."""
     parser = argparse.ArgumentParser("transfer report", description=__doc__)
     parser.add_argument("sweep", type=Path, help="the folder that transfer -m printed at its end: it holds 0, 1, 2, ...")
-    folder = parser.parse_args(words).sweep
+    parser.add_argument("--columns", help="of table.tex: method,test,gap,verdict (the default), or all")
+    asked = parser.parse_args(words)
+    folder = asked.sweep
 
+    from transfer.report.page.latex import NARROW
     from transfer.report.page.page import write_report
     from transfer.report.sweep_table import print_sweep
 
     began = time.perf_counter()
-    page = write_report(folder, print_sweep(folder))
+    page = write_report(folder, print_sweep(folder), asked.columns.split(",") if asked.columns else NARROW)
     print(f"report: {page} ({time.perf_counter() - began:.1f} s)")
     return 0

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from transfer.experiment import Result
 
-ALWAYS = ("recall@", "ndcg@", "hit@")  # at all lengths of lists
 FEW = 4  # domains that are told one by one
 ALIKE = {
     "equal_pairs": "{:,} equal (user, item) pairs",
@@ -36,14 +35,7 @@ def print_run(result: Result, short: bool = False) -> None:
     console.print(world_table(facts))
     for line in world_notes(facts):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    table = Table(title=Text(f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}"))
-    for column in ("metric", "validation", "test"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    k = metric.partition("@")[2]
-    for name in test or valid:
-        if any(word in name for word in ALWAYS) or name.partition("@")[2] in ("", k):  # all of them are in result.json
-            table.add_row(Text(name), _number(valid.get(name)), _number(test.get(name)))
-    console.print(table)
+    console.print(metric_table(facts, valid, test))
     for name, of in facts.get("domains", {}).items():
         own = {part: values.get(metric) for part, values in of["metrics"].items()}
         figures = ", ".join(f"{part} {_number(value)}" for part, value in own.items())
@@ -65,6 +57,36 @@ def print_run(result: Result, short: bool = False) -> None:
         console.print("train.seconds ends a run where this machine has come to: the figures are not reproducible")
     if result.folder:
         console.print(f"run folder: {result.folder}", soft_wrap=True, markup=False)
+
+
+def metric_table(facts: dict[str, Any], valid: dict[str, Any], test: dict[str, Any]) -> Table:
+    """Metrics by the length of the list, of the test part where it was scored; of others validation beside test. A star
+    marks what selects."""
+    select, title = (
+        facts["select"]["metric"],
+        f"{facts['method']} on {facts['domain']}, task {facts['task']}: {facts['status']}",
+    )
+    figures, part = (test, "test") if test else (valid, "validation")
+    lengths = sorted({int(name.rpartition("@")[2]) for name in figures if "@" in name})
+    if not lengths:
+        table = Table(title=Text(title))
+        for column in ("metric", "validation", "test"):
+            table.add_column(column, justify="left" if column == "metric" else "right")
+        for name in figures:
+            table.add_row(Text(name + (" *" if name == select else "")), _number(valid.get(name)), _number(test.get(name)))
+        return table
+    beside = f", {_number(valid.get(select))} on validation" if test and select in valid else ""
+    table = Table(title=Text(title), caption=Text(f"* selects: {select}{beside}"))
+    table.add_column(part)
+    for k in lengths:
+        table.add_column(f"@{k}", justify="right")
+    for metric in dict.fromkeys(name.rpartition("@")[0] for name in figures if "@" in name):
+        names = [f"{metric}@{k}" for k in lengths]
+        table.add_row(Text(metric), *(_number(figures.get(name)) + (" *" if name == select else "") for name in names))
+    for name in figures:
+        if "@" not in name:
+            table.add_row(Text(name), _number(figures[name]))
+    return table
 
 
 def world_table(facts: dict[str, Any]) -> Table:

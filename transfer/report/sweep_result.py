@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
+from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -54,11 +55,12 @@ class SweepResult:
             raise TransferError(f"{self.folder}: no run is done; {self.runs[0].error}")
         return load_run(max(done, key=lambda run: selection.score(run.result)).folder)
 
-    def report(self) -> Path:
-        """Write the report into the folder: the path of its page."""
-        from transfer.report.page.page import write_report  # late: it draws
+    def report(self, columns: Sequence[str] | None = None) -> Path:
+        """Write the report into the folder: the path of its page. columns: of table.tex, such as ["method", "test"]."""
+        from transfer.report.page.latex import NARROW  # late: the page is drawn
+        from transfer.report.page.page import write_report
 
-        return write_report(self.folder, self.runs)
+        return write_report(self.folder, self.runs, columns or NARROW)
 
     def plot(self, number: int = 0) -> Drawing:
         """The figures of the chosen settings with their intervals, of one of `comparisons`, as the page draws them."""

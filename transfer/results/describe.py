@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -122,7 +126,7 @@ def describe_program(
     replicas: int,
     peak_memory: float,
 ) -> dict[str, Any]:
-    """What result.json says of a whole program: names, protocol, counts, seconds, versions, device, data.
+    """What result.json says of a whole program: names, protocol, counts, seconds, versions, commit, device, data, its end.
 
     protocol: what the task says of how its figures come to be; uses_source: whether the method sees a source here.
     peak_memory: bytes on one device that the largest compiled program of this run needs, all its replicas together.
@@ -151,6 +155,8 @@ def describe_program(
         "peak_memory_mib": peak_memory / 2**20,
         "versions": _versions(),
         "python": platform.python_version(),
+        **({"commit": commit} if (commit := _commit()) else {}),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": f"{device.platform}:{device.device_kind}",
         "devices": jax.device_count(),
         "processes": jax.process_count(),
@@ -162,3 +168,17 @@ def _versions() -> dict[str, str]:
     return {"transfer": version(DISTRIBUTION)} | {
         name: version(name) for name in ("jax", "flax", "optax", "hydra-core", "polars")
     }
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of the checkout that holds the package, `-dirty` where its files were changed; None outside of one."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists() or (git := shutil.which("git")) is None:
+        return None
+    words = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -27,13 +27,18 @@ def compare_all(runs: list[Run]) -> list[Comparison]:
 def averages(comparisons: list[Comparison]) -> list[Comparison]:
     """A mean for comparisons of labelled examples that differ in nothing but the pair of domains, and have a method in
     common."""
+    made = [_average(members) for members in grids(comparisons) if members[0].unit == "examples"]
+    return [comparison for comparison in made if comparison.settings]
+
+
+def grids(comparisons: list[Comparison]) -> list[list[Comparison]]:
+    """Comparisons that differ in nothing but the pair of domains, where there are several."""
     groups: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
-        if comparison.unit == "examples":
+        if not comparison.members:
             rest = {key: value for key, value in _words(comparison).items() if not key.startswith(PAIR)}
             groups.setdefault(json.dumps(rest, sort_keys=True, default=str), []).append(comparison)
-    made = [_average(members) for members in groups.values() if len(members) > 1]
-    return [comparison for comparison in made if comparison.settings]
+    return [members for members in groups.values() if len(members) > 1]
 
 
 def alone(comparisons: list[Comparison]) -> list[Comparison]:

@@ -61,7 +61,7 @@ def k_of(comparison: Comparison) -> int | None:
 
 def named(name: str, comparison: Comparison) -> str:
     """A measure as a run's figures call it: hit of sampled99_ndcg@10 is sampled99_hit@10."""
-    prefix, _, _ = comparison.metric.rpartition("_") if comparison.metric.startswith("sampled") else ("", "", "")
+    prefix, _, _ = comparison.metric.rpartition("_")  # of what is ranked where that is not everything
     whole = name if name in WHOLE else f"{name}@{k_of(comparison)}"
     return f"{prefix}_{whole}" if prefix else whole
 

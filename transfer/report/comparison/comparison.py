@@ -135,9 +135,16 @@ class Comparison:
 
     @cached_property
     def best(self) -> list[Setting]:
-        """The chosen setting of every method, the best mean first."""
+        """The chosen setting of every method, in the order in which validation prefers them: those with most finished runs
+        first; by the mean test figure where nothing was held out."""
         chosen = [setting for setting in self.settings if setting.best]
-        return sorted(chosen, key=lambda setting: -self.sign * setting.summary(self.part, self.metric).mean)
+        most = max((len(setting.runs) for setting in chosen), default=0)
+
+        def order(setting: Setting) -> tuple[bool, float, float]:
+            score = setting.score if np.isfinite(setting.score) else -np.inf
+            return len(setting.runs) < most, -score, -self.sign * setting.summary(self.part, self.metric).mean
+
+        return sorted(chosen, key=order)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -184,7 +191,7 @@ def shown(select: str) -> list[str]:
     if "@" not in select:
         return list(dict.fromkeys([select, "rmse", "mae", "accuracy", "macro_f1"]))
     k = select.rpartition("@")[2]
-    prefix = f"{select.partition('_')[0]}_" if select.startswith("sampled") else ""
+    prefix = f"{select.partition('_')[0]}_" if "_" in select else ""  # of what is ranked where that is not everything
     return list(dict.fromkeys([select, *(f"{prefix}{name}@{k}" for name in ("ndcg", "recall", "hit"))]))
 
 

@@ -82,6 +82,8 @@ class Result(Lenient):
     versions: dict[str, str] = {}
     python: str | None = None
     device: str | None = None
+    commit: str | None = None
+    ended: str | None = None
 
 
 class Protocol(Lenient):

@@ -7,10 +7,8 @@ import numpy as np
 from transfer.evaluate.significance import LEAST
 from transfer.report.comparison.business import BEYOND, WHOLE, Change, Deal, by_group, deal, k_of, named
 from transfer.report.comparison.comparison import Comparison, groups_of
-from transfer.report.comparison.effects import LITTLE, shares
-from transfer.report.page.figures import shade
+from transfer.report.comparison.effects import shares
 from transfer.report.page.source import WHO
-from transfer.report.page.svg import MUTED, Figure, finish, panel
 from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
 
@@ -119,24 +117,6 @@ def group_table(comparison: Comparison) -> Leaderboard | None:
         for group in groups
     ]
     return Leaderboard(["method and readers", *(BEYOND[name] for name in names)], rows, []) if names else None
-
-
-def distribution(comparison: Comparison) -> list[Figure]:
-    """The gains of single readers as their distribution: what share gains at most so much."""
-    found = deal(comparison)
-    if found is None or len(found.gains) < 2:
-        return []
-    gains, share = np.sort(found.gains), np.arange(1, len(found.gains) + 1) / len(found.gains)
-    canvas, (axis,) = panel(height=2.7)
-    axis.axvline(0, color=MUTED, lw=1)
-    axis.step(gains, share, where="post", color=shade(comparison)[found.method.method])
-    axis.set(xlabel=f"gain in {comparison.metric}", ylabel="share of readers", ylim=(0, 1))
-    axis.grid(axis="y")
-    axis.set_title(f"{found.method.method} over {found.base.method}", loc="left", fontsize=10)
-    worse, better = shares(found.gains)
-    told = f"worse for {worse:.0%}, better for {better:.0%} of {len(gains):,} readers × splits"
-    caption = f"Distribution of readers' gains: the share that gains at most so much; {told}, by {LITTLE:g} or more."
-    return [finish(canvas, f"Distribution of gains of {found.method.method} over {found.base.method}: {told}", caption)]
 
 
 def _constant(found: Deal, name: str) -> float | None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.runs import Run
 from transfer.report.page.figures import shade
-from transfer.report.page.svg import INK, LINE, Figure, finish, panel
+from transfer.report.page.svg import INK, LINE, Figure, finish, panel, told
 
 PER_RUN = "seconds per run"
 LETTER = 9.0  # pixels of a label, with room for what the layout moves later
@@ -55,7 +55,7 @@ def _against(comparison: Comparison, label: str, rows: list[tuple[Setting, float
     points = [(setting.method, value, comparison.summary(setting).mean) for setting, value in rows]
     wide = max(x for _, x, _ in points) >= 8 * min(x for _, x, _ in points)
     for name, x, y in points:
-        axis.plot(x, y, "o", color=palette[name], ms=7)
+        told(axis.plot(x, y, "o", color=palette[name], ms=7), f"{name}: {y:.4f} at {x:.3g} {label}")
     if wide:
         axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(_short))

@@ -8,7 +8,7 @@ import polars as pl
 from transfer.errors import TransferError
 from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.files import read_parquet
-from transfer.report.page.svg import SERIES, Figure, finish, panel
+from transfer.report.page.svg import SERIES, Figure, finish, legend, panel
 from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
 from transfer.results.run_folder import PROJECTION
@@ -69,7 +69,7 @@ def _projection(setting: Setting, points: pl.DataFrame) -> Figure:
         axis.set_title(f"{setting.method}: {time}" if time == "before" else time, loc="left", fontsize=10)
         axis.set_xticks([])
         axis.set_yticks([])
-    axes[0].legend(fontsize=8.5, frameon=False, markerscale=1.6, loc="best", handletextpad=0.1, borderpad=0.2)
+    legend(axes[0], markerscale=1.6, loc="best", handletextpad=0.1, borderpad=0.2)
     measured = distances(setting)
     pairs = [(label, *(_cell(measured[time][name]).text for time in TIMES)) for name, label in NAMES.items() if measured]
     description = "; ".join(f"{label} {before} → {after}" for label, before, after in pairs)

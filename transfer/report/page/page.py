@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,36 @@ import jinja2
 
 from transfer.config import selection
 from transfer.errors import TransferError
-from transfer.report.comparison.average import alone, compare_all
+from transfer.report.comparison.average import alone, compare_all, pair_name
 from transfer.report.comparison.compare import users_by_group
 from transfer.report.comparison.comparison import Comparison
 from transfer.report.comparison.files import CONTROLS, clean, read_choice, read_yaml
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
-from transfer.report.page import business, cost, distances, figures, selectors, source, source_weights, words
-from transfer.report.page.tables import latex, leaderboard, lines, markdown, matrix, plain
+from transfer.report.page import (
+    business,
+    cost,
+    distances,
+    distribution,
+    figures,
+    grid,
+    head,
+    selectors,
+    source,
+    source_weights,
+    words,
+)
+from transfer.report.page.ablation import ABLATION_NOTE, ablation
+from transfer.report.page.latex import NARROW, latex
+from transfer.report.page.tables import leaderboard, lines, markdown, matrix, plain
 from transfer.results.run_folder import CHOICE, sweep_name
 from transfer.storage.trees import write
 
 PAGE, RECORD = "index.html", "multirun.yaml"
-# A sweep over many worlds stays one page: figures for so many comparisons, tables for all.
-DRAWN, FAILURES = 12, 100
+# A sweep over many worlds stays one page: so many comparisons stand open with all their figures, more are folded with those
+# that matter; of the others, and of the pairs behind a mean, there are tables.
+OPEN, DRAWN, FAILURES = 2, 9, 100
 # What is counted of the parts of a world of interactions, and of the domains of labelled examples: key and head.
 COLUMNS = {
     "users": {"users": "users", "items": "items", "events": "events"},
@@ -33,18 +49,22 @@ COLUMNS = {
 }
 
 
-def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
-    """Write the report into the sweep's folder: the path of its page. Raises TransferError where there are no runs."""
+def write_report(folder: Path, runs: list[Run] | None = None, columns: Sequence[str] = NARROW) -> Path:
+    """Write the report into the sweep's folder: the path of its page. columns: of table.tex, see `latex`.
+
+    Raises TransferError where there are no runs, and for a column that no table has.
+    """
     runs = read_runs(folder) if runs is None else runs
     if not runs:
         raise TransferError(f"{folder}: no runs here; give the folder of a sweep, which holds 0, 1, 2, ...")
     comparisons = compare_all(runs)
+    paper = latex(comparisons, columns)
     table = results_table(runs, folder)
     table.write_parquet(folder / "results.parquet", compression="zstd")
     spreadsheet(table).write_csv(folder / "results.csv")
     texts = {
         "table.md": f"{markdown(comparisons)}{more_markdown(comparisons)}",
-        "table.tex": latex(comparisons),
+        "table.tex": paper,
         PAGE: render(folder, runs, comparisons, DRAWN),
     }
     for name, text in texts.items():
@@ -55,6 +75,8 @@ def write_report(folder: Path, runs: list[Run] | None = None) -> Path:
 def more_markdown(comparisons: list[Comparison]) -> str:
     """What the page says beside the leaderboard: whether the source helps, and what selectors would have chosen."""
     parts = []
+    if (worlds := grid.overview(comparisons)) is not None:
+        parts.append(f"\n### All worlds\n\n{lines(worlds)}\n")
     for comparison in alone(comparisons):
         if answers := source.sentences(comparison):
             effects = source.table(comparison)
@@ -64,6 +86,8 @@ def more_markdown(comparisons: list[Comparison]) -> str:
             parts.append(f"\n### In business terms: {plain(comparison.title)}\n\n{plain(' '.join(told))}\n")
         if beyond := business.table(comparison):
             parts.append(f"\n### Beyond accuracy: {plain(comparison.title)}\n\n{lines(beyond)}\n")
+        if swept := ablation(comparison):
+            parts.append(f"\n### All settings: {plain(comparison.title)}\n\n{lines(swept)}\n\n{ABLATION_NOTE}\n")
         if chosen := selectors.table(comparison):
             parts.append(f"\n### Choosing without target labels: {plain(comparison.title)}\n\n{lines(chosen)}\n")
     return "".join(parts)
@@ -75,26 +99,39 @@ def _template() -> jinja2.Template:
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": words.number, "chance": words.chance}
+    environment.globals["ablation_note"] = ABLATION_NOTE
     return environment.get_template("page.html")
 
 
 def render(folder: Path, runs: list[Run], comparisons: list[Comparison], drawn: int) -> str:
-    """The page: one file that needs no other and no network, with the figures of the first `drawn` comparisons."""
-    sections = [section(comparison, drawn=number < drawn) for number, comparison in enumerate(comparisons)]
+    """The page: one file that needs no other and no network, with figures of the first `drawn` comparisons."""
+    outside = alone(comparisons)
+    figured = ["all"] * OPEN if len(outside) <= OPEN else ["all", *["main"] * len(outside)]
+    sections = [section(each, figured[place] if place < drawn else "") for place, each in enumerate(outside)]
     faults = [
         (shown_name(run, folder), run.status, clean(line), clean(" ".join(_words(run))))
         for run in runs
         for line in ([run.error] if not run.done else run.problems)
     ]
     finished = next((run.result for run in runs if run.done), {})
+    took = head.wall(runs)
     return _template().render(
         title=sweep_name(folder),
+        question=head.question(comparisons, sweep_name(folder)),
         folder=str(folder),
         outcome=words.outcome(runs),
+        ended=head.ended(runs),
+        wall="" if took is None else head.spoken(took),
+        commits=head.commits(runs),
+        run_rows=head.run_rows(runs, folder),
+        more_runs=max(0, len(runs) - head.RUNS),
         choice=_choice(folder),
-        seconds=cost.seconds(runs),
+        seconds=head.spoken(cost.seconds(runs)),
         command=command(folder, runs),
+        overview=grid.overview(comparisons),
+        pictures=grid.pictures(comparisons) if drawn else [],
         sections=sections,
+        open=OPEN,
         failures=faults[:FAILURES],
         more_failures=max(0, len(faults) - FAILURES),
         versions={**finished.get("versions", {}), "python": finished.get("python")} if finished else {},
@@ -118,19 +155,20 @@ def _choice(folder: Path) -> dict[str, Any] | None:
     return {"text": clean(found.text, 3000), "gains": gains}
 
 
-def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
-    """What the page shows of one comparison."""
+def section(comparison: Comparison, drawn: str) -> dict[str, Any]:
+    """What the page shows of one comparison, with `all` its figures, the `main` ones or none."""
     groups: list[tuple[str, list[Any]]] = []
     if drawn:
-        of_groups = " by group of users" if comparison.unit == "users" else ""
-        groups = [
-            (
-                f"Quality, gain from {figures.helper(comparison)}{of_groups}, and cost",
-                [figures.figures_of_test(comparison), *figures.gains(comparison), *cost.cost(comparison)],
-            ),
-            ("Source and target before and after the map", distances.projections(comparison)),
+        of_test, gained = figures.figures_of_test(comparison), figures.gains(comparison)
+        first = [of_test, *gained[: None if drawn == "all" else 1], *distribution.gains_of_readers(comparison)]
+        groups.append((f"Quality, gain from {figures.helper(comparison)}{' and cost' if drawn == 'all' else ''}", first))
+    if drawn == "all":
+        first.extend(cost.cost(comparison))
+        example = comparison.members[0] if comparison.members else comparison
+        pair = f", {pair_name(example)}" if comparison.members else ""
+        groups += [
+            ("Source and target before and after the map" + pair, distances.projections(example)),
             ("Sources, one after another", source_weights.curves(comparison)),
-            ("Gains of single readers", business.distribution(comparison)),
             ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
         ]
@@ -154,7 +192,8 @@ def section(comparison: Comparison, drawn: bool = True) -> dict[str, Any]:
         "by_class": source.by_class(comparison),
         "whole": source.whole(comparison),
         "choices": selectors.table(comparison),
-        "everything": leaderboard(comparison, everything=True) if len(comparison.settings) > len(comparison.best) else None,
+        "ablation": ablation(comparison),
+        "members": [(pair_name(each), words.lead(each), leaderboard(each)) for each in comparison.members],
         "pairs": sorted(comparison.pairs, key=lambda pair: pair.paired.p)[:200],
         "groups": users_by_group(comparison) if comparison.unit == "users" else {},
         "margin": f"{MARGIN:.0%}",

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.files import clean
-from transfer.report.page.svg import SERIES, Figure, finish, panel
+from transfer.report.page.svg import SERIES, Figure, finish, panel, told
 from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
 
@@ -44,16 +44,17 @@ def curves(comparison: Comparison) -> list[Figure]:
     canvas, (axis,) = panel()
     for setting, colour in zip(taken, SERIES, strict=False):
         for order in _orders(setting):
-            axis.plot(range(1, len(order) + 1), list(order.values()), "-o", color=colour, ms=3.5, lw=1.2, alpha=0.8)
+            line = axis.plot(range(1, len(order) + 1), list(order.values()), "-o", color=colour, ms=3.5, lw=1.2, alpha=0.8)
+            told(line, f"{setting.name}: {', '.join(map(clean, order))}")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title("error for unseen readers", loc="left", fontsize=10)
     axis.set_xlabel("sources taken (lower is better)", loc="right")
     first = {setting.name: ", ".join(map(clean, next(iter(_orders(setting))))) for setting in taken}
-    told = "; ".join(f"{name}: {order}" for name, order in first.items())
+    orders = "; ".join(f"{name}: {order}" for name, order in first.items())
     caption = (
-        f"Sources in the order in which they are taken, a line for each run, as a share of what popularity leaves. {told}"
+        f"Sources in the order in which they are taken, a line for each run, as a share of what popularity leaves. {orders}"
     )
-    return [finish(canvas, f"Error by number of sources: {told}", caption)]
+    return [finish(canvas, f"Error by number of sources: {orders}", caption)]
 
 
 def _learnt(comparison: Comparison) -> Iterator[Setting]:

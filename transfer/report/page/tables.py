@@ -1,4 +1,4 @@
-"""The leaderboard as rows of text, in Markdown and in LaTeX."""
+"""The leaderboard as rows of text, and in Markdown."""
 
 from __future__ import annotations
 
@@ -10,10 +10,6 @@ from transfer.report.comparison.comparison import Comparison, Setting, by_pair, 
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference, reference_name, reference_words
 from transfer.report.comparison.verdicts import MARGIN
 from transfer.report.page.words import between, chance, number
-
-SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"}
-SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\ge$", "…": r"\ldots{}"}
 
 MARKDOWN = {c: f"\\{c}" for c in "\\|[]`"} | {"<": "&lt;", ">": "&gt;"}
 
@@ -33,34 +29,31 @@ class Leaderboard(NamedTuple):
     settings: list[Setting]
 
 
-def leaderboard(comparison: Comparison, everything: bool = False) -> Leaderboard:
-    """The chosen setting of each method, best test figure first; with `everything` all settings and their validation."""
+def leaderboard(comparison: Comparison) -> Leaderboard:
+    """The chosen setting of each method, the choice of validation first."""
     metric, known = comparison.metric, comparison.facts["metrics"][comparison.part]
     others = [name for name in shown(metric) if name in known and name != metric]
-    heads = ["method", "source", f"{comparison.part_name} {metric}", "95 % interval"]
-    heads += ["setting"] if everything else _gap_heads(comparison)
-    heads += ["runs", f"validation {metric}", *others, "s per run"]
-    settings = comparison.best
-    if everything:
-        settings = sorted(comparison.settings, key=lambda setting: -comparison.sign * comparison.summary(setting).mean)
+    valid_head = [f"validation {metric}"] if comparison.part == "test" else []
+    heads = ["method", "source", *valid_head, f"{comparison.part_name} {metric}", "95 % interval", *_gap_heads(comparison)]
+    heads += ["runs", *others, "s per run"]
     rows = []
-    for setting in settings:
+    for setting in comparison.best:
         valid, test, sees = setting.summary("valid", metric), comparison.summary(setting), setting.uses_source
         seconds = setting.mean(run.seconds for run in setting.runs)
         rows.append(
             [
                 Cell(setting.method),
                 Cell("yes" if sees else "no"),
+                *([Cell(number(valid.mean), valid.mean)] if valid_head else []),
                 Cell(spread(test.mean, test.std), test.mean),
                 Cell(between(test.low, test.high), test.low),
-                *([_label(setting)] if everything else _gap_cells(setting, comparison)),
+                *_gap_cells(setting, comparison),
                 Cell(count(setting), float(len(setting.runs))),
-                Cell(number(valid.mean), valid.mean),
                 *(_figure(setting.summary(comparison.part, name).mean) for name in others),
                 Cell("–" if seconds is None else f"{seconds:.2f}" if seconds >= 0.01 else "< 0.01", seconds),
             ]
         )
-    return Leaderboard(heads, rows, settings)
+    return Leaderboard(heads, rows, comparison.best)
 
 
 def _gap_heads(comparison: Comparison) -> list[str]:
@@ -90,11 +83,6 @@ def _gap_cells(setting: Setting, comparison: Comparison) -> list[Cell]:
 
 def _groups(comparison: Comparison) -> list[str]:
     return [group for group in groups_of(comparison) if group != "all"]
-
-
-def _label(setting: Setting) -> Cell:
-    more = ", ".join(f"{key}={value}" for key, value in setting.label.items() if key != "method") or "as configured"
-    return Cell(more + (" ★" if setting.best else ""))
 
 
 def _figure(value: float, sign: str = "") -> Cell:
@@ -139,34 +127,13 @@ def matrix(comparison: Comparison) -> Leaderboard:
 
 
 NOTE = (
-    "Test figures: mean ± standard deviation over runs (splits × seeds) of the setting that validation chose; their "
-    "interval knows of users (or examples) within splits and is cut at the ends of the metric's range. Gap: the difference "
-    "to the reference, the best method without a source, chosen on validation (without labels of the target: to "
+    "The choice of validation comes first. Test figures: mean ± standard deviation over runs (splits × seeds) of the "
+    "setting that validation chose; their interval knows of users (or examples) within splits and is cut at the ends of "
+    "the metric's range. Gap: the difference to the reference, the best method without a source, chosen on validation "
+    "(without labels of the target: to "
     "source_only, the model not adapted), on the same worlds and seeds; that of a mean over pairs of domains has an "
     "interval over pairs. p: corrected by Holm over the methods that see the source. Verdicts: helps and hurts "
     f"where p < 0.05; no difference where the interval lies within ± {MARGIN:.0%} of the reference's figure; else not "
     "shown; not tested with fewer than three splits or pairs of domains; no source: a method that sees none can neither "
     "help nor hurt. By group: cold users have no training event in the target, sparse ones 1–4, warm ones 5 or more."
 )
-
-
-def latex(comparisons: list[Comparison]) -> str:
-    """A booktabs table for every comparison, to be read with \\input."""
-    parts = ["% needs \\usepackage{booktabs}"]
-    for comparison in alone(comparisons):
-        board = leaderboard(comparison)
-        lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
-        lines += [" & ".join(tex(cell.text) for cell in row) + r" \\" for row in board.rows]
-        body = "\n".join(lines)
-        caption = tex(f"{comparison.title}. Reference: {reference_words(comparison)}. {NOTE}")
-        columns = "l" + "r" * (len(board.heads) - 1)
-        parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n"
-            "\\bottomrule\n\\end{tabular}\n\\end{table}"
-        )
-    return "\n\n".join(parts) + "\n"
-
-
-def tex(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return re.sub(r".", lambda match: SPECIAL.get(match[0]) or SIGNS.get(match[0]) or match[0], " ".join(text.split()))

@@ -66,47 +66,64 @@ def pair_of(comparison: Comparison, a: str, b: str) -> tuple[Pair, int] | None:
 
 
 def lead(comparison: Comparison) -> list[str]:
-    """Which method won, whether the difference is real, whether the source helps: a sentence or two for each."""
+    """Which method validation chose and its test figure, whether the next is really behind, whether the source helps."""
     ranked, metric = comparison.best, comparison.metric
     first = ranked[0]
     direction = "higher" if comparison.sign > 0 else "lower"
-    place = f"best of {len(ranked)} methods" if len(ranked) > 1 else "the only method here"
-    summary = first.summary(comparison.part, metric)
+    summary, valid = (first.summary(part, metric) for part in (comparison.part, "valid"))
     over = f"mean of {summary.n} runs" if summary.n > 1 else "one run"
-    over = f"mean over {len(comparison.members)} pairs of domains, {summary.n} times" if comparison.members else over
+    over = (
+        f"mean over {len(comparison.members)} pairs of domains, {'once' if summary.n == 1 else f'{summary.n} times'}"
+        if comparison.members
+        else over
+    )
     explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
-    sentences = [
-        f"{first.method} is {place}: its {comparison.part_name} {metric} is {number(summary.mean)} ({over}).{explained}"
-    ]
+    chosen = np.isfinite(first.score)
+    place = f"{first.method} is the choice of validation among {len(ranked)} methods"
+    place = (
+        place if chosen else f"Nothing was held out to choose by; {first.method} comes out first of {len(ranked)} methods"
+    )
+    place = place if len(ranked) > 1 else f"{first.method} is the only method here"
+    beside = f", {number(valid.mean)} on validation" if comparison.part == "test" and np.isfinite(valid.mean) else ""
+    sentences = [f"{place}: its {comparison.part_name} {metric} is {number(summary.mean)} ({over}{beside}).{explained}"]
     if len(ranked) > 1:
-        sentences.append(_second(comparison, first.method, ranked[1].method))
+        sentences += [_second(comparison, first.method, ranked[1].method), _highest(comparison) if chosen else ""]
     sentences.append(_source(comparison))
     if comparison.facts["select"].get("by") == selection.ORACLE:
         sentences.insert(0, "These figures are not honest: select=oracle chose settings by the labels of the test part.")
     return [sentence for sentence in sentences if sentence]
 
 
+def _highest(comparison: Comparison) -> str:
+    """Who is first on the test, where it is not the choice."""
+    means = {setting.method: setting.summary(comparison.part, comparison.metric).mean for setting in comparison.best}
+    top = max(means, key=lambda method: comparison.sign * means[method])
+    if means[top] == means[comparison.best[0].method] or comparison.part != "test":
+        return ""
+    return f"On the test {top} comes out first with {number(means[top])}, which nobody could have chosen by."
+
+
 def _second(comparison: Comparison, first: str, second: str) -> str:
     pair = pair_of(comparison, first, second)
+    means = [setting.summary(comparison.part, comparison.metric).mean for setting in comparison.best[:2]]
+    margin = comparison.sign * (pair[0].paired.difference * pair[1] if pair else means[0] - means[1])
+    place = "behind" if margin >= 0 else f"ahead on the {comparison.part_name} part"
+    far = f"Next is {second}, {number(abs(margin))} {place}"
     if comparison.members:
-        means = [setting.summary(comparison.part, comparison.metric).mean for setting in comparison.best[:2]]
-        return f"Next is {second}, {number(abs(means[0] - means[1]))} behind."
+        return f"{far}."
     if pair is None:
         return f"Next is {second}; there are no values by {comparison.unit.removesuffix('s')} to test the difference with."
-    tested, way = pair
-    margin = abs(tested.paired.difference)
+    tested = pair[0]
     if comparison.repeats < LEAST:
-        return f"Next is {second}, {number(margin)} behind; fewer than three splits cannot tell whether that is chance."
+        return f"{far}; fewer than three splits cannot tell whether that is chance."
     over = f"{tested.users:,} {comparison.unit}" + ("" if tested.runs.n < 2 else f" and {tested.runs.n} runs of each")
     if not np.isfinite(tested.holm):
-        return (
-            f"Next is {second}, {number(margin)} behind; there are too few {comparison.unit} to say whether that is chance."
-        )
+        return f"{far}; there are too few {comparison.unit} to say whether that is chance."
     p = chance(tested.holm)
     basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(comparison.pairs)} comparisons, {over}"
-    if tested.holm < 0.05 and way * tested.paired.difference * comparison.sign > 0:
-        return f"Next is {second}, {number(margin)} behind, and the difference is real ({basis})."
-    return f"Next is {second}, {number(margin)} behind: no more than chance can explain ({basis})."
+    if tested.holm < 0.05:
+        return f"{far}, and the difference is real ({basis})."
+    return f"{far}: no more than chance can explain ({basis})."
 
 
 def _source(comparison: Comparison) -> str:
