@@ -81,7 +81,7 @@ def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:
 
 
 def test_the_pages_name_every_method_domain_task_and_split() -> None:
-    from transfer.api import config_folder
+    from transfer.composing import config_folder
     from transfer.registry import names
 
     assert [name for name in names("methods") if f"`{name}`" not in ALL] == []

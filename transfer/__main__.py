@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transfer.api import config_folder, spelled_out
+from transfer.composing import config_folder, spelled_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,115 +1,21 @@
-"""Composing configurations, from Python as from the command line."""
+"""Composing, running and sweeping from Python as from the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transfer.composing import compose, composed, spelled_out
+
 if TYPE_CHECKING:
     import polars as pl
-    from omegaconf import DictConfig
 
-    from transfer.config.choices import Declared, Kept
-    from transfer.config.schema import Config
     from transfer.data.given import Domain
     from transfer.experiment import Result
     from transfer.experiment.evaluate_log import LogReport
     from transfer.report.sweep_result import SweepResult
-
-_HERE = Path(__file__).resolve().parent
-_kept: dict[Hashable, Kept] = {}
-
-
-def config_folder() -> Path:
-    """Where the configuration lies: inside an installed package, beside it in a checkout."""
-    inside = _HERE / "conf"
-    return inside if inside.is_dir() else _HERE.parent / "conf"
-
-
-def compose(overrides: Sequence[str] = ()) -> Config:
-    """The configuration for these overrides, as `transfer OVERRIDES` has it. Raises TransferError for what does not fit."""
-    from hydra.errors import HydraException
-
-    from transfer.config.schema import parse
-    from transfer.errors import TransferError, one_line
-
-    words = spelled_out(overrides)
-    try:
-        return parse(_composed(words))
-    except HydraException as error:
-        raise TransferError(one_line(error)) from None
-
-
-def spelled_out(words: Sequence[str]) -> list[str]:
-    """The words of a command with `domain.target.path=FILE` for `domain.target=FILE`, and of a sweep with settings of swept
-    choices on each of them. Raises TransferError where settings stand beside a list of sources."""
-    from transfer.config.overrides import with_paths, with_swept_groups
-
-    words = with_paths(words, _domain)
-    return with_swept_groups(words) if {"-m", "--multirun"} & set(words) else words
-
-
-def _domain(choices: list[str]) -> Any:
-    """The domain that these choices of groups name, as plain values; None where they fit nothing (Hydra says what)."""
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    try:
-        return OmegaConf.to_container(_composed(choices).domain)
-    except HydraException:
-        return None
-
-
-def _composed(words: list[str]) -> DictConfig:
-    """What Hydra composes of these words; composed once for the same groups while nothing of it changes."""
-    import hydra
-
-    from transfer.config.choices import once_per_choice
-
-    def compose(words: list[str]) -> DictConfig:
-        with _own_hydra(), hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return hydra.compose("config", overrides=words)
-
-    if any(word.startswith("hydra.searchpath=") for word in words):  # somebody's folder, of which we know nothing
-        return compose(words)
-    return once_per_choice(compose, _kept, _files(), _declared)(words)
-
-
-def _files() -> Hashable:
-    """The files that configurations are made of, as they are now."""
-    from transfer.registry import configuration_folders
-
-    folders = [config_folder(), *(folder for _, folder in configuration_folders())]
-    files = [path for folder in folders for path in sorted(folder.rglob("*.yaml"))]
-    return tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
-
-
-def _declared() -> Declared:
-    """What the modules of this process declare now."""
-    from transfer.config.declared import KINDS, configuration
-    from transfer.registry import imported
-
-    modules = [(group, *one) for group, kind in KINDS.items() for one in imported(kind).items()]
-    return {(group, name): str(configuration(group, name, module)) for group, name, module in modules}
-
-
-@contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Hydra as at its start, and afterwards again that of the application which calls us."""
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobRuntime
-    from hydra.version import VersionBase
-
-    instances: dict[type, Any] = Singleton._instances
-    kinds: tuple[type, ...] = (GlobalHydra, JobRuntime, VersionBase)
-    theirs = {kind: instances.pop(kind) for kind in kinds if kind in instances}
-    try:
-        yield
-    finally:
-        instances.update(theirs)
 
 
 def domain(
@@ -213,9 +119,9 @@ def sweep(
         raise TransferError(one_line(error)) from None
     grid = [job for batch in combinations(parsed, None) for job in batch]
     place = Path(tempfile.mkdtemp(prefix="transfer-") if folder is None else folder)
-    jobs = plan(_composed, grid, 0, place)
+    jobs = plan(composed, grid, 0, place)
     try:
-        if lines := wrong_choices(jobs, _composed):
+        if lines := wrong_choices(jobs, composed):
             raise TransferError(lines[0])
         place.mkdir(parents=True, exist_ok=True)
         with _told_how_to_go_on("sweep", overrides, folder):

@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from transfer import api
+from transfer import composing
 from transfer.config.choices import once_per_choice
 from transfer.errors import TransferError
 
@@ -43,7 +43,7 @@ WRONG = [
 def compose() -> Iterator[list[list[str]]]:
     """Hydra itself, and what it was asked."""
     asked: list[list[str]] = []
-    with api._own_hydra(), hydra.initialize_config_dir(str(api.config_folder()), version_base="1.3"):
+    with composing._own_hydra(), hydra.initialize_config_dir(str(composing.config_folder()), version_base="1.3"):
         yield asked
 
 
@@ -103,16 +103,16 @@ def test_what_is_declared_since_changes_nothing_and_what_is_declared_otherwise_d
 
 def test_a_file_of_the_configuration_that_changes_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = tmp_path / "conf"
-    shutil.copytree(api.config_folder(), conf)
-    monkeypatch.setattr(api, "config_folder", lambda: conf)
-    usual = api.compose([]).train.epochs
+    shutil.copytree(composing.config_folder(), conf)
+    monkeypatch.setattr(composing, "config_folder", lambda: conf)
+    usual = composing.compose([]).train.epochs
     text = (conf / "train" / "default.yaml").read_text()
     (conf / "train" / "default.yaml").write_text(text.replace(f"epochs: {usual}", f"epochs: {usual + 123}"))
-    assert api.compose([]).train.epochs == usual + 123
+    assert composing.compose([]).train.epochs == usual + 123
     with pytest.raises(TransferError):
-        api.compose(["domain=mine"])
+        composing.compose(["domain=mine"])
     (conf / "domain" / "mine.yaml").write_text((conf / "domain" / "simulated.yaml").read_text())
-    assert api.compose(["domain=mine"]).domain == api.compose([]).domain
+    assert composing.compose(["domain=mine"]).domain == composing.compose([]).domain
 
 
 def test_a_folder_of_the_search_path_is_read_every_time(tmp_path: Path) -> None:
@@ -121,4 +121,4 @@ def test_a_folder_of_the_search_path_is_read_every_time(tmp_path: Path) -> None:
     words = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
     for epochs in (3, 4):
         file.write_text(f"# @package _global_\ntrain: {{epochs: {epochs}}}\n")
-        assert api.compose(words).train.epochs == epochs
+        assert composing.compose(words).train.epochs == epochs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from transfer.api import config_folder
+from transfer.composing import config_folder
 from transfer.errors import TransferError
 
 STUDIES = config_folder().parent / "experiments"  # of a checkout; an installed package has none

@@ -160,7 +160,7 @@ def _nobody(popularity: Any) -> Heldout:
     rating: Any = np.zeros((1, 1), np.float32)
     one: Any = np.int32(1)
     liked: Any = np.zeros((1, 1), bool)
-    priced = Catalogue(one, price=np.ones_like(popularity))  # type: ignore[arg-type]
+    priced = Catalogue(one, price=np.ones_like(popularity))
     nothing: Any = {"disliked_row": beyond, "disliked_item": empty, "catalogue": priced}
     return Heldout(empty, beyond, empty, rating, beyond, empty, popularity, one, one, liked, **nothing)
 

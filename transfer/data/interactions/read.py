@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -72,7 +73,7 @@ def domain_of(found: Scan, rows: pl.DataFrame, files: Files, name: str, listed: 
         refuse(table, rows, rating, ~pl.col("rating").is_between(low, high), problem)
     columns = {**found.columns, "title": title}
     events = rows.select((pl.col(c) if c in rows.columns else pl.lit(None)).cast(t).alias(c) for c, t in EVENTS.items())
-    said = {"columns": columns, "files": files, "disliked": files.disliked}
+    said: Any = {"columns": columns, "files": files, "disliked": files.disliked}
     return Domain(name, events, listed, files.scale, files.positive, found.notes, **said)
 
 

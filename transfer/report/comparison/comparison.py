@@ -15,8 +15,10 @@ from transfer.evaluate.significance import Paired, Summary
 from transfer.report.comparison.per_user import GROUPS, Tested
 from transfer.report.comparison.runs import Flat, Run
 
-RATES = ("accuracy", "f1", "auc", "error", "coverage", "ndcg", "recall", "hit", "mrr", "map", "precision")  # in [0, 1]
-RATES = (*RATES, "share", "serendipity", "gini")
+RATES = (  # in [0, 1]
+    *("accuracy", "f1", "auc", "error", "coverage", "ndcg", "recall", "hit", "mrr", "map", "precision"),
+    *("share", "serendipity", "gini"),
+)
 ERRORS = ("rmse", "mae", "mse", "loss")  # 0 or more
 
 
