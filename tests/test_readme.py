@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from transfer.__main__ import COMMANDS, PLAIN
+
 ROOT = Path(__file__).parents[1]
 PAGES = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 ALL = "\n".join(PAGES.values())
@@ -91,12 +93,25 @@ def test_the_pages_name_every_method_domain_task_and_split() -> None:
                 assert f"`{path.stem}`" in ALL, f"no page names {group}={path.stem}"
 
 
-def _commands() -> list[list[str]]:
-    """The words of every `transfer ...` command in a block without a language, without comments."""
+def _lines() -> list[list[str]]:
+    """The words of every `transfer ...` line in a block without a language, without comments."""
     blocks = [block for language, block in FENCE.findall(ALL) if not language]
     lines = [line for block in blocks for line in _joined(block).splitlines() if line.startswith("transfer ")]
-    words = [shlex.split(line, comments=True)[1:] for line in lines]
-    return [given for given in words if "=" in "".join(given) and not {"--cfg", "KEY=VALUE"} & set(given)]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def _commands() -> list[list[str]]:
+    """Those that are runs or sweeps."""
+    runs = [given for given in _lines() if given[0] not in COMMANDS]
+    return [given for given in runs if "=" in "".join(given) and not {"--cfg", "KEY=VALUE"} & set(given)]
+
+
+def test_every_word_of_the_pages_is_a_command() -> None:
+    from transfer.registry import names
+
+    first = {given[0] for given in _lines() if "=" not in given[0] and not given[0].startswith("-")}
+    assert first - {*COMMANDS, *PLAIN, *names("methods"), "METHOD", "OVERRIDES"} == set()
+    assert "reproduce" in first
 
 
 def _joined(block: str) -> str:

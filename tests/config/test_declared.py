@@ -54,7 +54,8 @@ def test_a_composed_configuration_has_exactly_what_the_method_declares(method: s
     assert set(config.hp) == set(declared)
     for name, number in declared.items():
         assert config.hp[name] == (config.task.l2 if isinstance(number.default, str) else number.default)
-    assert config.method.model_dump() == getattr(module, "Settings", Method)(name=method).model_dump()
+    declared_settings = getattr(module, "Settings", Method)(name=method)
+    assert config.method.model_dump(mode="json") == declared_settings.model_dump(mode="json")
     assert check_settings(config).hp == config.hp
 
 
@@ -73,7 +74,7 @@ def refusal(*overrides: str) -> str:
     return str(caught.value)
 
 
-OF_CMF = "hp.learning_rate, hp.l2, hp.source_weight"
+OF_CMF = "hp.learning_rate, hp.l2, hp.source_weight, hp.temperature"
 RATE = f"hp.learning_rat: method=cmf has no such number; did you mean hp.learning_rate? it has {OF_CMF}"
 REFUSED = {
     "method=cmf hp.learning_rat=0.1": RATE,
@@ -91,9 +92,10 @@ REFUSED = {
     "did you mean hp.source_weight_1? it has hp.ridge, hp.source_weight, hp.weight, hp.source_weight_1",
     "model=gru4rec hp.dropout=1": "hp.dropout=1: must be at least 0 and below 1",
     "method=emcdr method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? it has "
-    "method.name, method.map, method.hidden, method.permute, method.permute_seed, method.fusion, method.guard",
+    "method.name, method.map, method.hidden, method.permute, method.permute_seed, method.fusion, method.rank_by, "
+    "method.guard",
     "method=emcdr +method.mapp=mlp": "method.mapp: no such key here; did you mean method.map? method=emcdr has "
-    "method.guard, method.permute, method.permute_seed, method.fusion, method.map, method.hidden",
+    "method.guard, method.permute, method.permute_seed, method.fusion, method.rank_by, method.map, method.hidden",
     "model=mf +model.dimm=3": "model.dimm: no such key here; did you mean model.dim? model=mf has model.dim, model.init",
     "domain=moons +domain.pointz=30": "domain.pointz: no such key here; did you mean domain.points? domain=moons has ",
     "task.selec=rmse": "task.selec: no such key here; did you mean task.select? it has task.name, ",
@@ -126,7 +128,7 @@ def test_a_number_of_each_source_and_of_the_guard_may_be_given() -> None:
 def test_a_missing_number_takes_its_default() -> None:
     config = compose(["method=cmf", "hp.source_weight=2", "task.l2=0.7"])
     bare = config.model_copy(update={"hp": {"source_weight": 2.0}})
-    assert check_numbers(bare).hp == {"source_weight": 2.0, "learning_rate": 0.003, "l2": 0.7}
+    assert check_numbers(bare).hp == {"source_weight": 2.0, "learning_rate": 0.003, "l2": 0.7, "temperature": 0.005}
 
 
 def test_jobs_of_a_sweep_are_refused_before_programs_start(command: Command, tmp_path: Any) -> None:
