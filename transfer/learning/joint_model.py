@@ -19,6 +19,7 @@ from transfer.learning.supervised import LEARNER_HP
 from transfer.program import Batch, Done, Fit, Hp, Params, Range, Scores, Task, stream
 
 HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0)}
+DECAY = Range(0.001, low=0)  # of networks: without it what the prior takes from factors goes to them
 PAIRS = 2**19  # of users and items that are scored at once
 
 

@@ -16,13 +16,13 @@ from transfer.program import Params, stream
 
 
 def init(key: jax.Array, dim: int, hidden: Sequence[int]) -> Params:
-    """{"layers": [{"weight" [in, out], "bias" [out]}], "out" [last]}, so drawn that relu keeps the variance."""
+    """{"layers": [{"weight" [in, out], "bias" [out]}], "out" [last, 1]}, so drawn that relu keeps the variance."""
     widths = [2 * dim, *hidden]
     layers = [
         {"weight": (2 / a) ** 0.5 * jax.random.normal(stream(key, "layer", i), (a, b)), "bias": jnp.zeros(b)}
         for i, (a, b) in enumerate(pairwise(widths))
     ]
-    return {"layers": layers, "out": widths[-1] ** -0.5 * jax.random.normal(stream(key, "out"), (widths[-1],))}
+    return {"layers": layers, "out": widths[-1] ** -0.5 * jax.random.normal(stream(key, "out"), (widths[-1], 1))}
 
 
 def of_pairs(weight: jax.Array, z: jax.Array, y: jax.Array) -> jax.Array:
@@ -37,4 +37,4 @@ def apply(tower: Params, z: jax.Array, y: jax.Array) -> jax.Array:
     h = jax.nn.relu(of_pairs(first["weight"], z, y) + first["bias"][None, None])
     for layer in others:
         h = jax.nn.relu(h @ layer["weight"] + layer["bias"][None, None])
-    return h @ tower["out"]
+    return jnp.squeeze(h @ tower["out"], axis=2)

