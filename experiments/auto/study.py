@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from order import described
-from worlds import CANDIDATES, World, worlds
+from worlds import World, worlds
 
 from transfer.api import compose
 from transfer.auto.decision import Candidate, Decision, decide, gain
@@ -70,7 +70,7 @@ def measure(data: str, folder: Path, kinds: Sequence[str]) -> None:
 def of_world(world: World, data: str, folder: Path) -> dict[str, Any]:
     """Everything that is chosen in a world, with its test value."""
     measured = {}
-    for words in CANDIDATES[world.task]:
+    for words in world.candidates:
         try:
             measured[" ".join(words)] = candidate(world, words, data, folder)
         except TransferError as error:

@@ -51,6 +51,12 @@ class World(NamedTuple):
     def task(self) -> str:
         return "classification" if self.kind in ("reviews", "digits") else "ranking"
 
+    @property
+    def candidates(self) -> list[tuple[str, ...]]:
+        """As sweep=auto leaves them: who knows the target alone has nothing to say of readers who are new to it."""
+        cold = "split=cold_start" in self.words
+        return [words for words in CANDIDATES[self.task] if not (cold and "method.domains=target" in words)]
+
 
 def worlds() -> Iterator[World]:
     """All of them, kind by kind; the draws took part in no earlier choice."""

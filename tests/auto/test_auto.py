@@ -21,7 +21,7 @@ from transfer.solvers import histories
 from transfer.training import compiler
 
 pytestmark = pytest.mark.usefixtures("no_figures")
-METHODS = ("popularity", "ridge_map", "text_bridge")
+METHODS = ("popularity", "ridge_map", "text_bridge", "ease method.domains=target")
 CANDIDATES = f"hydra.sweeper.candidates.ranking={json.dumps([f'method={method}' for method in METHODS])}"
 FOLDS, READERS = 3, 60
 
@@ -101,6 +101,7 @@ def test_it_transfers_where_tastes_are_shared_and_only_there(command: Command, t
         assert choice["transfer"] is transfers, choice["text"]
         assert ("Do not transfer" in said.out) is not transfers
         assert choice["left_out"]["text_bridge"].startswith("method=text_bridge needs vectors"), "and is no failed run"
+        assert choice["left_out"]["ease method.domains=target"].startswith("who is asked is new to the target")
         results = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/result.json")}
         tested = {name: one for name, one in results.items() if "test" in one["metrics"] and name != "chosen"}
         assert len(results) - len(tested) - 1 == 2 * 2, "every candidate on every fold, and nothing on the test"

@@ -162,7 +162,7 @@ def test_readers_have_what_the_run_of_the_same_mixture_gives_them(task: tuple[st
     members = ("user_knn", "ridge_map hp.ridge=3")
     said = f"method.members=[{','.join(repr(member) for member in members)}]"
     fold = ("split.folds=3", "split.fold=1", "test=false")
-    slopes = {"target": 0.1, "source": -1.0, "surprise": 0.3, "nearness": 2.0}
+    slopes = {"target": 0.1, "source": -3.0, "surprise": 2.0, "nearness": 2.0}
     gates = [f"hp.gate_{name}={slope}" for name, slope in slopes.items()]
     for name, words in {
         "0": ["method=user_knn"],
@@ -179,7 +179,7 @@ def test_readers_have_what_the_run_of_the_same_mixture_gives_them(task: tuple[st
         np.testing.assert_allclose(mixed.values(counts), tables[name][column].to_numpy(), atol=2e-3)
     assert np.abs(mixed.values((1, 0)) - mixed.values((0, 1))).max() > 0.05
     share = 1 / (1 + 3 * np.exp(-mixed.traits @ np.array(list(slopes.values()))))
-    assert share.std() > 0.03
+    assert share.std() > 0.1
     own = mixed.gated(np.stack([share, 1 - share], axis=1))
     np.testing.assert_allclose(own, tables["gate"][column].to_numpy(), atol=2e-3)
-    assert np.abs(own - mixed.values((1, 3))).max() > 0.02
+    assert np.abs(own - mixed.values((1, 3))).max() > 0.01

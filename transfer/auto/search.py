@@ -16,6 +16,7 @@ from transfer.config.schema import Config
 from transfer.config.selection import ORACLE
 from transfer.config.splits import FOLDED, ExampleSplit
 from transfer.data.examples.world import ExamplesWorld
+from transfer.data.interactions.world import World, asked_users
 from transfer.errors import TransferError
 from transfer.experiment.build import build_program, build_task, load_world
 from transfer.experiment.unlabelled_selection import is_unlabelled
@@ -26,6 +27,7 @@ from transfer.sweep.plan import plan
 CHOSEN = "chosen"
 SEED = 0
 WHOLE = "split.valid=0"
+TARGET = "method.domains=target"
 LAST = "train.keep=last"  # few labelled examples cannot say where to stop and how good that is
 SELECTOR = "source_valid"  # where the target has no labels: of those in our studies the one whose worst choice costs least
 
@@ -167,6 +169,8 @@ def _applying(sweeper: Any, task: str, given: list[str]) -> tuple[list[list[str]
             world = world or load_world(job.config).world
             try:
                 build_program(job.config, world, build_task(job.config, world))
+                if TARGET in words and _are_new(world):
+                    raise TransferError("who is asked is new to the target, and it knows nobody by anything else")
                 applying.append(words)
             except TransferError as reason:
                 error = str(reason)
@@ -175,6 +179,11 @@ def _applying(sweeper: Any, task: str, given: list[str]) -> tuple[list[list[str]
     if not applying:
         raise TransferError(f"sweep=auto: no candidate fits; {next(iter(left_out.values()))}")
     return applying, left_out, world
+
+
+def _are_new(world: Any) -> bool:
+    """Whether nobody who is asked in validation has an event in the target."""
+    return isinstance(world, World) and not asked_users(world, world.valid)["history"].any()
 
 
 def _folds(sweeper: Any, config: Config) -> list[list[str]]:
