@@ -119,10 +119,11 @@ def build_world(
     rated = [coded_events(part, **index) for part in others]
     of_lists: dict[str, np.ndarray] = catalogue(target, items[0], sides[0].features) if catalogue else {}  # type: ignore[arg-type]
     shelf = Catalogue(np.int32(len(trained)), **of_lists)  # type: ignore[arg-type]
-    dislikes = hidden_dislikes(target, parts) if positives else None
+    dislikes = hidden_dislikes(target, parts) if positives else {}
+    dislikes = {name: part.filter(known) for name, part in dislikes.items()}
 
     def part_of(name: str, seen: list[Coded], rated: list[Coded]) -> Heldout:
-        disliked = coded_events(dislikes[name].filter(known), **index) if dislikes else None
+        disliked = coded_events(dislikes[name], **index) if dislikes else None
         asked, count = _candidates(coded[name], len(items[0])) if parts.new_items else None, (readers or {}).get(name)
         return heldout_of(coded[name], seen, learnt_from, len(items[0]), room, asked, count, rated, disliked, shelf)
 

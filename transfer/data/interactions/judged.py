@@ -17,17 +17,17 @@ def disliked_up_to(domain: Domain) -> float | None:
     return low + high - domain.positive
 
 
-def hidden_dislikes(target: Domain, parts: Parts) -> dict[str, pl.DataFrame] | None:
-    """The dislikes of the users of the validation and the test part that are not known before it; None where no event of
-    the target can say so, or where the split leaves none of them hidden (it takes all that is not liked as known)."""
+def hidden_dislikes(target: Domain, parts: Parts) -> dict[str, pl.DataFrame]:
+    """The dislikes of the users of the validation and the test part that are not known before it; nothing where no event
+    of the target can say so, or where the split leaves none of them hidden (it takes all that is not liked as known)."""
     most = disliked_up_to(target)
     if target.others is None or most is None:
-        return None
+        return {}
     known = pl.concat([part for part in (parts.rated, parts.rated_valid) if part is not None] or [target.others.clear()])
     unknown = target.others.join(known, on=["user", "item"], how="anti")
     between = unknown if parts.rated_valid is None else parts.rated_valid
     hidden = {"valid": _of(parts.valid, between, most, parts), "test": _of(parts.test, unknown, most, parts)}
-    return hidden if any(len(part) for part in hidden.values()) else None
+    return hidden if any(len(part) for part in hidden.values()) else {}
 
 
 def _of(part: pl.DataFrame, events: pl.DataFrame, most: float, parts: Parts) -> pl.DataFrame:

@@ -41,11 +41,11 @@ def summary_of(
     }
 
 
-def counted_in(catalogue: dict[str, np.ndarray], dislikes: dict[str, pl.DataFrame] | None) -> dict[str, Any]:
+def counted_in(catalogue: dict[str, np.ndarray], dislikes: dict[str, pl.DataFrame]) -> dict[str, Any]:
     """Of how many items genres, texts and prices are known, and how many dislikes are hidden with the likes."""
     known = {name: (rows if rows.ndim == 1 else rows.any(axis=1)) != 0 for name, rows in catalogue.items()}
     told = {name: {"items": int(there.sum()), "of": len(there)} for name, there in known.items()}
-    hidden = {name: len(part) for name, part in (dislikes or {}).items()}
+    hidden = {name: len(part) for name, part in dislikes.items()}
     return ({"measured_by": told} if told else {}) | ({"dislikes_hidden": hidden} if hidden else {})
 
 
