@@ -113,6 +113,7 @@ def naive(one: Asked, order: list[int], k: int, world: World, readers: int) -> d
         "like_share": likes / (likes + dislikes) if likes + dislikes else np.nan,
         "price_coverage": float(np.mean(price[top] > 0)),
         "revenue": sum(price[i] for i in top if i in one.hidden),
+        "revenue_imputed": sum(price[i] or price[price > 0].mean() for i in top if i in one.hidden),
         "price_ndcg": dcg / ideal if ideal else np.nan,
     }
 

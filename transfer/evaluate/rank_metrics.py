@@ -24,8 +24,9 @@ def user_metrics(
     equally likely at each of the positions g + 1 … g + t; every metric is its expected value over that draw, so a
     constant scorer has recall k / N. Average-rank and optimistic rules misjudge such scorers.
 
-    With price float32 [items], 0 where unknown: revenue, the sum of the prices of the relevant items among the first k, and
-    price_ndcg, DCG with prices as gains over that of the relevant items from the dearest on; NaN where none has a price.
+    With price float32 [items], 0 where unknown: revenue, the sum of the prices of the relevant items among the first k;
+    revenue_imputed, the same with the mean price for unknown ones; and price_ndcg, DCG with prices as gains over that of
+    the relevant items from the dearest on, NaN where none has a price.
     """
     width, n = scores.shape[0], max(ks)
     ties = {name: count[:, None] for name, count in _ties(scores, relevant, row, item).items()}  # [E, 1], against k
@@ -72,8 +73,12 @@ def user_metrics(
     if price is not None:
         worth = jnp.where(row < width, price[item], 0.0)
         paid = jnp.zeros((width, 2 * len(ks))).at[row].add(worth[:, None] * every[:, : 2 * len(ks)], mode="drop")
+        mean = jnp.sum(price) / jnp.maximum(jnp.sum(price > 0), 1).astype(jnp.float32)
+        lacking = jnp.where((row < width) & (worth == 0), mean, 0.0)
+        imputed = jnp.zeros((width, len(ks))).at[row].add(lacking[:, None] * every[:, : len(ks)], mode="drop")
         ideal = _ideal(row, worth, discount, width, ks)
         values["revenue"] = paid[:, : len(ks)]
+        values["revenue_imputed"] = values["revenue"] + imputed
         values["price_ndcg"] = jnp.where(ideal > 0, paid[:, len(ks) :] / jnp.maximum(ideal, 1e-9), jnp.nan)
     return {f"{name}@{at}": (value + bad)[:, i] for name, value in values.items() for i, at in enumerate(ks)}
 

@@ -27,6 +27,7 @@ BEYOND = {
     "like_share": "likes of judged",
     "judged_auc": "AUC of judged",
     "revenue": "revenue",
+    "revenue_imputed": "revenue, imputed",
     "price_ndcg": "price nDCG",
     "price_coverage": "with a price",
 }

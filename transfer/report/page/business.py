@@ -38,7 +38,10 @@ def sentences(comparison: Comparison) -> list[str]:
     if "revenue" in changes:
         share = _constant(found, "price_coverage")
         known = "" if share is None else f" (a price is known of {share:.0%} of what they like; the rest counts as nothing)"
-        said.append(_counted(changes["revenue"], READERS, f"in prices is what they like in their lists worth{known}"))
+        said.append(_counted(changes["revenue"], READERS, f"is what the liked books in their lists cost together{known}"))
+        if share is not None and share < 1 and "revenue_imputed" in changes:
+            what = "is it with the mean price for books without one, so that lists of priced books have no advantage"
+            said.append(_counted(changes["revenue_imputed"], READERS, what))
     if "like_share" in changes:
         base, judged = _constant(found, "like_share"), changes.get("judged")
         rest = f"; of all that they have judged {base:.0%} is liked, whatever the order" if base is not None else ""
