@@ -17,7 +17,7 @@ from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
 from transfer.data.features.blocks import featuriser
-from transfer.data.features.catalogue import cataloguer
+from transfer.data.features.catalogue import cataloguer, check_sources
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
@@ -105,6 +105,8 @@ def _worlds(
     every domain hides events (None: the target alone does)."""
     how = every[0]
     target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
+    if asked is None:
+        check_sources(sources)
     if asked:
         sides = [target, *sources]
         target, sources = sides.pop(asked), sides

@@ -28,12 +28,12 @@ def check(config: Config, world: World) -> None:
     """Raise TransferError, one line with a remedy, where chances cannot be learnt or prices are not known."""
     revenue = config.method.rank_by == "revenue"
     asked_by = "method.rank_by=revenue" if revenue else f"task={config.task.name}"
-    if not world.valid.n_events:
-        raise TransferError(f"{asked_by} learns chances on the validation part, and it is empty; raise split.valid")
     if revenue and config.task.name != "ranking":
         raise TransferError(
             f"method.rank_by=revenue orders lists, and task={config.task.name} has none; write task=ranking"
         )
+    if not world.valid.n_events:
+        raise TransferError(f"{asked_by} learns chances on the validation part, and it is empty; raise split.valid")
     if revenue and (world.test.catalogue is None or world.test.catalogue.price is None):
         raise TransferError(
             "method.rank_by=revenue needs prices; write domain.target.items.price=COLUMN, or {path: FILE, columns: COLUMN}"

@@ -12,7 +12,7 @@ import pytest
 
 from transfer.config.domains import Files
 from transfer.config.splits import Split
-from transfer.data.features.catalogue import cataloguer
+from transfer.data.features.catalogue import cataloguer, check_sources
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.formats import Dialect
 from transfer.data.interactions.judged import disliked_up_to, hidden_dislikes
@@ -20,6 +20,7 @@ from transfer.data.interactions.likes import with_likes
 from transfer.data.interactions.parts import Parts
 from transfer.data.interactions.split import split
 from transfer.data.interactions.table import collect, open_table
+from transfer.errors import TransferError
 
 SPLITS: dict[str, dict[str, Any]] = {
     "cold_start": {"beta": 0.3, "valid": 0.2},
@@ -116,3 +117,10 @@ def test_prices_of_another_file_are_found_by_id(tmp_path: Path) -> None:
 
     found = cataloguer(SimpleNamespace(blocks={}), tmp_path)(domain, pl.Series(["i00", "i01", "i03"]), {})  # type: ignore[arg-type]
     assert {name: rows.tolist() for name, rows in found.items()} == {"price": [0, 2.5, 0]}
+
+
+def test_a_source_has_no_lists_to_measure() -> None:
+    check_sources([rated("movies", files=Files(path="a.csv", items={"path": "b.csv"}))])  # type: ignore[arg-type]
+    for more in ({"positive": 4, "disliked": 1}, {"items": {"price": "cost"}}, {"items": {"genres": "kind"}}):
+        with pytest.raises(TransferError, match=r"movies: dislikes, genres and prices .* or write task\.domains=all"):
+            check_sources([rated("movies", files=Files(path="a.csv", **more))])  # type: ignore[arg-type]

@@ -39,6 +39,17 @@ def cataloguer(config: FileDomains | SimulatedDomains, data_dir: Path) -> Catalo
     return catalogued
 
 
+def check_sources(sources: list[Domain]) -> None:
+    """Raise TransferError where a source has what only the lists of a target are measured by."""
+    for source in sources:
+        table = source.files and source.files.items
+        if source.files and (source.files.disliked is not None or (table and (table.genres or table.price))):
+            raise TransferError(
+                f"{source.name}: dislikes, genres and prices say something of the target's lists; leave them out of a "
+                "source, or write task.domains=all"
+            )
+
+
 def _place(name: str, given: Place | None, domain: Domain) -> Place | None:
     """As it is given, else the column of that name that the domain's table is known to have."""
     return given or (Place(columns=(name,)) if name in domain.items.columns else None)
