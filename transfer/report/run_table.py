@@ -191,4 +191,4 @@ def _examples_table(facts: dict[str, Any]) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None or value != value else f"{value:.4f}"
