@@ -279,7 +279,8 @@ def test_unknown_settings_of_a_method_are_refused() -> None:
     line = refusal([*RANKING, "method=ease", "+method.map=mlp"])
     assert line.startswith("method.map: no such key here;")
     assert line.endswith(
-        "method=ease has method.guard, method.permute, method.permute_seed, method.fusion, method.rank_by, method.domains, method.most"
+        "method=ease has method.guard, method.permute, method.permute_seed, method.fusion, method.rank_by, method.domains, "
+        "method.most"
     )
     line = refusal([*RANKING, "method=emcdr", "method.map=cubic"])
     assert line.startswith("method.map: 'cubic'")
