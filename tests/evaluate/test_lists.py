@@ -191,7 +191,7 @@ def test_a_list_is_as_long_as_there_are_candidates(k: int) -> None:
     lists = list_metrics.best(table, jnp.ones(1, bool), k)
     assert float(list_metrics.mean_of(counts[lists.item], lists, k)[0]) == 7
     assert float(list_metrics.mean_of(counts[lists.item], lists, 1)[0]) == 10
-    assert list_metrics.exposures(lists, (k,), 4).tolist() == [[1, 1, 0, 0]]
+    assert list_metrics.exposures(jnp.zeros((1, 4), jnp.int32), lists, (k,)).tolist() == [[1, 1, 0, 0]]
 
 
 def test_ties_between_likes_and_dislikes_count_half_and_padding_nothing() -> None:

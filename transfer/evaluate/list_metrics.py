@@ -39,11 +39,18 @@ def best(table: jax.Array, asked: jax.Array, n: int) -> Lists:
     return Lists(item, asked[:, None] & ~jnp.isneginf(top))
 
 
-def exposures(lists: Lists, ks: tuple[int, ...], n_items: int) -> jax.Array:
-    """How many lists of each length hold an item: int32 [K, items]."""
+def exposures(counts: jax.Array, lists: Lists, ks: tuple[int, ...]) -> jax.Array:
+    """How many lists of each length hold an item, counted on: int32 [K, items]."""
     place = jnp.arange(lists.item.shape[1])[None, :]
-    held = [jnp.where(lists.there & (place < k), 1, 0) for k in ks]
-    return jnp.stack([jnp.zeros(n_items, jnp.int32).at[lists.item].add(one) for one in held])
+    for row, k in enumerate(ks):
+        counts = counts.at[row, lists.item].add((lists.there & (place < k)).astype(jnp.int32))
+    return counts
+
+
+def places(counts: jax.Array) -> jax.Array:
+    """The place of every item by its count, the largest first: int32 [items]."""
+    order = jnp.argsort(-counts, stable=True)
+    return jnp.zeros(counts.shape[0], jnp.int32).at[order].set(jnp.arange(counts.shape[0], dtype=jnp.int32))
 
 
 def coverage(counts: jax.Array, candidates: jax.Array | None) -> jax.Array:
@@ -64,9 +71,16 @@ def gini(counts: jax.Array, candidates: jax.Array | None) -> jax.Array:
 
 
 def of_popularity(
-    lists: Lists, liked: jax.Array, profile: Profile, counts: jax.Array, readers: jax.Array, ks: tuple[int, ...]
+    lists: Lists,
+    liked: jax.Array,
+    profile: Profile,
+    counts: jax.Array,
+    place: jax.Array,
+    readers: jax.Array,
+    ks: tuple[int, ...],
 ) -> dict[str, jax.Array]:
-    """By user and k [B]; counts float32 [items]: training events of each item, of so many readers; liked bool [B, n].
+    """By user and k [B]; counts float32 [items]: training events of each item, of so many readers, and their `places`;
+    liked bool [B, n].
 
     popularity: mean count;  popularity_lift: that over the mean count of what she likes, less 1;
     novelty: mean log2((readers + 1) / (count + 1)) (Zhou et al. 2010), in bits;
@@ -80,7 +94,7 @@ def of_popularity(
     sums = jnp.zeros(width).at[profile.row].add(own, mode="drop")
     events = jnp.zeros(width).at[profile.row].add(profile.liked.astype(jnp.float32), mode="drop")
     taste = sums / jnp.maximum(events, 1.0)
-    rank = _popularity_rank(lists, profile, counts)
+    rank = _popularity_rank(lists, profile, place)
     found: dict[str, jax.Array] = {}
     for k in ks:
         mean = mean_of(popular, lists, k)
@@ -92,10 +106,8 @@ def of_popularity(
     return found
 
 
-def _popularity_rank(lists: Lists, profile: Profile, counts: jax.Array) -> jax.Array:
+def _popularity_rank(lists: Lists, profile: Profile, place: jax.Array) -> jax.Array:
     """The place of every listed item among the user's candidates by popularity, from 0: int32 [B, n]."""
-    order = jnp.argsort(-counts, stable=True)
-    place = jnp.zeros(counts.shape[0], jnp.int32).at[order].set(jnp.arange(counts.shape[0], dtype=jnp.int32))
     listed = place[lists.item]
     width = listed.shape[0]
     before = place[profile.seen_item][:, None] < listed[jnp.minimum(profile.seen_row, width - 1)]  # no candidates

@@ -168,6 +168,9 @@ def _measure(
     """
     shelf, n_items = heldout.catalogue, heldout.popularity.shape[0]
     price = shelf.price if shelf and full else None
+    place = list_metrics.places(heldout.popularity)  # of all items alike: once, not in every chunk
+    unit = shelf.genres if shelf else None
+    unit = None if unit is None else unit / jnp.maximum(jnp.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
 
     def chunk(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
         plain = scores(part.users)
@@ -181,10 +184,10 @@ def _measure(
         if not full:
             return counts, measured
         lists = list_metrics.best(table, jnp.any(relevant, axis=1), max(ks))
-        measured |= _beyond(lists, relevant, part, ks)
+        measured |= _beyond(lists, relevant, part, place, unit, ks)
         if part.disliked_row is not None and part.disliked_item is not None:
             measured["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
-        return counts + list_metrics.exposures(lists, ks, n_items), measured
+        return list_metrics.exposures(counts, lists, ks), measured
 
     def step(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
         return chunk(counts, replace(part, catalogue=shelf, popularity=heldout.popularity))
@@ -205,8 +208,18 @@ def _measure(
     return {prefix + name: value for name, value in means.items()}, measured
 
 
-def _beyond(lists: list_metrics.Lists, relevant: jax.Array, part: Heldout, ks: tuple[int, ...]) -> dict[str, jax.Array]:
-    """What the lists of a chunk's users hold beyond hits, as far as it is known of the items: {name@k: [B]}."""
+def _beyond(
+    lists: list_metrics.Lists,
+    relevant: jax.Array,
+    part: Heldout,
+    place: jax.Array,
+    unit: jax.Array | None,
+    ks: tuple[int, ...],
+) -> dict[str, jax.Array]:
+    """What the lists of a chunk's users hold beyond hits, as far as it is known of the items: {name@k: [B]}.
+
+    place int32 [items]: by popularity; unit float32 [items, genres]: genres as vectors of length 1.
+    """
     shelf, rows = part.catalogue, jnp.arange(lists.item.shape[0])[:, None]
     profile = list_metrics.Profile(
         jnp.concatenate([part.row, part.seen_row]),
@@ -217,15 +230,13 @@ def _beyond(lists: list_metrics.Lists, relevant: jax.Array, part: Heldout, ks: t
     )
     liked = relevant[rows, lists.item]
     readers = shelf.readers if shelf else jnp.max(part.popularity)
-    found = list_metrics.of_popularity(lists, liked, profile, part.popularity, readers, ks)
+    found = list_metrics.of_popularity(lists, liked, profile, part.popularity, place, readers, ks)
     if part.disliked_row is not None:
         disliked = jnp.zeros(relevant.shape, bool).at[part.disliked_row, part.disliked_item].set(True, mode="drop")
         found |= feedback.of_judged(lists, liked, disliked[rows, lists.item], ks)
     if shelf is None:
         return found
-    if shelf.genres is not None:
-        length = jnp.linalg.norm(shelf.genres, axis=1, keepdims=True)
-        unit = shelf.genres / jnp.maximum(length, 1e-9)
+    if shelf.genres is not None and unit is not None:
         found |= {f"genre_diversity@{k}": of for k, of in list_metrics.diversity(lists, unit, ks).items()}
         found |= {
             f"miscalibration@{k}": of for k, of in list_metrics.miscalibration(lists, profile, shelf.genres, ks).items()
