@@ -46,7 +46,7 @@ class Task(NamedTuple):
 
     batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
     evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`;
-    examine(scores, heldout) -> (the same with `full`, {name: float32 [rows]}): also what each row, a user or an example,
+    examine(scores, heldout) -> (these and all others, {name: float32 [rows]}): also what each row, a user or an example,
     has of it, padding last; rows(world, heldout) -> {column: int32 [rows]} says whose they are.
     `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
     outputs of the observed item followed by those of all items; else it wants `negatives` of them.

@@ -176,12 +176,12 @@ def test_the_list_of_the_most_popular_is_expected_and_a_perfect_one_sells_most(w
 
 
 def test_a_list_that_never_changes_has_the_largest_gini_and_the_smallest_coverage() -> None:
-    same = jnp.zeros(50, jnp.int32).at[:10].set(7)
-    assert float(list_metrics.gini(same, None)) == pytest.approx(0.8)
-    assert float(list_metrics.gini(jnp.full(50, 3), None)) == pytest.approx(0, abs=1e-6)
-    some = jnp.arange(50) < 10
-    assert float(list_metrics.gini(same, some)) == pytest.approx(0, abs=1e-6), "of the candidates"
-    assert float(list_metrics.coverage(same, some)) == 1
+    counts = jnp.stack([jnp.zeros(50, jnp.int32).at[:10].set(7), jnp.full(50, 3, jnp.int32)])
+    np.testing.assert_allclose(list_metrics.gini(counts, None), [0.8, 0], atol=1e-6)
+    np.testing.assert_allclose(list_metrics.coverage(counts, None), [0.2, 1])
+    some = jnp.arange(50) < 20
+    np.testing.assert_allclose(list_metrics.gini(counts, some), [0.5, 0], atol=1e-6, err_msg="of the candidates")
+    np.testing.assert_allclose(list_metrics.coverage(counts, some), [0.5, 1])
 
 
 @pytest.mark.parametrize("k", [3, 9])

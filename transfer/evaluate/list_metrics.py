@@ -54,20 +54,21 @@ def places(counts: jax.Array) -> jax.Array:
 
 
 def coverage(counts: jax.Array, candidates: jax.Array | None) -> jax.Array:
-    """The share of the candidates that anybody is recommended, from exposures int32 [items]."""
-    return jnp.mean(counts > 0, where=candidates)
+    """The share of the candidates that anybody is recommended, from exposures int32 [K, items]: [K]."""
+    there = None if candidates is None else jnp.broadcast_to(candidates[None, :], counts.shape)
+    return jnp.mean(counts > 0, axis=1, where=there)
 
 
 def gini(counts: jax.Array, candidates: jax.Array | None) -> jax.Array:
     """How unequally the candidates are recommended: Σ_i (2i - n - 1) p_i / n, p_1 ≤ p_2 ≤ … their shares of all places.
 
-    0: all alike; 1 - 1/n: always the same one.
+    0: all alike; 1 - 1/n: always the same one. From exposures int32 [K, items]: [K].
     """
-    n = jnp.float32(counts.shape[0]) if candidates is None else jnp.sum(candidates).astype(jnp.float32)
-    share = counts.astype(jnp.float32) / jnp.maximum(jnp.sum(counts), 1).astype(jnp.float32)
-    share = jnp.sort(share if candidates is None else jnp.where(candidates, share, -1.0))
-    rank = jnp.arange(1, counts.shape[0] + 1, dtype=jnp.float32) - (counts.shape[0] - n)
-    return jnp.sum(jnp.where(share < 0, 0.0, (2 * rank - n - 1) / n * share))
+    n = jnp.float32(counts.shape[1]) if candidates is None else jnp.sum(candidates).astype(jnp.float32)
+    share = counts.astype(jnp.float32) / jnp.maximum(jnp.sum(counts, axis=1, keepdims=True), 1).astype(jnp.float32)
+    share = jnp.sort(share if candidates is None else jnp.where(candidates[None, :], share, -1.0), axis=1)
+    rank = jnp.arange(1, counts.shape[1] + 1, dtype=jnp.float32) - (counts.shape[1] - n)
+    return jnp.sum(jnp.where(share < 0, 0.0, ((2 * rank - n - 1) / n)[None, :] * share), axis=1)
 
 
 def of_popularity(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -140,16 +140,17 @@ def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: 
 def evaluate(
     scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True
 ) -> dict[str, jax.Array]:
-    """Means over users of the metrics at every k; with `full` also what the lists hold beyond hits, and the feedback."""
-    return _measure(scores, heldout, ks, sampled, full)[0]
+    """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
+    return _measure(scores, heldout, ks, sampled, "lists" if full else "hits")[0]
 
 
 def examine(
     scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The means with `full`, and {name: float32 [users, padding last]}: the selected metric, ndcg and recall at every k,
-    and what is measured beyond them at the k of the selected one; NaN where a user has nothing of it."""
-    means, measured = _measure(scores, heldout, ks, sampled, full=True)
+    """The means of these and of all that is known of the lists (feedback, prices, genres, texts), and {name: float32
+    [users, padding last]}: the selected metric, ndcg and recall at every k, and what is measured beyond them at the k of
+    the selected one; NaN where a user has nothing of it."""
+    means, measured = _measure(scores, heldout, ks, sampled, "all")
     prefix, k = f"sampled{sampled}_" if sampled else "", select.partition("@")[2] or str(ks[-1])
     kept = dict.fromkeys(
         [select, *(f"{name}@{at}" for name in ("ndcg", "recall") for at in ks), f"hit@{k}", f"precision@{k}"]
@@ -160,14 +161,14 @@ def examine(
 
 
 def _measure(
-    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool
+    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, what: Literal["hits", "lists", "all"]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Means by name, and the values of users in their chunks, NaN where there is none, padding behind: {name: [C, B]}.
 
     Users are gone through once, chunk by chunk: no table of users × items is ever whole.
     """
     shelf, n_items = heldout.catalogue, heldout.popularity.shape[0]
-    price = shelf.price if shelf and full else None
+    price = shelf.price if shelf and what == "all" else None
     place = list_metrics.places(heldout.popularity)  # of all items alike: once, not in every chunk
     unit = shelf.genres if shelf else None
     unit = None if unit is None else unit / jnp.maximum(jnp.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
@@ -181,11 +182,15 @@ def _measure(
         if sampled:
             table = _sample_candidates(table, relevant, sampled, part.users)
         measured = user_metrics(table, relevant, part.row, part.item, ks, price)
-        if not full:
+        if what == "hits":
             return counts, measured
         lists = list_metrics.best(table, jnp.any(relevant, axis=1), max(ks))
-        measured |= _beyond(lists, relevant, part, place, unit, ks)
-        if part.disliked_row is not None and part.disliked_item is not None:
+        if what == "lists":
+            popular = part.popularity[lists.item]
+            measured |= {f"popularity@{k}": list_metrics.mean_of(popular, lists, k) for k in ks}
+        else:
+            measured |= _beyond(lists, relevant, part, place, unit, ks)
+        if what == "all" and part.disliked_row is not None and part.disliked_item is not None:
             measured["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
         return list_metrics.exposures(counts, lists, ks), measured
 
@@ -197,13 +202,15 @@ def _measure(
     there = jnp.arange(heldout.users.size).reshape(heldout.users.shape) < heldout.n_users
     strict = {f"{name}@{k}": _mean(measured[f"{name}@{k}"], there, strict=True) for name in METRICS for k in ks}
     means = strict | {name: _mean(values, there) for name, values in measured.items() if name not in strict}
-    if full:
+    if what != "hits":
+        for i, share in enumerate(list_metrics.coverage(counts, heldout.candidates)):
+            means[f"coverage@{ks[i]}"] = share
+    if what == "all":
         for name in [name for name in measured if name.startswith("like_share@")]:
             judged = measured[name.replace("like_share", "judged")]
             means[name] = _mean(measured[name], there, judged)
-        for i, k in enumerate(ks):
-            means[f"coverage@{k}"] = list_metrics.coverage(counts[i], heldout.candidates)
-            means[f"gini@{k}"] = list_metrics.gini(counts[i], heldout.candidates)
+        for i, value in enumerate(list_metrics.gini(counts, heldout.candidates)):
+            means[f"gini@{ks[i]}"] = value
         means |= _given(heldout)
     return {prefix + name: value for name, value in means.items()}, measured
 
