@@ -64,7 +64,7 @@ def test_planted_differences_are_told_per_thousand_readers(folder: Path) -> None
     assert "a price is known of 28% of what they like" in " ".join(said)
     assert "50 instead of 25 of 100 listed books" in " ".join(said)
     assert "of all that they have judged 80% is liked" in " ".join(said)
-    assert "worse for 0.0;" in said[-1], "nobody loses"
+    assert "worse for 0;" in said[-1], "nobody loses"
     assert any("buys it at its listed price" in one for one in business.assumptions(comparison(folder)))
 
 

@@ -67,8 +67,8 @@ def _harm(comparison: Comparison, found: Deal) -> str:
     tenth = float(np.mean(np.sort(found.gains)[: max(1, len(found.gains) // 10)]))
     return (
         f"The list is better in {comparison.metric} for {_whole(READERS * better)} of 1,000 readers and worse for "
-        f"{_whole(READERS * worse)}; the tenth that loses most changes by {number(tenth, '+')} on average. Many of both "
-        "differ by chance."
+        f"{_whole(READERS * worse)}; for the tenth that fares worst it changes by {number(tenth, '+')} on average. Many of "
+        "both differ by chance."
     )
 
 
@@ -79,7 +79,7 @@ def assumptions(comparison: Comparison) -> list[str]:
         return []
     said = [
         "A book that a reader liked and that was hidden would be chosen if it stood in her list, wherever; one that she is "
-        "not known to like would not. So absolute figures are too low, and differences those of what was found without us.",
+        "not known to like would not. So absolute figures are too low: what only a list would have shown her is in none.",
         "Readers to come are like those of the test, and one list each is what they are shown.",
     ]
     if "revenue" in found.changes:
@@ -139,5 +139,6 @@ def _cell(value: float | None) -> Cell:
 
 
 def _whole(value: float, sign: str = "") -> str:
-    """A number for people: whole from 20 on, else with a decimal."""
-    return f"{value:{sign},.{0 if abs(value) >= 20 else 1}f}".replace("-", "−")
+    """A number for people: whole from 20 on, or where it is; else with a decimal."""
+    digits = 0 if abs(value) >= 20 or value == round(value) else 1
+    return f"{value:{sign},.{digits}f}".replace("-", "−")
