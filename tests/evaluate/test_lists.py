@@ -47,7 +47,8 @@ def world() -> World:
     gone = np.arange(found.n_items) % 3 == 0
     genres, texts = (jnp.where(gone[:, None], 0.0, rows) for rows in (shelf.genres, shelf.texts))
     shelf = replace(shelf, genres=genres, texts=texts, price=jnp.where(gone, 0.0, shelf.price))
-    return replace(found, test=replace(found.test, catalogue=shelf))
+    liked = found.test.seen_liked & (found.test.seen_item % 2 == 0)  # the others are known to be rated, and no more
+    return replace(found, test=replace(found.test, catalogue=shelf, seen_liked=liked))
 
 
 def measured(world: World, table: Table) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
