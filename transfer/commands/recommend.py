@@ -2,6 +2,7 @@
 
 usage: transfer recommend RUN --users U1,U2 [--k 10]
        transfer recommend RUN --out lists.parquet                                   everybody, as .csv or .parquet
+       transfer recommend RUN --candidates stock.csv --out lists.csv                only those of a table user, item
        transfer recommend RUN --history '{"movies": ["m1", ["m2", 4.0]], "books": []}'
        transfer recommend RUN --history readers.jsonl --out lists.csv               a history a line, "user" names it
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from transfer.data.interactions.candidates import is_table, read_candidates
 from transfer.errors import TransferError
 from transfer.experiment.export import load_predictor, load_with_data
 from transfer.results.foreign_text import csv_cell, printable
 from transfer.results.predictor import Recommendation
+from transfer.storage.trees import TEMPORARY
 
 SCHEMA = {"user": pl.String, "rank": pl.Int64, "item": pl.String, "title": pl.String, "score": pl.Float64}
-TOGETHER = 4096  # readers whose scores are there at once
+SCORES, TOGETHER = 2**24, 4096  # scores and readers that are there at once, at most
 Lists = dict[str, list[Recommendation]]
 
 
@@ -41,23 +45,31 @@ def main(words: list[str]) -> int:
         )
     if asked.out is not None and asked.out.suffix not in (".csv", ".parquet"):
         raise TransferError(f"--out {asked.out}: give a name that ends in .csv or .parquet")
-    only: dict[str, Any] = {"candidates": ids_of_file(asked.candidates), "exclude": ids_of_file(asked.exclude) or ()}
+    by_reader = _by_reader(asked.candidates)
+    only: dict[str, Any] = {
+        "candidates": by_reader or ids_of_file(asked.candidates),
+        "exclude": ids_of_file(asked.exclude) or (),
+    }
+    if by_reader and asked.history is not None:
+        raise TransferError(f"--candidates {asked.candidates}: new readers have no lists of their own; give an id a line")
+    lists: Iterator[Lists]
     if asked.history is not None:
         told = histories(asked.history)
         if not told:
             raise TransferError(f"--history {asked.history}: there is no reader in it")
         found = load_predictor(asked.run).recommend_new([history for _, history in told], asked.k, **only)
-        lists = [dict(zip((name for name, _ in told), found, strict=True))]
+        lists = iter([dict(zip((name for name, _ in told), found, strict=True))])
     else:
         predictor = load_with_data(asked.run)
-        some = asked.users or predictor.loaded.users
-        parts = [some[first : first + TOGETHER] for first in range(0, len(some), TOGETHER)]
-        lists = [predictor.recommend(part, asked.k, **only) for part in parts]
+        some = asked.users or [user for user in predictor.loaded.users if by_reader is None or user in by_reader]
+        if not some:
+            raise TransferError(f"--candidates {asked.candidates}: none of its readers is one of this run")
+        size = max(1, min(TOGETHER, SCORES // max(len(predictor.loaded.items), 1)))
+        lists = (predictor.recommend(some[at : at + size], asked.k, **only) for at in range(0, len(some), size))
     if asked.out is None:
         show({f"for {user}": lines for part in lists for user, lines in part.items()})
     else:
-        write(lists, asked.out)
-        print(f"{sum(map(len, lists)):,} lists of up to {asked.k} items written to {asked.out}")
+        print(f"{write(lists, asked.out):,} lists of up to {asked.k} items written to {asked.out}")
     return 0
 
 
@@ -106,18 +118,26 @@ def _event(event: Any, where: str) -> str | tuple[str, float]:
     raise TransferError(f'{where}: {json.dumps(event)} is no item; write "id" (with quotes) or ["id", rating]')
 
 
-def write(lists: Sequence[Lists], out: Path) -> None:
-    """The lists as a table of user, rank, item, title, score."""
-
-    def rows() -> Iterator[dict[str, Any]]:
-        return ({"user": user, **line._asdict()} for part in lists for user, of in part.items() for line in of)
-
-    table = pl.DataFrame(rows(), schema=SCHEMA)
-    if out.suffix == ".csv":
-        texts = [pl.col(name).map_elements(csv_cell, return_dtype=pl.String) for name in ("user", "item", "title")]
-        table.with_columns(texts).write_csv(out)
-    else:
-        table.write_parquet(out)
+def write(parts: Iterable[Lists], out: Path) -> int:
+    """Write lists as a table of user, rank, item, title, score, part after part as they are made, and put it in its place
+    when it is whole: how many lists. Nothing is left where one of them cannot be made."""
+    count = 0
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=TEMPORARY, dir=out.parent) as folder:
+        whole = Path(folder) / out.name
+        for number, part in enumerate(parts):
+            rows = ({"user": user, **line._asdict()} for user, of in part.items() for line in of)
+            table = pl.DataFrame(rows, schema=SCHEMA)
+            if out.suffix == ".csv":
+                texts = [pl.col(name).map_elements(csv_cell, return_dtype=pl.String) for name in ("user", "item", "title")]
+                with whole.open("ab") as file:
+                    table.with_columns(texts).write_csv(file, include_header=number == 0)
+            else:
+                table.write_parquet(Path(folder) / f"{number:09d}.part")
+            count += len(part)
+        if out.suffix == ".parquet":
+            pl.scan_parquet(sorted(Path(folder).glob("*.part"))).sink_parquet(whole)
+        whole.replace(out)
+    return count
 
 
 def show(lists: Lists) -> None:
@@ -130,6 +150,14 @@ def show(lists: Lists) -> None:
             names = (Text(printable(text)) for text in (line.title or "(no title known)", line.item))
             table.add_row(str(line.rank), *names, f"{line.score:.3f}")
         Console().print(table)
+
+
+def _by_reader(path: Path | None) -> dict[str, list[str]] | None:
+    """Candidates of each reader, from a table of user and item; None where the file is none."""
+    if path is None or not path.is_file() or not is_table(path):
+        return None
+    rows = read_candidates(path).group_by("user", maintain_order=True).agg("item")
+    return dict(zip(rows["user"], rows["item"].to_list(), strict=True))
 
 
 def ids_of_file(path: Path | None) -> list[str] | None:
@@ -153,7 +181,9 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     who.add_argument("--users", type=lambda text: text.split(","), help="ids of readers, comma separated")
     who.add_argument("--history", help="new readers: a JSON object, or a file with one on every line")
     parser.add_argument("--k", type=int, default=10, help="length of the lists (default 10)")
-    parser.add_argument("--candidates", type=Path, metavar="FILE", help="the only items to recommend: an id a line")
+    parser.add_argument(
+        "--candidates", type=Path, metavar="FILE", help="the only items to recommend: an id a line, or a table user, item"
+    )
     parser.add_argument("--exclude", type=Path, metavar="FILE", help="items to leave out: an id a line")
     parser.add_argument("--out", type=Path, help="write the lists to this .csv or .parquet file")
     return parser.parse_args(words)

@@ -190,7 +190,7 @@ def _hash(value: Any) -> str:
 
 # Keys of the composed configuration that say how a sweep or a run is carried out, not what a run is.
 OF_SWEEPS = ("hydra", "engine", "retry", "sweep", "budget", "processes", "dry_run")
-FILE_PATHS, SPLIT_PATHS = ("path", "links"), ("dir", "valid_users", "test_users")
+FILE_PATHS, SPLIT_PATHS = ("path", "links"), ("dir", "valid_users", "test_users", "candidates")
 MODEL_PATHS, EXAMPLE_PATHS = ("weights",), ("tokenizer", "encoder")
 BY_CONTENT = ("data_dir", "domain", "split", "init_from")  # a run's identity has a fingerprint of these in their place
 

@@ -71,6 +71,7 @@ class Split(Folds):
     dir: str | None = None
     valid_users: str | None = None
     test_users: str | None = None
+    candidates: str | None = None
 
     @model_validator(mode="after")
     def _folds_have_an_effect(self) -> Split:

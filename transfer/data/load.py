@@ -19,6 +19,7 @@ from transfer.data.examples.world import LoadedExamples
 from transfer.data.features.blocks import featuriser
 from transfer.data.features.catalogue import cataloguer, check_sources
 from transfer.data.interactions.build import build_world
+from transfer.data.interactions.candidates import read_candidates
 from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
@@ -27,6 +28,7 @@ from transfer.data.interactions.identity import compared, ids_of
 from transfer.data.interactions.judged import disliked_up_to
 from transfer.data.interactions.likes import counted, with_likes, with_ratings
 from transfer.data.interactions.parts import Parts
+from transfer.data.interactions.read import locate
 from transfer.data.interactions.same_titles import with_common_ids
 from transfer.data.interactions.simulate import simulate
 from transfer.data.interactions.split import split
@@ -133,6 +135,8 @@ def _worlds(
     features = featuriser(domains, Path(data_dir), encode)
     options: Any = {"timed": timed, "capacity": capacity, "shared_items": same_items}
     options["catalogue"] = cataloguer(domains, Path(data_dir))
+    if how.candidates:
+        options["candidates"] = (how.candidates, read_candidates(locate(how.candidates, Path(data_dir))))
     if how.fold is not None and not capacity:
         hidden = {name: [getattr(parts, name) for parts in divided] for name in ("valid", "test")}
         options["readers"] = {name: max(part["user"].n_unique() for part in of) for name, of in hidden.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -51,19 +51,22 @@ class Result:
         k: int = 10,
         *,
         history: History | None = None,
-        candidates: Collection[str] | None = None,
+        candidates: Collection[str] | Mapping[str, Collection[str]] | None = None,
         exclude: Collection[str] = (),
     ) -> dict[str, list[Recommendation]] | list[Recommendation]:
         """The k best items: {user: list} for readers of the run by id, or the list of a new one by her history.
 
-        history: {domain: ids, or (id, rating)}, the oldest first; candidates, exclude: ids of items. Raises TransferError
-        for what the run does not know, and where it classifies examples.
+        history: {domain: ids, or (id, rating)}, the oldest first; candidates, exclude: ids of items, candidates also
+        {user: ids} for readers of the run. Raises TransferError for what the run does not know, and where it classifies
+        examples.
         """
         if not isinstance(self.predictor, Predictor):
             raise TransferError("this run classifies examples and has no readers to recommend to")
         if (users is None) == (history is None):
             raise TransferError("recommend for users=[ID, ...] of the run, or for history={DOMAIN: [ID, ...]}")
         if history is not None:
+            if isinstance(candidates, Mapping):
+                raise TransferError("candidates by reader are for readers of the run; give a new one a list of ids")
             return self.predictor.recommend_new([history], k, candidates, exclude)[0]
         return self.predictor.recommend(users or (), k, candidates, exclude)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import jax
@@ -69,20 +70,26 @@ class Predictor:
         self,
         users: Sequence[str],
         k: int = 10,
-        candidates: Collection[str] | None = None,
+        candidates: Collection[str] | Mapping[str, Collection[str]] | None = None,
         exclude: Collection[str] = (),
     ) -> dict[str, list[Recommendation]]:
         """The k best target items for each user, without those that she is known to have or to have rated, liked or not.
 
-        candidates: ids of the only items that may be recommended (None: all); exclude: ids of those that may not.
+        candidates: ids of the only items that may be recommended (None: all), or those of each user; exclude: ids of those
+        that may not. Raises TransferError for a user or an item that is unknown, and for a user without candidates.
         """
         table = self.score(users)
         parts = [part for part in (self._world.target.train, self._world.rated) if part is not None]
         known = [(np.asarray(part.starts), np.asarray(part.items)) for part in parts]
         places = [self._user_index[user] for user in users]
         seen = [np.concatenate([items[starts[u] : starts[u + 1]] for starts, items in known]) for u in places]
-        open_to = self._candidates(candidates, exclude)
-        lists = [self._best(row, k, open_to, of) for row, of in zip(table, seen, strict=True)]
+        if isinstance(candidates, Mapping):
+            if without := [user for user in users if user not in candidates]:
+                raise TransferError(f"candidates: there are none for user {without[0]!r} ({len(without):,} such users)")
+            of_each = (self._candidates(candidates[user], exclude) for user in users)
+        else:
+            of_each = repeat(self._candidates(candidates, exclude), len(users))
+        lists = [self._best(row, k, open_to, of) for row, open_to, of in zip(table, of_each, seen, strict=True)]
         return dict(zip(users, lists, strict=True))
 
     def score_new(self, histories: Sequence[History]) -> np.ndarray:

@@ -52,6 +52,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
     return jnp.square(1 - outputs[:, 0]) + jnp.mean(jnp.square(outputs[:, 1:]), axis=1)
 
 
+LISTED = "candidates_"  # begins the names of metrics over lists of candidates
 LOSSES = {f.__name__: f for f in (bpr, softmax, sampled_softmax, full_softmax, binary_cross_entropy, squared_error)}
 
 
@@ -66,15 +67,18 @@ def build(settings: schema.Task, world: World) -> Task:
     names = [f"{metric}@{k}" for metric in METRICS for k in settings.k]
     if settings.select not in names:
         raise TransferError(f"task.select={settings.select}: with task.k={list(settings.k)} choose from {', '.join(names)}")
-    prefix = f"sampled{settings.sampled}_" if settings.sampled else ""
+    listed = world.test.open_row is not None
+    if listed and settings.sampled:
+        raise TransferError(f"task.sampled={settings.sampled} beside split.candidates: choose one of them")
+    prefix = f"sampled{settings.sampled}_" if settings.sampled else LISTED if listed else ""
     every = settings.loss == "full_softmax"
     return Task(
         select=prefix + settings.select,
         sign=1,
         batch=partial(batch, negatives=0 if every else settings.negatives),
         loss=LOSSES[settings.loss],
-        evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled),
-        examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled),
+        evaluate=partial(evaluate, ks=settings.k, sampled=settings.sampled, prefix=prefix),
+        examine=partial(examine, select=settings.select, ks=settings.k, sampled=settings.sampled, prefix=prefix),
         rows=asked_users,
         every_item=every,
         negatives=0 if every else settings.negatives,
@@ -87,6 +91,8 @@ def protocol(settings: schema.Config) -> dict[str, Any]:
         whole = "all new target items (of the same part)"
     else:
         whole = "all target items but the user's training (in test also validation) items"
+    if getattr(settings.split, "candidates", None):
+        whole = "the items that split.candidates lists for each user, without those of training (in test also validation)"
     return {
         "candidates": whole
         if not settings.task.sampled
@@ -138,26 +144,31 @@ def unseen_items(events: Interactions, users: jax.Array, key: jax.Array, count: 
 
 
 def evaluate(
-    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True
+    scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, full: bool = True, prefix: str = ""
 ) -> dict[str, jax.Array]:
-    """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended."""
-    return _measure(scores, heldout, ks, sampled, "lists" if full else "hits")[0]
+    """Means over users of the metrics at every k; with `full` also coverage and popularity of what is recommended.
+
+    prefix: of their names, which says what was ranked where that is not everything.
+    """
+    means = _measure(scores, heldout, ks, sampled, "lists" if full else "hits")[0]
+    return {prefix + name: value for name, value in means.items()}
 
 
 def examine(
-    scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int
+    scores: Scores, heldout: Heldout, select: str, ks: tuple[int, ...], sampled: int, prefix: str = ""
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """The means of these and of all that is known of the lists (feedback, prices, genres, texts), and {name: float32
     [users, padding last]}: the selected metric, ndcg and recall at every k, and what is measured beyond them at the k of
     the selected one; NaN where a user has nothing of it."""
     means, measured = _measure(scores, heldout, ks, sampled, "all")
-    prefix, k = f"sampled{sampled}_" if sampled else "", select.partition("@")[2] or str(ks[-1])
+    k = select.partition("@")[2] or str(ks[-1])
     kept = dict.fromkeys(
         [select, *(f"{name}@{at}" for name in ("ndcg", "recall") for at in ks), f"hit@{k}", f"precision@{k}"]
     )
     plain = {f"{name}@{at}" for name in METRICS for at in ks}
     more = [name for name in measured if name not in plain and name.partition("@")[2] in ("", k)]
-    return means, {prefix + name: measured[name].reshape(-1) for name in (*kept, *dict.fromkeys(more)) if name in measured}
+    named = {prefix + name: value for name, value in means.items()}
+    return named, {prefix + name: measured[name].reshape(-1) for name in (*kept, *dict.fromkeys(more)) if name in measured}
 
 
 def _measure(
@@ -178,6 +189,9 @@ def _measure(
         table = plain.at[part.seen_row, part.seen_item].set(-jnp.inf, mode="drop")
         if heldout.candidates is not None:
             table = jnp.where(heldout.candidates[None, :], table, -jnp.inf)
+        if part.open_row is not None and part.open_item is not None:
+            open_to = jnp.zeros(table.shape, bool).at[part.open_row, part.open_item].set(True, mode="drop")
+            table = jnp.where(open_to, table, -jnp.inf)
         relevant = jnp.zeros(table.shape, bool).at[part.row, part.item].set(True, mode="drop")
         if sampled:
             table = _sample_candidates(table, relevant, sampled, part.users)
@@ -198,7 +212,6 @@ def _measure(
         return chunk(counts, replace(part, catalogue=shelf, popularity=heldout.popularity))
 
     counts, measured = jax.lax.scan(step, jnp.zeros((len(ks), n_items), jnp.int32), heldout.by_chunk())
-    prefix = f"sampled{sampled}_" if sampled else ""
     there = jnp.arange(heldout.users.size).reshape(heldout.users.shape) < heldout.n_users
     strict = {f"{name}@{k}": _mean(measured[f"{name}@{k}"], there, strict=True) for name in METRICS for k in ks}
     means = strict | {name: _mean(values, there) for name, values in measured.items() if name not in strict}
@@ -212,7 +225,7 @@ def _measure(
         for i, value in enumerate(list_metrics.gini(counts, heldout.candidates)):
             means[f"gini@{ks[i]}"] = value
         means |= _given(heldout)
-    return {prefix + name: value for name, value in means.items()}, measured
+    return means, measured
 
 
 def _beyond(

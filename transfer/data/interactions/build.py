@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from transfer.data.interactions.candidates import listed
 from transfer.data.interactions.domain import Domain, places
 from transfer.data.interactions.events import Catalogue, Coded, Heldout, Room, coded_events, heldout_of, interactions_of
 from transfer.data.interactions.judged import hidden_dislikes
@@ -32,6 +33,7 @@ def build_world(
     shared_items: bool = False,
     readers: dict[str, int] | None = None,
     catalogue: Callable[[Domain, pl.Series, dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
+    candidates: tuple[str, pl.DataFrame] | None = None,
 ) -> Loaded:
     """Filter and index the parts; filters and vocabularies come from training events only.
 
@@ -42,7 +44,8 @@ def build_world(
     shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
     features: blocks of vectors of the items of every domain, the target first. readers: how many readers of each hidden
     part any fold has; users and items are then those of all that is not test, the same in every fold (`folds.alike`).
-    catalogue: what the target's lists are measured by, from the domain, its items and their blocks.
+    catalogue: what the target's lists are measured by, from the domain, its items and their blocks. candidates:
+    user, item of whom may be shown what, and the file that says so.
     """
     every = [
         prepared(part, domain, positives, target.scale)
@@ -122,10 +125,13 @@ def build_world(
     dislikes = hidden_dislikes(target, parts) if positives else {}
     dislikes = {name: part.filter(known) for name, part in dislikes.items()}
 
+    lists = listed(*candidates, hidden, target.items["item"], users, items[0], room) if candidates else {}
+
     def part_of(name: str, seen: list[Coded], rated: list[Coded]) -> Heldout:
         disliked = coded_events(dislikes[name], **index) if dislikes else None
         asked, count = _candidates(coded[name], len(items[0])) if parts.new_items else None, (readers or {}).get(name)
-        return heldout_of(coded[name], seen, learnt_from, len(items[0]), room, asked, count, rated, disliked, shelf)
+        more = (asked, count, rated, disliked, shelf, lists.get(name))
+        return heldout_of(coded[name], seen, learnt_from, len(items[0]), room, *more)
 
     host = World(
         target=sides[0],

@@ -75,7 +75,8 @@ class Heldout:
     A row is the user's position in its chunk; B marks padding. `popularity` [items] counts the training events; n_users and
     n_events, int32 scalars, count without padding. `candidates` bool [items] are those that are ranked (None: all).
     `seen_liked` bool [C, S]: which of the seen are chosen, and not rated without being liked. `disliked_row`,
-    `disliked_item` [C, D]: hidden events that say that an item is disliked (None: no event can say so).
+    `disliked_item` [C, D]: hidden events that say that an item is disliked (None: no event can say so). `open_row`,
+    `open_item` [C, L]: the candidates of each user, where a file lists them.
     """
 
     users: jax.Array
@@ -92,6 +93,8 @@ class Heldout:
     disliked_row: jax.Array | None = None
     disliked_item: jax.Array | None = None
     catalogue: Catalogue | None = None
+    open_row: jax.Array | None = None
+    open_item: jax.Array | None = None
 
     def by_chunk(self) -> Heldout:
         """What has a row for every chunk, and nothing else: what a scan goes through."""
@@ -153,11 +156,13 @@ def heldout_of(
     rated: Sequence[Coded] = (),
     disliked: Coded | None = None,
     catalogue: Catalogue | None = None,
+    listed: Coded | None = None,
 ) -> Heldout:
     """Lay hidden events out in equal chunks of users, `count` of them (None: as many as there are); every chunk is padded
     to the longest, or to `room`.
 
-    rated: events that are seen without being liked; disliked: hidden ones that say so.
+    rated: events that are seen without being liked; disliked: hidden ones that say so; candidates bool [items]:
+    the only ones that are ranked; listed: those of each user, as events.
     """
     users = np.unique(hidden["user"])
     count = room.users if room else count or len(users)
@@ -182,6 +187,8 @@ def heldout_of(
     }
     if disliked is not None:
         arrays["disliked_row"], arrays["disliked_item"], _ = laid_out(disliked, whole=True)
+    if listed is not None:
+        arrays["open_row"], arrays["open_item"], _ = laid_out(listed, whole=True)
     counts: dict[str, Any] = {"n_users": np.int32(len(users)), "n_events": np.int32(len(hidden["user"]))}
     return Heldout(**arrays, **counts, candidates=candidates, catalogue=catalogue)  # type: ignore[arg-type]
 

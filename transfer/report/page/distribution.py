@@ -44,5 +44,8 @@ def gains_of_readers(comparison: Comparison) -> list[Figure]:
     )
     legend(axis, loc="upper left", handlelength=1.2)
     told_of = "; ".join(words)
-    caption = f"Share of {comparison.unit} (means over seeds, all splits) whose gain is at most so much. {told_of}."
+    caption = (
+        f"Distribution of readers' gains: the share of {comparison.unit} (means over seeds, all splits) whose own gain is "
+    )
+    caption += f"at most so much. {told_of}."
     return [finish(canvas, f"Distribution of gains over {reference_name(comparison)}: {told_of}", caption)]
