@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from transfer.__main__ import COMMANDS, PLAIN
@@ -80,6 +81,24 @@ def test_the_table_of_methods_is_the_one_that_the_code_makes() -> None:
     opening, closing = "<!-- methods: made by scripts/method_table.py -->\n", "\n<!-- /methods -->"
     table = PAGES[ROOT / "docs" / "methods.md"].partition(opening)[2].partition(closing)[0]
     assert table == method_table(), "write what `python scripts/method_table.py` prints"
+
+
+def test_every_method_has_a_page_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from method_pages import figures_of_studies, method_page
+
+    from transfer.registry import names
+
+    figures = figures_of_studies()
+    rows = pl.read_csv(ROOT / "experiments" / "movies_to_books" / "expected.csv")
+    mean = rows.filter(method="ridge_map")["mean"][0]
+    page = method_page("ridge_map", figures)
+    assert f"| {mean:.4f} ± " in page
+    assert "](../experiments/movies_to_books/README.md)" in page
+    for name in names("methods"):
+        text = method_page(name, figures)
+        assert text.startswith(f"# {name}\n\n```text\n"), name
+        assert len(text) > 200
 
 
 def test_the_pages_name_every_method_domain_task_and_split() -> None:

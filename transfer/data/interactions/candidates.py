@@ -34,9 +34,7 @@ def read_candidates(path: Path) -> pl.DataFrame:
         if noted(path).suffix == ".parquet":
             table = pl.read_parquet(path)
         else:
-            table = pl.read_csv(
-                path, separator=SEPARATORS[path.suffix], infer_schema=False, missing_utf8_is_empty_string=False
-            )
+            table = pl.read_csv(path, separator=SEPARATORS[path.suffix], infer_schema=False)
     except (*POLARS, OSError) as error:
         raise TransferError(f"{path}: not readable as candidates ({str(error).splitlines()[0]})") from None
     for name in COLUMNS:

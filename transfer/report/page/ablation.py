@@ -45,9 +45,9 @@ def _score(setting: Setting) -> float:
 def _factor(setting: Setting, key: str) -> Cell:
     """What a factor was set to; what the configuration says where the command did not."""
     value = setting.label.get(key, setting.values.get(key))
-    text = "–" if value is None else clean(f"{value:g}" if isinstance(value, float) else str(value))
+    text = "–" if value is None else clean(str(value))
     try:
-        return Cell(text, float(text))
+        return Cell(f"{float(text):.4g}", float(text))
     except ValueError:
         return Cell(text)
 
