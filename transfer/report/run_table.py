@@ -36,6 +36,8 @@ def print_run(result: Result, short: bool = False) -> None:
     for line in world_notes(facts):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     console.print(metric_table(facts, valid, test))
+    if metric in valid:
+        console.print(f"* selects: {metric}, {_number(valid[metric])} on validation", markup=False, highlight=False)
     for name, of in facts.get("domains", {}).items():
         own = {part: values.get(metric) for part, values in of["metrics"].items()}
         figures = ", ".join(f"{part} {_number(value)}" for part, value in own.items())
@@ -75,8 +77,7 @@ def metric_table(facts: dict[str, Any], valid: dict[str, Any], test: dict[str, A
         for name in figures:
             table.add_row(Text(name + (" *" if name == select else "")), _number(valid.get(name)), _number(test.get(name)))
         return table
-    beside = f", {_number(valid.get(select))} on validation" if test and select in valid else ""
-    table = Table(title=Text(title), caption=Text(f"* selects: {select}{beside}"))
+    table = Table(title=Text(title))
     table.add_column(part)
     for k in lengths:
         table.add_column(f"@{k}", justify="right")
