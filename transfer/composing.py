@@ -39,9 +39,10 @@ def compose(overrides: Sequence[str] = ()) -> Config:
 
 def spelled_out(words: Sequence[str]) -> list[str]:
     """The words of a command with `domain.target.path=FILE` for `domain.target=FILE`, and of a sweep with settings of swept
-    choices on each of them. Raises TransferError where settings stand beside a list of sources."""
-    from transfer.config.overrides import with_paths, with_swept_groups
+    choices on each of them. Raises TransferError for an unknown option, and for settings beside a list of sources."""
+    from transfer.config.overrides import check_options, with_paths, with_swept_groups
 
+    check_options(words)
     words = with_paths(words, _domain)
     return with_swept_groups(words) if {"-m", "--multirun"} & set(words) else words
 

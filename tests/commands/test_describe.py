@@ -132,6 +132,8 @@ def test_a_word_of_its_own_begins_the_command(
     assert "600 of 60 users" in capsys.readouterr().out
     for words, code, said in (
         (["describe", "gone.csv"], 2, "no file"),
+        (["describe", "boks.csv"], 2, "boks.csv; did you mean books.csv? correct the path"),
+        (["--multrun", "seed=0"], 2, "--multrun: no such option; did you mean --multirun?"),
         (["descrbe"], 2, "did you mean describe?"),
         (["describe"], 2, ""),
     ):

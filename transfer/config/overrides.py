@@ -11,13 +11,28 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from transfer.errors import TransferError
+from transfer.errors import TransferError, nearest
 
 WORD = re.compile(r"\+{0,2}domain\.(?P<side>target|source)(?P<key>(?:\.[.\w]*)?)=(?P<value>.*)", re.DOTALL)
 NAMED = re.compile(r"domain\.(?:features\b|modalities\b|.*\bfeatures[:.=]).*", re.DOTALL)
 SEVERAL = re.compile(r"\w+=[\w./-]+(?:,[\w./-]+)+")  # choices of a group
 SETTING = re.compile(r"(?P<key>(?P<group>\w+)\.[.\w]+)=(?P<value>[^,(\[{'\"]+)")  # one plain value of a key of a group
 CHOICE = re.compile(r"\+{0,2}[\w/@]+=[\w./-]+(?=,|$)")  # of a group; of several, as -m takes them, the first
+
+
+# Hydra's own options.
+OPTIONS = (
+    *("--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun", "--info"),
+    *("--shell-completion", "--config-path", "--config-name", "--config-dir", "--experimental-rerun"),
+)
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Raise TransferError for a word that looks like an option and is none."""
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in OPTIONS:
+            raise TransferError(f"{name}: no such option{nearest(name, OPTIONS) or ';'} settings are written KEY=VALUE")
 
 
 def with_paths(words: Sequence[str], composed: Callable[[list[str]], Mapping[str, Any] | None]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -83,6 +83,7 @@ class Predictor:
         known = [(np.asarray(part.starts), np.asarray(part.items)) for part in parts]
         places = [self._user_index[user] for user in users]
         seen = [np.concatenate([items[starts[u] : starts[u + 1]] for starts, items in known]) for u in places]
+        of_each: Iterable[np.ndarray]
         if isinstance(candidates, Mapping):
             if without := [user for user in users if user not in candidates]:
                 raise TransferError(f"candidates: there are none for user {without[0]!r} ({len(without):,} such users)")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 from transfer.data.interactions.formats import PARQUET
 from transfer.data.kept import noted
-from transfer.errors import TransferError
+from transfer.errors import TransferError, nearest
 from transfer.storage.packed import packing, unpacked_size
 
 EMPTY = 100  # bytes of a packed file that may have no content
@@ -33,6 +34,17 @@ def files_of(path: Path) -> list[tuple[Path, dict[str, str]]]:
         return [(found, {}) for found in sorted(noted(fixed).glob(str(path.relative_to(fixed)))) if found.is_file()]
     except ValueError:  # no pattern
         return []
+
+
+def no_file(tried: Sequence[Path]) -> TransferError:
+    """What is said where a file is in none of the places where it was looked for, with one of a like name there."""
+    close = next((hint for place in tried if (hint := _like(place))), ";")
+    where = " or ".join(dict.fromkeys(str(place.absolute()) for place in tried))  # one where data_dir is here
+    return TransferError(f"no file {where}{close} correct the path, or set data_dir=... or TRANSFER_DATA")
+
+
+def _like(place: Path) -> str:
+    return nearest(place.name, sorted(other.name for other in place.parent.iterdir())) if place.parent.is_dir() else ""
 
 
 def _is_pattern(name: str) -> bool:

@@ -16,7 +16,7 @@ from transfer.data.given import from_memory
 from transfer.data.interactions.columns import cell_of, column_of, number_of, required, text_of
 from transfer.data.interactions.domain import EVENTS, Domain
 from transfer.data.interactions.formats import NUMBER, SEPARATORS, Dialect, ending, to_write
-from transfer.data.interactions.places import files_of
+from transfer.data.interactions.places import files_of, no_file
 from transfer.data.interactions.table import Table, collect, open_table, refuse
 from transfer.data.interactions.times import cells_of, seconds_of
 from transfer.data.kept import noted
@@ -126,8 +126,7 @@ def locate(name: str, data_dir: Path, several: bool = False) -> Path:
     for place in places:
         if noted(place).is_file() or (several and (place.is_dir() or files_of(place))):
             return place
-    tried = " or ".join(dict.fromkeys(str(place.absolute()) for place in places))  # they are one where data_dir is here
-    raise TransferError(f"no file {tried}; correct the path, or set data_dir=... or TRANSFER_DATA")
+    raise no_file(places)
 
 
 def scan(

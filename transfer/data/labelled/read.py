@@ -15,6 +15,7 @@ from transfer.data.examples.sets.raw import Raw
 from transfer.data.given import from_memory
 from transfer.data.interactions.columns import named
 from transfer.data.interactions.formats import Dialect
+from transfer.data.interactions.places import no_file
 from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
 from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
@@ -112,8 +113,7 @@ def _place(name: str, data_dir: Path) -> Path:
     for place in places:
         if noted(place).exists():
             return place
-    tried = " or ".join(dict.fromkeys(str(place.absolute()) for place in places))
-    raise TransferError(f"no file {tried}; correct the path, or set data_dir=... or TRANSFER_DATA")
+    raise no_file(places)
 
 
 def _keys(table: Table, file: ExampleFile, target: ExampleFile, places: Sequence[Path]) -> list[str]:

@@ -29,7 +29,8 @@ def gains_of_readers(comparison: Comparison) -> list[Figure]:
     found = found[:METHODS]
     if not found:
         return []
-    palette, words = shade(comparison), []
+    palette = shade(comparison)
+    words: list[str] = []
     canvas, (axis,) = panel(height=3.0)
     axis.axvline(0, color=MUTED, lw=1)
     steps = np.linspace(0, 1, POINTS)

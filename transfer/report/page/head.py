@@ -19,7 +19,7 @@ ASKED = {
     "classification": "classify",
     "regression": "predict values of",
 }
-NAMED, RUNS = 3, 1000  # sources that the question names; runs that the page lists
+NAMED, RUNS = 3, 300  # sources that the question names; runs that the page lists
 FILES = ("config.yaml", "result.json", "transfer.log")
 
 
@@ -61,7 +61,7 @@ def commits(runs: list[Run]) -> list[str]:
 
 def wall(runs: list[Run]) -> float | None:
     """Seconds in which at least one of the programs was at work: reading, compiling, training, evaluating."""
-    spans = set()
+    spans: set[tuple[datetime, datetime]] = set()
     for run in runs:
         if (end := _time(run)) and (spent := run.result.get("seconds")):
             spans.add((end - timedelta(seconds=min(sum(spent.values()), 1e8)), end))
