@@ -41,6 +41,10 @@ def check_settings(config: Config) -> Config:
     if examples != (config.split.name == "examples"):
         fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
         raise TransferError(f"split={config.split.name} does not go with domain={domain}; splits that do: {fit}")
+    if getattr(config.split, "candidates", None) and config.task.name != "ranking":
+        raise TransferError(
+            f"split.candidates has no effect on task={config.task.name}, which makes no lists; leave it out"
+        )
     refined: dict[str, Any] = {
         "method": _refined("method", config.method.name, config.method, Method),
         "model": _refined("model", config.model.name, config.model, Model),

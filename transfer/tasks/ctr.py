@@ -32,8 +32,6 @@ def build(settings: schema.Task, world: World) -> Task:
         raise TransferError(f"task.select={settings.select}: task=ctr measures {', '.join(METRICS)}")
     if not settings.positives:
         raise TransferError("task.positives=false: task=ctr asks what is chosen or liked; leave it out")
-    if world.test.open_row is not None:
-        raise TransferError("split.candidates has no effect on task=ctr, which sets likes against dislikes; leave it out")
     if not settings.sampled and world.test.disliked_row is None:
         raise TransferError(
             "task.sampled=0 sets likes against dislikes, and no dislikes are hidden: declare `scale` and `positive`, with "

@@ -26,7 +26,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words(files: Path, *more: str) -> list[str]:
-    domain = ("domain=files", f"domain.target={files}/books.inter", "domain.source=null", "domain.target.positive=3")
+    domain = ("domain=files", f"domain.target={files}/books.inter", "domain.source=null")
     return [*domain, *RANKING, *BUDGET, "split=ratio", "method=ease", *more]
 
 
