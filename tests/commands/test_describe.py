@@ -127,6 +127,7 @@ def test_a_refused_file_says_what_to_write_here(files: Path, capsys: pytest.Capt
 def test_a_word_of_its_own_begins_the_command(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (files / "reviews.csv").write_text("review,sentiment\na good film,good\n")
     monkeypatch.setattr(sys, "argv", ["transfer", "describe", "books.csv"])
     main()
     assert "600 of 60 users" in capsys.readouterr().out
@@ -134,6 +135,7 @@ def test_a_word_of_its_own_begins_the_command(
         (["describe", "gone.csv"], 2, "no file"),
         (["describe", "boks.csv"], 2, "boks.csv; did you mean books.csv? correct the path"),
         (["--multrun", "seed=0"], 2, "--multrun: no such option; did you mean --multirun?"),
+        (["describe", "reviews.csv"], 2, "sentiment looks like a label"),
         (["descrbe"], 2, "did you mean describe?"),
         (["describe"], 2, ""),
     ):

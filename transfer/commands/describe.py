@@ -18,12 +18,14 @@ from rich.console import Console
 
 from transfer.commands.given import given_files
 from transfer.config.domains import FileDomains, Files
+from transfer.data.interactions.columns import column_of
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.file_parts import read_domains
 from transfer.data.interactions.formats import said
 from transfer.data.interactions.overview import Overview, Shared, overview, scale_of, shared
 from transfer.data.interactions.read import opened
 from transfer.data.interactions.summary import read_as
+from transfer.data.labelled.tables import LABEL, recognised
 from transfer.errors import TransferError
 
 OF = "transfer describe"
@@ -38,6 +40,7 @@ def main(words: list[str]) -> int:
         return 0 if words else 2
     given, data_dir = given_files(words, OF)
     console = Console(soft_wrap=True, markup=False, highlight=False)
+    _refuse_examples(given, data_dir)
     domains = [read_domains(_checked(one), (), data_dir, OF)[0] for one in given]
     found = [overview(domain) for domain in domains]
     for one, domain, counts in zip(given, domains, found, strict=True):
@@ -51,6 +54,20 @@ def main(words: list[str]) -> int:
     begin = command(given, found, pairs, data_dir)
     console.print(f"to begin ({given[-1]['path']} is the target; name another file last for another one):\n  {begin}")
     return 0
+
+
+def _refuse_examples(given: list[dict[str, Any]], data_dir: Path) -> None:
+    """Raise TransferError for tables of labelled examples, with the command that begins with them."""
+    for one in given:
+        files = _checked(one)
+        table = opened(files, data_dir, OF)
+        if column_of(table, "user", files.user) is None and (label := recognised(table, LABEL)):
+            source, target = given[0]["path"] if len(given) > 1 else "OTHER", given[-1]["path"]
+            words = ["domain=examples", f"domain.source={source}", f"domain.target={target}", "split.seed=0,1,2"]
+            begin = shlex.join(["transfer", "-m", *words, "method=source_only,coral,whitening"])
+            raise TransferError(
+                f"{one['path']}: no column says who, and {label} looks like a label; labelled examples begin with {begin}"
+            )
 
 
 def _checked(given: dict[str, Any]) -> Files:

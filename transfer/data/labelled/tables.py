@@ -34,7 +34,7 @@ def kind_of(table: Table, file: ExampleFile, wanted: str | None) -> str:
     """
     if file.text or file.image or file.x:
         return "text" if file.text else "images" if file.image else "vectors"
-    if _recognised(table, TEXT) and not (wanted == "vectors" and _vectors(table, file)):
+    if recognised(table, TEXT) and not (wanted == "vectors" and _vectors(table, file)):
         return "text"
     if _vectors(table, file):
         return "vectors"
@@ -94,7 +94,7 @@ def line_of(table: Table, row: int) -> str:
     return place_of(table, row).rpartition(", ")[2]
 
 
-def _recognised(table: Table, names: tuple[str, ...]) -> str | None:
+def recognised(table: Table, names: tuple[str, ...]) -> str | None:
     """The first column of these names."""
     plain = {_plain(column): column for column in reversed(list(table.schema))}
     return next((plain[name] for name in names if name in plain), None)
@@ -106,7 +106,7 @@ def _plain(column: str) -> str:
 
 def _label(table: Table, file: ExampleFile) -> str | None:
     """The column of the labels; None where the table has none."""
-    column = named(table, file.label, f"label: {file.label}") if file.label else _recognised(table, LABEL)
+    column = named(table, file.label, f"label: {file.label}") if file.label else recognised(table, LABEL)
     used = {name for name, _ in file.where} | {file.each} | {*file.text, *file.x, file.image}
     return None if column in used and not file.label else column
 
@@ -123,7 +123,7 @@ def _features(table: Table, file: ExampleFile, kind: str, like: tuple[str, ...])
     if given:
         return [named(table, name, f"{'text' if kind == 'text' else 'x'}: {name}") for name in given]
     if kind == "text":
-        if column := _recognised(table, TEXT):
+        if column := recognised(table, TEXT):
             return [column]
         raise TransferError(
             f"{table.path}: no column is recognised as the text; it has {_listed(table)}; write text: COLUMN in this domain"
