@@ -22,7 +22,7 @@ from transfer.experiment import run_batch
 from transfer.experiment.build import build_program, build_task
 from transfer.experiment.checks import check_settings
 from transfer.learning import source_weights
-from transfer.solvers import histories, likeness
+from transfer.solvers import histories
 
 Floats = NDArray[np.float64]
 READERS, FILMS, BOOKS, LEVELS = 40, 30, 9, 3
@@ -157,16 +157,6 @@ def test_a_run_says_what_its_sources_are_worth() -> None:
     assert result.facts["source_weights"] == {"movies": pytest.approx(float(weights[0]), abs=1e-5)}
     assert set(result.facts["source_without"]) == {"movies"}
     assert "source_weights" not in run_batch([compose([*words[:-2], words[-1]])])[0].facts
-
-
-def test_rows_of_films_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    films, books = drawn()
-    whole = scores(world(films, books))
-    monkeypatch.setattr("transfer.solvers.likeness.CELLS", 7 * int(films.sum()))  # seven readers at once, of forty
-    np.testing.assert_allclose(scores(world(films, books)), whole, rtol=1e-5, atol=1e-6)
-    blocks = likeness._in_blocks(jnp.arange(READERS), 7, READERS)
-    assert blocks.shape == (6, 7)
-    assert np.asarray(blocks).reshape(-1).tolist() == [*range(READERS), READERS, READERS], "filled up with nobody"
 
 
 def test_no_more_sources_are_taken_than_there_are() -> None:

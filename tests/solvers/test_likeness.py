@@ -12,10 +12,11 @@ from conftest import interactions, world_of
 from numpy.typing import NDArray
 
 from transfer.api import compose
+from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.experiment.build import build_program, build_task
 from transfer.experiment.checks import check_settings
-from transfer.solvers import histories
+from transfer.solvers import histories, products
 from transfer.solvers.likeness import among, by_source, likeness
 
 Floats = NDArray[np.float64]
@@ -83,12 +84,23 @@ def test_items_that_few_and_that_many_have_are_in_the_products(often: int, monke
     films = (random.random((25, 11)) < np.linspace(0.05, 0.9, 11)).astype(float)
     events = world(films, films).target.train
     values = jnp.asarray(random.random(events.users.shape[0]), jnp.float32)
-    monkeypatch.setattr(histories, "OFTEN", often)
-    monkeypatch.setattr(histories, "BLOCK_CELLS", 7 * often)
+    monkeypatch.setattr(products, "OFTEN", often)
+    monkeypatch.setattr(products, "VISITED", 7)
     users = np.array([4, 25, 0, *range(9, 20), 25])
     x = np.vstack([np.asarray(histories.dense(events, values)), np.zeros(11)])[users]
-    found = jax.jit(lambda events, values: histories.common(events, values, jnp.asarray(users), [4, 7]))(events, values)
-    np.testing.assert_allclose(found, [x[:, :4] @ x[:, :4].T, x[:, 4:] @ x[:, 4:].T], rtol=1e-5, atol=1e-6)
+    asked = np.array([25, 3, 3, 4, *range(24, 12, -1)])  # one of them twice
+    y = np.vstack([np.asarray(histories.dense(events, values)), np.zeros(11)])[asked]
+
+    @jax.jit
+    def of(events: Interactions, values: jax.Array) -> list[jax.Array]:
+        to = jnp.asarray(users)
+        both = products.products(events, values, to, [4, 7])
+        return [both(to), both(jnp.asarray(asked)), products.products(events, values, to)(to)]
+
+    squares, others, whole = of(events, values)
+    np.testing.assert_allclose(squares, [x[:, :4] @ x[:, :4].T, x[:, 4:] @ x[:, 4:].T], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(others, [y[:, :4] @ x[:, :4].T, y[:, 4:] @ x[:, 4:].T], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole, [x @ x.T], rtol=1e-5, atol=1e-6)
 
 
 def taste(noise: bool) -> tuple[Floats, Floats]:

@@ -15,7 +15,6 @@ from transfer.storage.memory import GIB, host_memory
 # Closed forms that need a dense matrix refuse to build one beyond this many float32 cells (4 GiB).
 DENSE_CELLS = 2**30
 BLOCK_CELLS = 2**22  # of rows that are dense at once
-OFTEN = 256  # who have an item are visited one by one up to so many
 
 
 def fits(rows: int, columns: int) -> bool:
@@ -51,11 +50,14 @@ def rows(events: Interactions, values: jax.Array, users: jax.Array) -> jax.Array
     return jnp.zeros((users.shape[0], events.n_items)).at[row, column].add(values[event], mode="drop")
 
 
-def events_of(events: Interactions, users: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The events of users [B], one after another: whose each is, its place among `users` (B: padding), and which, int32."""
+def events_of(events: Interactions, users: jax.Array, nth: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """The events of users [B], one after another: whose each is, its place among `users` (B: padding), and which, int32.
+
+    nth: of these events, 0 for the first; None: all.
+    """
     starts, count = events.starts[users], users.shape[0]
     ends = jnp.cumsum(events.starts[users + 1] - starts)
-    nth = jnp.arange(min(count * events.longest, events.users.shape[0]))
+    nth = jnp.arange(min(count * events.longest, events.users.shape[0])) if nth is None else nth
     own = jnp.searchsorted(ends, nth, side="right").astype(jnp.int32)
     before = jnp.concatenate([jnp.zeros(1, ends.dtype), ends])
     return own, jnp.append(starts, 0)[own] + nth - before[own]
@@ -71,21 +73,14 @@ def times(left: jax.Array, events: Interactions, values: jax.Array) -> jax.Array
     return jax.ops.segment_sum(left.T[events.users] * values[:, None], events.items, events.n_items).T
 
 
-def times_transposed(left: jax.Array, events: Interactions, values: jax.Array) -> jax.Array:
-    """left [B, items] times Xᵀ -> [B, users], without a dense X."""
-    weighted = left.T[events.items] * values[:, None]
-    return jax.ops.segment_sum(weighted, events.users, events.n_users, indices_are_sorted=True).T
-
-
 def joined(domains: Sequence[Interactions]) -> Interactions:
     """The events of several domains as those of one, whose items stand side by side."""
-    users = jnp.concatenate([events.users for events in domains])
     first = [sum(events.n_items for events in domains[:i]) for i in range(len(domains))]
     last = sum(events.n_items for events in domains)
     items = [jnp.where(events.there, events.items + i, last) for events, i in zip(domains, first, strict=True)]
-    order = jnp.argsort(users, stable=True)  # padding stays last
+    order = _order(domains)
     return Interactions(
-        users=users[order],
+        users=jnp.concatenate([events.users for events in domains])[order],
         items=jnp.concatenate(items)[order],
         ratings=jnp.concatenate([events.ratings for events in domains])[order],
         starts=sum((events.starts for events in domains), jnp.zeros_like(domains[0].starts)),
@@ -102,44 +97,19 @@ def mean_rows(events: Interactions, table: jax.Array) -> jax.Array:
     return sums / jnp.maximum(user_counts(events), 1).astype(sums.dtype)[:, None]
 
 
+def joined_values(domains: Sequence[Interactions], values: Sequence[jax.Array]) -> jax.Array:
+    """Of every event of the domains one value, in the order in which `joined` has them."""
+    return jnp.concatenate(values)[_order(domains)]
+
+
+def _order(domains: Sequence[Interactions]) -> jax.Array:
+    """By user; padding stays last."""
+    return jnp.argsort(jnp.concatenate([events.users for events in domains]), stable=True)
+
+
 def domains_of(widths: Sequence[int]) -> np.ndarray:
     """Which domain each item is of, where so many of each stand side by side: int32 [items]."""
     return np.repeat(np.arange(len(widths), dtype=np.int32), widths)
-
-
-def common(events: Interactions, values: jax.Array, users: jax.Array, widths: Sequence[int]) -> jax.Array:
-    """X_d X_dᵀ of many users [m], each of them once, n_users for padding -> [d, m, m]; X_d has the next widths[d] items.
-
-    Those who share an item are visited item by item; of the items that more than OFTEN may have, no more than a part
-    1 / OFTEN of the events, there is a dense matrix.
-    """
-    n, m, i = events.users.shape[0], users.shape[0], events.n_items
-    place = jnp.full(events.n_users + 1, m).at[users].set(jnp.arange(m)).at[events.n_users].set(m)
-    row, counts = place[events.users], jnp.zeros(i + 1, jnp.int32).at[events.items].add(events.there.astype(jnp.int32))
-    domain = jnp.asarray(domains_of([*widths, 1]))
-    often = jax.lax.top_k(counts[:i], min(i, n // OFTEN + 1))[1]
-    column = jnp.full(i + 1, len(often)).at[often].set(jnp.arange(len(often)))[events.items]
-    dense = jnp.zeros((m, len(often))).at[row, column].add(values, mode="drop")
-    of_domain = domain[often][None, :] == jnp.arange(len(widths))[:, None]
-    found = jax.lax.map(lambda own: (dense * own[None, :]) @ dense.T, of_domain.astype(jnp.float32))
-    if len(often) == i:
-        return found
-    order = jnp.argsort(events.items, stable=True)
-    first, rows_of, values_of = jnp.cumsum(counts) - counts, row[order], values[order]
-    # behind the last event one of nobody, whose row is dropped
-    row, column = jnp.append(row, m), jnp.append(column, 0)
-    values, items = jnp.append(values, 0.0), jnp.append(events.items, i)
-
-    def visit(found: jax.Array, event: jax.Array) -> tuple[jax.Array, None]:
-        item, offset = items[event], jnp.arange(OFTEN)[None, :]
-        other = jnp.minimum(first[item][:, None] + offset, n - 1)
-        there = (offset < counts[item][:, None]) & (column[event] == len(often))[:, None]
-        at = domain[item][:, None], row[event][:, None], jnp.where(there, rows_of[other], m)
-        return found.at[at].add(values[event][:, None] * values_of[other], mode="drop"), None
-
-    size = min(BLOCK_CELLS // OFTEN, n)
-    some = jnp.minimum(jnp.arange(-(-n // size) * size), n).reshape(-1, size)
-    return jax.lax.scan(visit, found, some)[0]
 
 
 def user_counts(events: Interactions) -> jax.Array:

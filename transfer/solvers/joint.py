@@ -32,7 +32,12 @@ Weights = Sequence[jax.Array | float]
 
 def source_weights(world: World, hp: Hp) -> Weights:
     """hp.source_weight for every source, times hp.source_weight_1, hp.source_weight_2, … where they are given."""
-    return [hp["source_weight"] * hp.get(f"source_weight_{i}", 1.0) for i, _ in enumerate(world.sources, start=1)]
+    return [source_weight(hp, i) for i, _ in enumerate(world.sources, start=1)]
+
+
+def source_weight(hp: Hp, place: int) -> jax.Array | float:
+    """That of one source, the first of which is 1."""
+    return hp["source_weight"] * hp.get(f"source_weight_{place}", 1.0)
 
 
 def over_rows(world: World, both: bool, weights: Weights, of: Callable[[jax.Array], Any]) -> Any:

@@ -18,9 +18,7 @@ from transfer.data.interactions.world import World
 from transfer.program import Hp
 from transfer.solvers import histories
 from transfer.solvers.joint import source_weights
-
-# Of events x users at once.
-CELLS = 2**25
+from transfer.solvers.products import products
 
 
 def readers(world: World) -> jax.Array:
@@ -34,36 +32,27 @@ def likeness(world: World, hp: Hp, to: jax.Array) -> Callable[[jax.Array], jax.A
     Reads hp.source_weight, one for each source too, hp.normalise, and where they are given hp.inverse_frequency, hp.counts.
     """
     weights = source_weights(world, hp)
-    events, values = _weighed(world, hp, weights)
+    in_common = products(*_weighed(world, hp, weights), to)
     scale, counts = _scale(world, hp), _counts(world, hp, weights)
-    size = max(CELLS // max(events.users.shape[0], events.n_items), 1)
-
-    def some(users: jax.Array) -> jax.Array:
-        products = histories.times_transposed(histories.rows(events, values, users), events, values)
-        return products.at[:, to].get(mode="fill", fill_value=0.0)
 
     def of(users: jax.Array) -> jax.Array:
-        products = jax.lax.map(some, _in_blocks(users, size, world.n_users)).reshape(-1, to.shape[0])[: users.shape[0]]
-        return products * _of(scale, users)[:, None] * _of(scale, to)[None, :] + _of(counts, users) @ _of(counts, to).T
+        alike = in_common(users)[0] * _of(scale, users)[:, None] * _of(scale, to)[None, :]
+        return alike + _of(counts, users) @ _of(counts, to).T
 
     return of
 
 
 def among(world: World, hp: Hp, users: jax.Array) -> jax.Array:
     """k of many users [m], each of them once, n_users for padding -> float32 [m, m]."""
-    weights = source_weights(world, hp)
-    events, values = _weighed(world, hp, weights)
-    (products,) = histories.common(events, values, users, [events.n_items])
-    scale, counts = _of(_scale(world, hp), users), _of(_counts(world, hp, weights), users)
-    return products * scale[:, None] * scale[None, :] + counts @ counts.T
+    return likeness(world, hp, users)(users)
 
 
 def by_source(world: World, hp: Hp, users: jax.Array) -> jax.Array:
     """What every source adds to the k of `among` where its weight w_d is 1: float32 [sources, m, m]."""
     ones = [1.0] * len(world.sources)
-    products = histories.common(*_weighed(world, hp, ones), users, _widths(world))
+    in_common = products(*_weighed(world, hp, ones), users, _widths(world))(users)
     scale, counts = _of(_scale(world, hp), users), _of(_counts(world, hp, ones), users)
-    return products * scale[None, :, None] * scale[None, None, :] + counts.T[:, :, None] * counts.T[:, None, :]
+    return in_common * scale[None, :, None] * scale[None, None, :] + counts.T[:, :, None] * counts.T[:, None, :]
 
 
 def _weighed(world: World, hp: Hp, weights: Sequence[jax.Array | float]) -> tuple[Interactions, jax.Array]:
@@ -97,10 +86,3 @@ def _counts(world: World, hp: Hp, weights: Sequence[jax.Array | float]) -> jax.A
 def _of(values: jax.Array, users: jax.Array) -> jax.Array:
     """Those of some users; 0 for the user n_users."""
     return values.at[users].get(mode="fill", fill_value=0.0)
-
-
-def _in_blocks(users: jax.Array, size: int, beyond: int) -> jax.Array:
-    """Users [B] in rows of about `size`, filled up with the user `beyond`."""
-    rows = -(-users.shape[0] // size)
-    width = -(-users.shape[0] // rows)
-    return jnp.pad(users, (0, rows * width - users.shape[0]), constant_values=beyond).reshape(rows, width)
