@@ -33,7 +33,8 @@ def drawn() -> tuple[Floats, Floats, Floats]:
 
 @partial(jax.jit, static_argnames="count")
 def _learn(world: World, count: int | None) -> Params:
-    return source_weights.stage(count).solve(world, {}, HP, jax.random.key(0))
+    solve = source_weights.learn if count is None else partial(source_weights.forward, count=count)
+    return solve(world, {}, HP, jax.random.key(0))
 
 
 def found(*sources: Floats, count: int | None = None) -> dict[str, Floats]:
@@ -122,3 +123,44 @@ def test_a_map_with_learnt_weights_reads_no_useless_source() -> None:
         "source_weight_2": 0.4,
     }
     assert source_weights.with_learnt(hp, {}) is hp
+
+
+def by_hand(weights: Floats, *sources: Floats) -> Floats:
+    """nDCG@10 of every training reader by a regression that is solved anew without her."""
+    books = drawn()[0]
+    trained = np.flatnonzero(books.any(1))
+    lengths = np.maximum(sum(x.sum(1) for x in sources), 1) ** -0.25
+    x = np.hstack([w * source * lengths[:, None] for w, source in zip(weights, sources, strict=True)])
+    reached = np.zeros(len(books))
+    for reader in trained:
+        others = trained[trained != reader]
+        mean = books[others].mean(0)
+        gram = x[others].T @ x[others] + float(HP["ridge"]) * np.eye(x.shape[1])
+        scores = mean + x[reader] @ np.linalg.solve(gram, x[others].T @ (books[others] - mean))
+        gain = 1 / np.log2(np.arange(10) + 2)
+        edges = (scores + edge * books[reader] for edge in (1e-6, -1e-6))  # among equals hers come first, or last
+        found = np.mean([books[reader][np.argsort(-edged, kind="stable")[:10]] for edged in edges], axis=0)
+        reached[reader] = found @ gain / gain[: int(books[reader].sum())].sum()
+    return reached
+
+
+@pytest.mark.parametrize("kept", ["strange", "films", "part"])
+def test_the_choice_is_what_unseen_readers_reach_most_by(kept: str) -> None:
+    """Strangers: no source. Films: all alike, or the weights. Films beside many strangers: the weights, surely."""
+    _, films, strange = drawn()
+    random = np.random.default_rng(1)
+    crowd = [films[random.permutation(READERS)] for _ in range(4)]
+    sources = {"strange": (strange,), "films": (films,), "part": (films, *crowd)}[kept]
+    events = [interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (drawn()[0], *sources)]
+    mine = jax.jit(lambda world: source_weights.choose(world, {}, HP, jax.random.key(0)))(world_of(*events))
+    trained = drawn()[0].any(1)
+    each = [by_hand(weights, *sources) for weights in (np.zeros(len(sources)), np.ones(len(sources)), learnt(*sources))]
+    np.testing.assert_allclose(mine["reached"], [of[trained].mean() for of in each], atol=2e-3)
+    alone = [(by_hand(one, *sources) - each[0])[trained].mean() for one in np.eye(len(sources))]
+    np.testing.assert_allclose(mine["alone"], alone, atol=2e-3)
+    best, weights = 0, [np.zeros(len(sources)), np.ones(len(sources)), learnt(*sources)]
+    for i in (1, 2):
+        gains = (each[i] - each[best])[trained]
+        best = i if gains.mean() > gains.std() / np.sqrt(len(gains)) else best
+    np.testing.assert_allclose(mine["weights"], weights[best], atol=1e-5)
+    assert best in {"strange": (0,), "films": (1, 2), "part": (2,)}[kept]

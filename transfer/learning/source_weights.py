@@ -4,74 +4,173 @@ They minimise the squared error with which the target's items are foretold for r
 the popularity p has seen: Σ_u |e_u|², e_u = (A⁻¹ Y)_u / (A⁻¹)_uu - h_u p_-u, h_u = (A⁻¹ 1)_u / (A⁻¹)_uu (Allen 1974),
 A = Σ_d w_d² K_d + λI, K_d the likeness of histories in source d, Y the training readers' items, p_-u their mean without
 u's. Steps go by the sign of the gradient (Riedmiller & Braun 1993, Rprop) and end at the walls w = 0. Or as many sources as
-are asked for have w = 1, taken one after another: each time that with which the error is least (forward selection).
+are asked for have w = 1, taken one after another: each time that with which the error is least (forward selection). Or no
+source, all alike or the learnt weights, whichever serves readers left out best.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from transfer.config.schema import Config
 from transfer.data.interactions.world import World
+from transfer.errors import TransferError
 from transfer.program import Done, Hp, Params, Solve
 from transfer.solvers import histories
 from transfer.solvers.likeness import by_source, readers
 
 STAGE = "sources"
+CANDIDATES = ("none", "equal", "learnt")  # of method.sources=chosen, in this order
+EQUAL, HOW = "equal", r"^(equal|learnt|chosen|best_[1-9]\d*)$"  # the values of method.sources
 ROUNDS = 40
 CELLS = 2**25  # of the matrices K of all sources together: so many readers are looked at, evenly spaced
 READERS = 1500  # and no more than these
+LIST, ITEMS = 10, 1000  # a choice is judged by nDCG of lists of so many of the most chosen items
+TIED = 1e-6  # scores that are nearer to each other are equal but for rounding
 
 
-def stage(count: int | None = None) -> Solve:
-    """Reads hp.ridge (λ) and those of `transfer.solvers.likeness`; count: of the sources that are taken, None: weighs all.
+def stages(config: Config, world: World) -> tuple[Solve, ...]:
+    """The stage that `method.sources` asks for; none where all are alike. Raises TransferError for what cannot be learnt.
 
-    {"weights": w, "without": the rise of the error, as a share of it, where a source is left out}, float32 [sources]; where
-    some are taken also "taken", int32 [count], which they are in their order, and "errors" with each and those before it.
+    It reads hp.ridge (λ) and those of `transfer.solvers.likeness`, and gives {"weights": w, "without": the rise of the
+    error, as a share of it, where a source is left out}, float32 [sources]; where some are taken also "taken", int32
+    [count], which they are in their order, and "errors" with each and those before it; of a choice "reached", nDCG@10 by
+    each of CANDIDATES, and "alone", what each source by itself gains over popularity.
     """
-    return Solve(STAGE, learn if count is None else partial(forward, count=count))
+    how, _, wanted = config.method.sources.partition("_")
+    if how == EQUAL:
+        return ()
+    if config.task.name != "ranking":
+        raise TransferError(
+            f"method.sources={config.method.sources} learns from likes: write task=ranking, or leave it out"
+        )
+    if int(wanted or 1) > len(world.sources):
+        raise TransferError(
+            f"method.sources=best_{wanted}: the world has {len(world.sources)} sources; name no more, or learnt"
+        )
+    solve = {"learnt": learn, "chosen": choose, "best": partial(forward, count=int(wanted or 1))}[how]
+    return (Solve(STAGE, solve),)
 
 
 def learn(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
     """Weights that begin at 1."""
-    error = unseen_error(world, hp)
+    unseen = unseen_readers(world, hp)
+    weights, least = _descend(unseen)
+    return {"weights": weights, "without": _without(unseen, weights, least)}
+
+
+def _descend(unseen: Unseen) -> tuple[jax.Array, jax.Array]:
+    """The weights [sources] of the least error, and that."""
 
     def walk(state: Any, _: None) -> tuple[Any, None]:
         weights, step, before, best = state
-        now, gradient = jax.value_and_grad(error)(weights)
+        now, gradient = jax.value_and_grad(unseen.error)(weights)
         best = jax.tree.map(lambda new, old: jnp.where(now < best[0], new, old), (now, weights), best)
         turned = gradient * before < 0
         step = jnp.clip(jnp.where(turned, 0.5, 1.2) * step, 1e-3, 0.3)
         return (jnp.maximum(weights - jnp.sign(gradient) * step, 0.0), step, gradient, best), None
 
-    start = jnp.ones(len(world.sources))
+    start = jnp.ones(unseen.alike.shape[0])
     state = (start, jnp.full_like(start, 0.1), jnp.zeros_like(start), (jnp.float32(jnp.inf), start))
     (*_, (least, weights)), _ = jax.lax.scan(walk, state, None, length=ROUNDS)
-    return {"weights": weights, "without": _without(error, weights, least)}
+    return weights, least
+
+
+def choose(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
+    """No source, all alike, or the weights that are learnt: of these, in this order, what is better by more than chance.
+
+    Each is judged by the lists for readers whom the regression has not seen, nDCG@10; the next one takes the place of what
+    was chosen so far where its mean gain over that is above its standard error.
+    """
+    unseen, count = unseen_readers(world, hp), len(world.sources)
+    candidates = jnp.stack([jnp.zeros(count), jnp.ones(count), _descend(unseen)[0]])
+    reached = jax.lax.map(unseen.reached, jnp.concatenate([candidates, jnp.eye(count)]))  # of everybody by each [·, m]
+    best = jnp.int32(0)
+    for i in range(1, len(CANDIDATES)):
+        gains = reached[i] - reached[best]
+        spread = jnp.sqrt(unseen.mean(jnp.square(gains - unseen.mean(gains))) / unseen.count)
+        best = jnp.where(unseen.mean(gains) > spread, i, best)
+    means = jax.vmap(unseen.mean)(reached)
+    chosen, alone = candidates[best], means[len(CANDIDATES) :] - means[0]
+    without = _without(unseen, chosen, unseen.error(chosen))
+    return {"weights": chosen, "without": without, "reached": means[: len(CANDIDATES)], "alone": alone}
 
 
 def forward(world: World, done: Done, hp: Hp, key: jax.Array, *, count: int) -> Params:
     """Weights of 1 for `count` sources."""
-    error = unseen_error(world, hp)
+    unseen = unseen_readers(world, hp)
     one_each = jnp.eye(len(world.sources))
 
     def one_more(weights: jax.Array, _: None) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        errors = jax.lax.map(error, jnp.maximum(weights[None, :], one_each))
+        errors = jax.lax.map(unseen.error, jnp.maximum(weights[None, :], one_each))
         errors = jnp.where(weights > 0, jnp.inf, errors)
         best = jnp.argmin(errors)
         return jnp.maximum(weights, one_each[best]), (best, errors[best])
 
     weights, (taken, errors) = jax.lax.scan(one_more, jnp.zeros(len(world.sources)), None, length=count)
-    return {"weights": weights, "without": _without(error, weights, errors[-1]), "taken": taken, "errors": errors}
+    return {"weights": weights, "without": _without(unseen, weights, errors[-1]), "taken": taken, "errors": errors}
 
 
-def unseen_error(world: World, hp: Hp) -> Callable[[jax.Array], jax.Array]:
-    """Weights of the sources [sources] -> the squared error, as a share of what popularity leaves open."""
+class Unseen(NamedTuple):
+    """Some readers, of whom each is foretold by the others.
+
+    alike float32 [sources, m, m]: what every source adds to their likeness where its weight is 1;  y [m, items]: theirs;
+    products: Y Yᵀ;  among [m]: 1 for who has a target history;  others [m, m]: whose mean is popularity for each, p_-u.
+    """
+
+    alike: jax.Array
+    y: jax.Array
+    products: jax.Array
+    among: jax.Array
+    others: jax.Array
+    ridge: jax.Array
+
+    @property
+    def count(self) -> jax.Array:
+        return jnp.maximum(jnp.sum(self.among), 1.0)
+
+    def mean(self, values: jax.Array) -> jax.Array:
+        """Of what each reader has [m], over those who are foretold."""
+        return jnp.sum(self.among * values) / self.count
+
+    def errors(self, weights: jax.Array) -> jax.Array:
+        """The matrix [m, m] whose product with Y is e."""
+        m = self.among.shape[0]
+        inverse = jnp.linalg.inv(jnp.einsum("d,duv->uv", jnp.square(weights), self.alike) + self.ridge * jnp.eye(m))
+        seen = inverse / jnp.diag(inverse)[:, None]
+        return seen - (seen @ self.among)[:, None] * self.others
+
+    def error(self, weights: jax.Array) -> jax.Array:
+        """Of the weights of the sources [sources] the squared error, as a share of what popularity leaves open."""
+
+        def squares(errors: jax.Array) -> jax.Array:
+            """Σ_u |e_u|² of e = errors Y."""
+            return jnp.sum(self.among * jnp.sum((errors @ self.products) * errors, axis=1))
+
+        return squares(self.errors(weights)) / squares(jnp.eye(self.among.shape[0]) - self.others)
+
+    def reached(self, weights: jax.Array) -> jax.Array:
+        """nDCG@10 of each reader [m] by the weights of the sources, 0 where there is nothing of hers to find.
+
+        Of items that are equally likely, as many are where popularity alone speaks, hers come first or last: the mean.
+        """
+        best = jax.lax.top_k(jnp.sum(self.y, axis=0), min(ITEMS, self.y.shape[1]))[1]
+        few = self.y[:, best]
+        scores = few - self.errors(weights) @ few
+        lists = [jax.lax.top_k(scores + edge * few, min(LIST, len(best)))[1] for edge in (-TIED, TIED)]
+        found = sum(jnp.take_along_axis(few, places, axis=1) for places in lists) / len(lists)
+        gain = 1 / jnp.log2(jnp.arange(found.shape[1], dtype=jnp.float32) + 2)
+        ideal = jnp.cumsum(gain)[jnp.clip(jnp.sum(self.y, axis=1).astype(jnp.int32), 1, len(gain)) - 1]
+        return found @ gain / ideal
+
+
+def unseen_readers(world: World, hp: Hp) -> Unseen:
+    """Readers of both domains, as many as there is room for."""
     known, count = readers(world), len(world.sources)
     some = min(READERS, math.isqrt(CELLS // count), known.shape[0])
     users = known[jnp.arange(some) * known.shape[0] // some]
@@ -79,25 +178,13 @@ def unseen_error(world: World, hp: Hp) -> Callable[[jax.Array], jax.Array]:
     among = trained.at[users].get(mode="fill", fill_value=False).astype(jnp.float32)
     alike = by_source(world, hp, users) * among[None, :, None] * among[None, None, :]
     y = among[:, None] * histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
-    products = y @ y.T
-    others = (among[None, :] - jnp.eye(some)) / jnp.maximum(jnp.sum(among) - 1, 1.0)  # of each the mean: p_-u
-
-    def squares(errors: jax.Array) -> jax.Array:
-        """Σ_u |e_u|² of e = errors Y."""
-        return jnp.sum(among * jnp.sum((errors @ products) * errors, axis=1))
-
-    def error(weights: jax.Array) -> jax.Array:
-        matrix = jnp.einsum("d,duv->uv", jnp.square(weights), alike) + hp["ridge"] * jnp.eye(some)
-        inverse = jnp.linalg.inv(matrix)
-        seen = inverse / jnp.diag(inverse)[:, None]
-        return squares(seen - (seen @ among)[:, None] * others) / squares(jnp.eye(some) - others)
-
-    return error
+    others = (among[None, :] - jnp.eye(some)) / jnp.maximum(jnp.sum(among) - 1, 1.0)
+    return Unseen(alike, y, y @ y.T, among, others, hp["ridge"])
 
 
-def _without(error: Callable[[jax.Array], jax.Array], weights: jax.Array, least: jax.Array) -> jax.Array:
+def _without(unseen: Unseen, weights: jax.Array, least: jax.Array) -> jax.Array:
     """The rise of the error where each source is left out, as a share of the error; 0 for one that has no weight."""
-    rises = jax.lax.map(error, weights[None, :] * (1 - jnp.eye(weights.shape[0]))) / least - 1
+    rises = jax.lax.map(unseen.error, weights[None, :] * (1 - jnp.eye(weights.shape[0]))) / least - 1
     return jnp.where(weights > 0, rises, 0.0)
 
 

@@ -101,7 +101,8 @@ def describe_fusion(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, An
 
 def describe_sources(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, Any]:
     """The weights that were learnt of the sources (parameters of one replica), by name, by which share the error for
-    unseen readers rises without each, and the error after each that was taken, in their order; empty where none were."""
+    unseen readers rises without each, and the error after each that was taken, in their order; of a choice what they reach
+    by each candidate, and what each source by itself gains over popularity; empty where none were."""
     if source_weights.STAGE not in done:
         return {}
     names = [source["name"] for source in loaded.summary["sources"]]
@@ -113,6 +114,9 @@ def describe_sources(loaded: Loaded | LoadedExamples, done: Done) -> dict[str, A
     if "taken" in learnt:
         taken = zip(learnt["taken"], learnt["errors"], strict=True)
         found["source_errors"] = {names[int(place)]: round(float(error), 6) for place, error in taken}
+    if "reached" in learnt:
+        for key, of in (("reached", source_weights.CANDIDATES), ("alone", names)):
+            found[f"source_{key}"] = {name: round(float(x), 6) for name, x in zip(of, learnt[key], strict=True)}
     return found
 
 

@@ -24,7 +24,7 @@ from transfer.methods.model_based import cmf
 from transfer.program import Batch, Model, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**cmf.HP, **game.HP, **discriminator.HP, "weight": Range(0.3, low=0)}
+HP = {**cmf.JOINT_HP, **game.HP, **discriminator.HP, "weight": Range(0.3, low=0)}
 
 
 class Settings(discriminator.Discriminator):

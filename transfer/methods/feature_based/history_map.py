@@ -1,7 +1,8 @@
 """An encoder of source histories, trained on the target's items: p(i | u) ∝ (n_i + 1) exp(b_i + z_u · v_i).
 
-z_u = tanh(Σ_d α_d x̃_ud W_d): x̃ are the histories in each domain d, over the root of their length, with events dropped at
-rate hp.dropout (denoising); α weighs the domains and is learnt. The loss is the multinomial likelihood of the reader's
+z_u = tanh(Σ_d α_d w_d x̃_ud W_d): x̃ are the histories in each domain d, over the root of their length, with events dropped
+at rate hp.dropout (denoising); α weighs the domains and is learnt, w is hp.source_weight for a source, of several times
+hp.source_weight_1, hp.source_weight_2, …: with 0 it is not read. The loss is the multinomial likelihood of the reader's
 items; n_i counts the training events of item i, which hp.decay, the weight decay, leaves to speak where little is known.
 With method.target=true the reader's target history is one more input, hidden in training at a rate drawn per reader: the
 loss counts what is hidden, so that readers with no, some and much target history are all served. With
@@ -25,6 +26,7 @@ from transfer.data.interactions.events import Interactions
 from transfer.data.interactions.world import World
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, adamw, stream
 from transfer.solvers import histories
+from transfer.solvers.joint import source_weights
 
 NEEDS = Needs(tasks=("ranking",), source=True, shared_users=True)
 HP = {
@@ -32,6 +34,7 @@ HP = {
     "dropout": Range(0.3, low=0, high=1, below=True),  # of events
     "decay": Range(3.0, low=0),  # of weights
     "kl": Range(0.2, low=0),
+    "source_weight": Range(1.0, low=0, by_source=True),
 }
 
 
@@ -61,9 +64,10 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             "bias": jnp.zeros(world.n_items),
         }
 
-    def encode(params: Params, x: list[jax.Array]) -> jax.Array:
+    def encode(params: Params, x: list[jax.Array], hp: Hp) -> jax.Array:
         """f of the histories x [B, items] of each domain -> [B, dim]."""
-        weights = jax.nn.softmax(params["weight"]) * len(x)
+        given = [*source_weights(world, hp), *([1.0] if settings.target else [])]
+        weights = jax.nn.softmax(params["weight"]) * len(x) * jnp.stack([jnp.float32(weight) for weight in given])
         lengths = [jnp.maximum(jnp.sum(rows, axis=1, keepdims=True), 1.0) for rows in x]
         parts = zip(weights, x, lengths, params["encoder"], strict=True)
         return jnp.tanh(sum(weight * (rows / jnp.sqrt(length)) @ matrix for weight, rows, length, matrix in parts))
@@ -91,7 +95,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             rate = jax.random.uniform(stream(key, "rate"), (told.shape[0], 1))
             shown = jnp.where(jax.random.bernoulli(stream(key, "hide"), rate, told.shape), 0.0, told)
             x, told = [*x, shown], told - shown
-        z = encode(params, x)
+        z = encode(params, x, hp)
         divergence = jnp.zeros(())
         if settings.variational:
             variance = jnp.exp(params["spread"])[None, :]
@@ -103,7 +107,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         params, counts = done["history"], world.target.train.item_counts
-        return lambda users: decode(params, encode(params, [rows(events, users) for events in inputs(world)]), counts)
+        return lambda users: decode(params, encode(params, [rows(events, users) for events in inputs(world)], hp), counts)
 
     fit = Fit(
         "history",

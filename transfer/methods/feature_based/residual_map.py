@@ -6,8 +6,8 @@ others where readers who are alike in the source err alike (generalised least sq
 P = ((T - p)ᵀ λ(K + λI)⁻¹ (T - p) + (1/ρ - 1) diag TᵀT + hp.ease_ridge I)⁻¹, B = I - P diag(1 / diag P).
 ρ_u = n_u / (n_u + hp.unknown) is the share of u's books that she has told of: EASE fitted to histories that are thinned
 to it, so that one book says little and many say much. n_u is taken at 1, 2, 4, … (method.levels of them).
-With method.sources=learnt every source has a weight, found by leaving readers out, and with best_1, best_2, … so many
-sources are taken, one after another (`transfer.learning.source_weights`).
+With method.sources=learnt every source has a weight, found by leaving readers out, with best_1, best_2, … so many sources
+are taken, one after another, and with chosen what serves readers left out best (`transfer.learning.source_weights`).
 A reader without a target history has m_u; with hp.source_weight=0 no source is read. The combination is this project's.
 
 Paper: Steck (2019), EASE; Steck (2020), EDLAE, for thinned histories; Goldberger (1962), generalised least squares.
@@ -23,7 +23,6 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
-from transfer.errors import TransferError
 from transfer.learning import source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories, joint, likeness
@@ -43,18 +42,13 @@ HP = {
 
 class Settings(Method):
     levels: int = Field(default=5, ge=1)  # lengths of target histories that have a B each: 1, 2, 4, …
-    sources: str = Field(default="equal", pattern=r"^(equal|learnt|best_[1-9]\d*)$")  # transfer.learning.source_weights
+    sources: str = Field(default=source_weights.EQUAL, pattern=source_weights.HOW)
     most: int | None = Field(default=None, ge=1)  # of the target's items, those most chosen; the others have popularity
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     most, levels = config.method.most, jnp.arange(config.method.levels, dtype=jnp.float32)
     m, items = readers(world).shape[0], min(config.method.most or world.n_items, world.n_items)
-    chosen, _, wanted = config.method.sources.partition("_")
-    if int(wanted or 1) > len(world.sources):
-        raise TransferError(
-            f"method.sources=best_{wanted}: the world has {len(world.sources)} sources; name no more, or learnt"
-        )
     histories.check_dense(m, max(m, items), "method=residual_map")
     histories.check_dense(len(levels) * items, items, "method=residual_map without a smaller method.most")
 
@@ -79,7 +73,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         among = trained.at[users].get(mode="fill", fill_value=0.0)
         y = among[:, None] * (target_rows(world, users) - popular[None, :])
         k = among[:, None] * likeness.among(world, hp, users) * among[None, :]
-        dual = jnp.linalg.solve(k + hp["ridge"] * jnp.eye(m), y)
+        dual = jax.scipy.linalg.solve(k + hp["ridge"] * jnp.eye(m), y, assume_a="pos")
         gram = joint.over_rows(world, False, (), lambda x: x.T @ x)
         # (T - p)ᵀ (T - p), for readers of the source without what the map explains
         left = gram - jnp.sum(trained) * popular[:, None] * popular[None, :] - y.T @ (y - hp["ridge"] * dual)
@@ -106,5 +100,4 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
         return score
 
-    learnt = () if chosen == "equal" else (source_weights.stage(int(wanted) if wanted else None),)
-    return Program((*learnt, Solve("map", solve)), scores, folds_in=True)
+    return Program((*source_weights.stages(config, world), Solve("map", solve)), scores, folds_in=True)

@@ -1,4 +1,6 @@
-"""Shared user factors, trained on both domains together: L = L_target + hp.source_weight · mean over sources of L_source.
+"""Shared user factors, trained on all domains together: L = L_target + hp.source_weight · mean over sources of w_d L_d.
+
+w_d is 1, or hp.source_weight_1, hp.source_weight_2, … where they are given: a source of weight 0 moves no user.
 
 With method.adaptive=true each source has a weight of its own, moved while it trains by the harm that it is measured to do
 (`learning.adaptive`): L = L_target + hp.source_weight · Σ_d λ_d L_d / max(1, Σ_d λ_d).
@@ -19,9 +21,11 @@ from transfer.errors import TransferError
 from transfer.learning.adaptive import TEMPERATURE, adaptive
 from transfer.learning.supervised import LEARNER_HP, supervised
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
+from transfer.solvers.joint import source_weight
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0), "temperature": TEMPERATURE}
+JOINT_HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0, by_source=True)}
+HP = {**JOINT_HP, "temperature": TEMPERATURE}
 
 
 class Settings(Method):
@@ -51,7 +55,8 @@ def joint(config: Config, task: Task, model: Model) -> tuple[Fit, Callable[..., 
 
     def loss(params: Params, done: Done, batches: list, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         target, *sources = losses(params, done, batches, hp, key, progress)
-        return target + hp["source_weight"] * sum(sources) / len(sources)
+        weighed = [source_weight(hp, i) * loss for i, loss in enumerate(sources, start=1)]
+        return target + sum(weighed) / len(weighed)
 
     return alone._replace(init=init, batch=batch, loss=loss), losses
 
@@ -59,6 +64,8 @@ def joint(config: Config, task: Task, model: Model) -> tuple[Fit, Callable[..., 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     if not config.method.adaptive and config.hp["temperature"] != TEMPERATURE.default:
         raise TransferError("hp.temperature has no effect where no weight of a source moves; write method.adaptive=true")
+    if config.method.adaptive and (given := [name for name in config.hp if name.startswith("source_weight_")]):
+        raise TransferError(f"hp.{given[0]} has no effect where weights move: leave out that, or method.adaptive")
     fit, losses = joint(config, task, model)
     if config.method.adaptive:
         fit = adaptive(fit, losses, task, len(world.sources))

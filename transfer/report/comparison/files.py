@@ -77,6 +77,7 @@ class Result(Lenient):
     source_weights: dict[str, float] = {}
     source_without: dict[str, float] = {}
     source_errors: dict[str, float] = {}
+    source_alone: dict[str, float] = {}
     trainable_by_stage: dict[str, Count] = {}
     seconds_by_stage: dict[str, float] = {}
     versions: dict[str, str] = {}
