@@ -2,6 +2,7 @@
 
 For classification it learns from the labelled target examples; method.classifier chooses a convex one in place of the
 model. Given weights (model.weights or init_from) are tuned as method.strategy says, like those of a source in finetune.
+With method.borrow=10 new and rare items take the mean of the ten nearest by their features (`transfer.learning.borrowing`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from transfer.config.schema import Config
 from transfer.data.examples.world import ExamplesWorld
 from transfer.errors import TransferError
-from transfer.learning import strategies
+from transfer.learning import borrowing, strategies
 from transfer.learning.adaptation import labelled
 from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of
 from transfer.models.softmax import flat
@@ -22,10 +23,10 @@ from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Prog
 from transfer.solvers import classifiers
 
 NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True, next_item=True)
-HP = LEARNER_HP
+HP = {**LEARNER_HP, **borrowing.HP}
 
 
-class Settings(strategies.Tuning):
+class Settings(strategies.Tuning, borrowing.Borrows):
     # for classification: the model, trained by gradient; or convex ones, and nn: the nearest neighbour
     classifier: Literal["model", "ridge", "softmax", "svm", "svm_ovo", "nn"] = "model"
 
@@ -38,8 +39,9 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
                 f"method.strategy={config.method.strategy} tunes given weights, and there are none; write "
                 "model.weights=FILE, init_from=RUN_DIR or method.strategy=full, or take them from a source: method=finetune"
             )
-        fits = strategies.stages(config.method, task, tuned, config.train.batch_size, data_of(model, "target"))
-        return Program(fits, fits[-1].scores)
+        *first, last = strategies.stages(config.method, task, tuned, config.train.batch_size, data_of(model, "target"))
+        last = borrowing.borrowing(config, world, last)
+        return Program((*first, last), last.scores)
 
     def solve(world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
         few = labelled(world)

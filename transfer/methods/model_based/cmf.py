@@ -1,6 +1,8 @@
 """Shared user factors, trained on all domains together: L = L_target + hp.source_weight · mean over sources of w_d L_d.
 
 w_d is 1, or hp.source_weight_1, hp.source_weight_2, … where they are given: a source of weight 0 moves no user.
+With method.borrow=10 new and rare items take the mean of the ten, of all domains, that are nearest by their features
+(`transfer.learning.borrowing`).
 
 With method.adaptive=true each source has a weight of its own, moved while it trains by the harm that it is measured to do
 (`learning.adaptive`): L = L_target + hp.source_weight · Σ_d λ_d L_d / max(1, Σ_d λ_d).
@@ -15,9 +17,10 @@ from typing import Any
 
 import jax
 
-from transfer.config.schema import Config, Method
+from transfer.config.schema import Config
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
+from transfer.learning import borrowing
 from transfer.learning.adaptive import TEMPERATURE, adaptive
 from transfer.learning.supervised import LEARNER_HP, supervised
 from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
@@ -25,10 +28,10 @@ from transfer.solvers.joint import source_weight
 
 NEEDS = Needs(source=True, shared_users=True)
 JOINT_HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0, by_source=True)}
-HP = {**JOINT_HP, "temperature": TEMPERATURE}
+HP = {**JOINT_HP, **borrowing.HP, "temperature": TEMPERATURE}
 
 
-class Settings(Method):
+class Settings(borrowing.Borrows):
     adaptive: bool = False
 
 
@@ -69,4 +72,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     fit, losses = joint(config, task, model)
     if config.method.adaptive:
         fit = adaptive(fit, losses, task, len(world.sources))
+    fit = borrowing.borrowing(config, world, fit)
     return Program((fit,), fit.scores)
