@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/ready
 PARITY := .venv/parity
 DOCS := .venv/docs
+OTHER := build/other
+FEW := tests/storage tests/training/test_resume.py
 
 # Bytecode of what is installed is kept even where the environment says otherwise: without it every process that imports JAX
 # compiles JAX first, which takes three times as long as the import.
@@ -15,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 DEMO := method=popularity,target_only,emcdr,user_knn,ridge_map split.seed=0,1,2 domain.capacity=16384
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test parity lint types docs clean
+.PHONY: help demo test smoke parity lint types docs clean
 
 help: ## list the targets
 	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +27,16 @@ demo: $(READY) ## set up, run the main job on the simulator, print the compariso
 
 test: $(READY) ## set up, run the test suite
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# What users of another Python have who install no extras, with a run outside of the checkout; two minutes.
+smoke: ## under another Python that is found (3.13 or 3.12): a plain install, a run, and a few tests
+	@python=$$(for each in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[32]*/bin/python; do \
+	    "$$each" -c '' 2> /dev/null && echo "$$each" && break; done); \
+	test -n "$$python" || { echo "There is no Python 3.12 or 3.13 here: nothing was tried"; exit 0; }; \
+	set -e; "$$python" --version; rm -rf $(OTHER); "$$python" -m venv $(OTHER); \
+	$(OTHER)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt . pytest; \
+	bin=$$PWD/$(OTHER)/bin; place=$$(mktemp -d); (cd "$$place" && "$$bin/transfer" domain.users=300 train.epochs=6 hydra.run.dir=run); \
+	rm -r "$$place"; $(OTHER)/bin/python -m pytest -p no:cacheprovider $(FEW)
 
 parity: $(PARITY) ## set up PyTorch and transformers, with which the tests then compare the networks
 
