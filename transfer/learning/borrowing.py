@@ -36,7 +36,7 @@ def borrowing(config: Config, world: AnyWorld, fit: Fit) -> Fit:
     """
     count, known = config.method.borrow, config.method.known
     if not count:
-        if config.hp["borrow"] != HP["borrow"].default:
+        if config.hp.get("borrow", HP["borrow"].default) != HP["borrow"].default:
             raise TransferError("hp.borrow has no effect where no item borrows; write method.borrow=10")
         return fit
     if not getattr(getattr(world, "target", None), "features", None):

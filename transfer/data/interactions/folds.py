@@ -59,7 +59,8 @@ def _events(parts: list[Interactions]) -> list[Interactions]:
 
 def _hidden(parts: list[Heldout]) -> list[Heldout]:
     hidden, seen = _longest(parts, lambda part: part.row), _longest(parts, lambda part: part.seen_row)
-    disliked = 0 if parts[0].disliked_row is None else _longest(parts, lambda part: part.disliked_row)
+    there = [name for name in ("disliked", "open") if getattr(parts[0], f"{name}_row") is not None]
+    longest = {name: max(getattr(part, f"{name}_row").shape[-1] for part in parts) for name in there}
     return [
         replace(
             part,
@@ -69,8 +70,11 @@ def _hidden(parts: list[Heldout]) -> list[Heldout]:
             seen_row=_lengthened(part.seen_row, seen, part.users.shape[1]),
             seen_item=_lengthened(part.seen_item, seen, 0),
             seen_liked=_lengthened(part.seen_liked, seen, False),
-            disliked_row=_lengthened(part.disliked_row, disliked, part.users.shape[1]) if disliked else None,
-            disliked_item=_lengthened(part.disliked_item, disliked, 0) if disliked else None,
+            **{
+                f"{name}_{of}": _lengthened(getattr(part, f"{name}_{of}"), longest[name], beyond)
+                for name in there
+                for of, beyond in (("row", part.users.shape[1]), ("item", 0))
+            },
         )
         for part in parts
     ]
