@@ -53,7 +53,7 @@ def stages(config: Config, world: World) -> tuple[Solve, ...]:
         raise TransferError(
             f"method.sources=best_{wanted}: the world has {len(world.sources)} sources; name no more, or learnt"
         )
-    solve = {"learnt": learn, "chosen": choose, "best": partial(forward, count=int(wanted or 1))}[how]
+    solve: Any = {"learnt": learn, "chosen": choose, "best": partial(forward, count=int(wanted or 1))}[how]
     return (Solve(STAGE, solve),)
 
 
@@ -93,7 +93,7 @@ def choose(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
     best = jnp.int32(0)
     for i in range(1, len(CANDIDATES)):
         gains = reached[i] - reached[best]
-        spread = jnp.sqrt(unseen.mean(jnp.square(gains - unseen.mean(gains))) / unseen.count)
+        spread = jnp.sqrt(unseen.mean(jnp.square(gains - unseen.mean(gains))) / unseen.number)
         best = jnp.where(unseen.mean(gains) > spread, i, best)
     means = jax.vmap(unseen.mean)(reached)
     chosen, alone = candidates[best], means[len(CANDIDATES) :] - means[0]
@@ -131,12 +131,12 @@ class Unseen(NamedTuple):
     ridge: jax.Array
 
     @property
-    def count(self) -> jax.Array:
+    def number(self) -> jax.Array:
         return jnp.maximum(jnp.sum(self.among), 1.0)
 
     def mean(self, values: jax.Array) -> jax.Array:
         """Of what each reader has [m], over those who are foretold."""
-        return jnp.sum(self.among * values) / self.count
+        return jnp.sum(self.among * values) / self.number
 
     def errors(self, weights: jax.Array) -> jax.Array:
         """The matrix [m, m] whose product with Y is e."""
@@ -163,7 +163,7 @@ class Unseen(NamedTuple):
         few = self.y[:, best]
         scores = few - self.errors(weights) @ few
         lists = [jax.lax.top_k(scores + edge * few, min(LIST, len(best)))[1] for edge in (-TIED, TIED)]
-        found = sum(jnp.take_along_axis(few, places, axis=1) for places in lists) / len(lists)
+        found = jnp.mean(jnp.stack([jnp.take_along_axis(few, places, axis=1) for places in lists]), axis=0)
         gain = 1 / jnp.log2(jnp.arange(found.shape[1], dtype=jnp.float32) + 2)
         ideal = jnp.cumsum(gain)[jnp.clip(jnp.sum(self.y, axis=1).astype(jnp.int32), 1, len(gain)) - 1]
         return found @ gain / ideal
