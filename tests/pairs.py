@@ -29,12 +29,16 @@ FOLDS_IN = (
 
 
 @cache
-def files() -> tuple[str, ...]:
-    """Films and books in pairs: who loves film n reads book n with probability 0.9, any other book with 0.1."""
+def files(related: bool = True) -> tuple[str, ...]:
+    """Films and books in pairs: who loves film n reads book n with probability 0.9, any other book with 0.1.
+
+    Not related: readers have the films of others.
+    """
     folder, random = Path(mkdtemp(prefix="pairs-")), np.random.default_rng(0)
     love = random.random((READERS, PAIRS)) < np.linspace(0.5, 0.3, PAIRS)
     read = random.random((READERS, PAIRS)) < np.where(love, 0.9, 0.1)
-    for name, table, title in (("movies", love, "The Film"), ("books", read, "Book")):
+    watched = love if related else random.permutation(love)
+    for name, table, title in (("movies", watched, "The Film"), ("books", read, "Book")):
         users, items = np.nonzero(table)
         events = {"user_id:token": [f"u{u}" for u in users], "item_id:token": [f"{name[0]}{i}" for i in items]}
         pl.DataFrame(events).write_csv(folder / f"{name}.inter", separator="\t")

@@ -285,6 +285,9 @@ def first_source(world: World) -> Side:
     return world.sources[0]
 
 
+SIDES: dict[str, Callable[[World], Side]] = {"source": first_source, "target": target}
+
+
 def target_data(world: World) -> Interactions:
     """All that is visible of the target."""
     return world.target.train

@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from transfer.data.interactions.world import Interactions, Side, World
-from transfer.program import Done, Fit, Hp, Params, Scores, Solve, adamw, first_source, stream, target
+from transfer.program import SIDES, Done, Fit, Hp, Params, Scores, Solve, adamw, stream
 from transfer.solvers import biases, histories
-
-SIDES: dict[str, Callable[[World], Side]] = {"source": first_source, "target": target}
 
 
 class KnownRows(NamedTuple):

@@ -37,8 +37,18 @@ def run(method: str, task: str, capacity: int | None) -> Result:
     return run_batch([compose(small_overrides(task=task, method=method, **world, **budget))])[0]
 
 
-# they compile long, and read events as cmf and ials do
-SLOW = ("dann_factors", "lightgcn", "clfm", "dtcdr", "conet", "bitgcf")
+# they compile long, and read events as cmf, emcdr and ials do
+SLOW = (
+    "dann_factors",
+    "lightgcn",
+    "clfm",
+    "dtcdr",
+    "conet",
+    "bitgcf",
+    "dcdcsr",
+    "sscdr",
+    "diffusion_map",
+)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,9 @@ from pydantic import Field
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
 from transfer.learning import autorec, discriminator, game
-from transfer.learning.autorec import SIDES
 from transfer.learning.discriminator import discriminated
 from transfer.learning.game import View, with_game
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
+from transfer.program import SIDES, Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
 from transfer.solvers import histories
 
 NEEDS = Needs(source=True, shared_users=True)

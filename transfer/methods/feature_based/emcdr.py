@@ -20,7 +20,7 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.events import Heldout, Interactions
 from transfer.data.interactions.world import Side, World
 from transfer.learning.supervised import LEARNER_HP, supervised
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, first_source, target
+from transfer.program import SIDES, Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import maps, perceptron
 from transfer.solvers.histories import user_counts
 
@@ -33,9 +33,9 @@ class Settings(Method):
     hidden: int = Field(default=128, ge=1)  # width of the mlp
 
 
-def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[Fit | Solve, ...]:
-    """The factors of the first source and of the target, then the map of a closed form between them."""
-    factors = [
+def factors(config: Config, task: Task, model: Model) -> tuple[Fit, Fit]:
+    """The factors of the first source, and those of the target: done["source"], done["target"]."""
+    source, target = (
         supervised(
             name,
             task,
@@ -44,8 +44,13 @@ def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[F
             data=partial(_fit_events, side),
             heldout=partial(_stop_events, side),
         )
-        for name, side in (("source", first_source), ("target", target))
-    ]
+        for name, side in SIDES.items()
+    )
+    return source, target
+
+
+def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[Fit | Solve, ...]:
+    """The factors of both domains, then the map of a closed form between them."""
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
         shared = (has_events(world, "source") & has_events(world, "target")).astype(jnp.float32)
@@ -53,7 +58,7 @@ def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[F
         x, y = (flat(model.features(done[name]["body"], everyone)) for name in ("source", "target"))
         return maps.solve(kind, x, y, shared, hp["ridge"])
 
-    return (*factors, *(() if kind == "mlp" else (Solve("map", solve),)))
+    return (*factors(config, task, model), *(() if kind == "mlp" else (Solve("map", solve),)))
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
@@ -105,7 +110,7 @@ def _stop_events(side: Callable[[World], Side], world: World) -> Heldout:
 
 def has_events(world: World, side: str) -> jax.Array:
     """Users with training events in the target, or in the first source: bool [users]."""
-    return user_counts(world.target.train if side == "target" else world.sources[0].train) > 0
+    return user_counts(SIDES[side](world).train) > 0
 
 
 def flat(z: Params) -> jax.Array:
