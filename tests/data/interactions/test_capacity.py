@@ -47,6 +47,7 @@ SLOW = (
     "bitgcf",
     "dcdcsr",
     "sscdr",
+    "natr",
     "diffusion_map",
 )
 

@@ -1,0 +1,116 @@
+"""Attention between domains: over a history in frozen factors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from pairs import files
+from two_domains import ITEMS, READERS, Case, Floats, domains, world
+
+from transfer.api import compose
+from transfer.data.interactions.world import World
+from transfer.errors import TransferError
+from transfer.experiment import Result, run_batch
+
+
+def relu(x: Floats) -> Floats:
+    return np.maximum(x, 0)
+
+
+def sigmoid(x: float) -> float:
+    return float(1 / (1 + np.exp(-x)))
+
+
+@cache
+def same_items() -> World:
+    """Films 3 and 5 are the books 0 and 4."""
+    twins = jnp.full(ITEMS[1], -1, jnp.int32).at[jnp.array([3, 5])].set(jnp.array([0, 4], jnp.int32))
+    return replace(world(), sources=(replace(world().sources[0], target_items=twins),))
+
+
+def natr_score(case: Case, history: list[Floats], user: int, item: int) -> float:
+    """The paper's score, pair by pair; history: factors of the source."""
+    own, head = (jax.tree.map(np.float64, case.done["attention"][name]) for name in ("body", "head"))
+    params = jax.tree.map(np.float64, case.done["attention"])
+    p, q = own["factors"][user], head["factors"][item]
+    said = head["mean"] + own["bias"][user] + head["bias"][item]
+    if not history:
+        return said + p @ q
+    mapped = np.array(history) @ params["transfer"]
+    a = np.exp([params["by_item"] @ relu(p * row) for row in mapped])
+    s = a @ mapped / a.sum()
+    beta = float(case.hp["transfer"]) * sigmoid(params["by_domain"] @ relu(s * q) - params["by_domain"] @ relu(p * q))
+    return said + (beta * s + (1 - beta) * p) @ q
+
+
+@pytest.mark.parametrize(("by", "transfer"), [("users", 1.0), ("users", 0.0), ("items", 0.7)])
+def test_natr_attends_over_a_history_in_the_sources_factors(by: str, transfer: float) -> None:
+    here = same_items() if by == "items" else world()
+    case = Case(f"natr method.by={by}", f"hp.transfer={transfer}", here=here)
+    e, (books, films) = np.float64(case.done["source"]["head"]["factors"]), domains()
+    twins = {0: e[3], 4: e[5]}
+    expected = np.zeros((READERS, ITEMS[0]))
+    for user in range(READERS):
+        if by == "users":
+            history = [e[j] for j in np.flatnonzero(films[user])]
+        else:
+            history = [twins[i] for i in np.flatnonzero(books[user]) if i in twins]
+        for item in range(ITEMS[0]):
+            expected[user, item] = natr_score(case, history, user, item)
+    np.testing.assert_allclose(case.scores(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_natr_predicts_a_book_without_it_in_the_history() -> None:
+    case = Case("natr method.by=items", "task.loss=bpr", "hp.l2=0", here=same_items())
+    fit, key, e = case.program.stages[-1], jax.random.key(0), np.float64(case.done["source"]["head"]["factors"])
+    batch = fit.batch(case.world, case.done, key)
+    twins, events = {0: e[3], 4: e[5]}, jax.device_get(batch["events"])
+    losses = []
+    for user, (wanted, other) in zip(events.users, events.items, strict=True):
+        history = [twins[i] for i in np.flatnonzero(domains()[0][user]) if i in twins and i != wanted]
+        losses.append(np.log1p(np.exp(natr_score(case, history, user, other) - natr_score(case, history, user, wanted))))
+    found = fit.loss(case.done["attention"], case.done, batch, case.hp, key, jnp.float32(0))
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-3)
+    assert set(case.done["attention"]) == {"body", "head", "by_item", "by_domain", "transfer"}, "e is not among them"
+
+
+def test_natr_is_refused_where_nothing_is_common() -> None:
+    with pytest.raises(TransferError, match=r"write method\.by=users"):
+        Case("natr method.by=items")
+    with pytest.raises(TransferError, match=r"write method\.by=items"):
+        Case("natr", here=replace(world(), bridges=jnp.zeros(0, jnp.int32)))
+
+
+# On planted pairs of films and books: the method, and the same without what it brings from the source.
+NUMBERS = ("model.dim=8", "train.batch_size=256", "hp.learning_rate=0.03", "train.keep=last")
+APART = {"natr": "hp.transfer=0"}
+PRIOR = {"natr": "hp.l2=0.03"}
+
+
+@cache
+def outcomes(method: str, related: bool = True) -> list[Result]:
+    words = [*files(related), f"method={method}", *NUMBERS, PRIOR[method]]
+    return run_batch([compose([*words, *more.split()]) for more in ("", APART[method])])
+
+
+def figures(method: str, related: bool = True) -> list[float]:
+    return [result.metrics["test"]["ndcg@10"] for result in outcomes(method, related)]
+
+
+@pytest.mark.parametrize("method", list(APART))
+def test_cold_readers_get_the_books_of_their_films(method: str) -> None:
+    """Popularity has 0.69."""
+    carried, apart = figures(method)
+    assert carried > 0.85, (carried, apart)
+    assert carried - apart > 0.1, (carried, apart)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", list(APART))
+def test_cold_readers_get_what_is_popular_where_films_say_nothing(method: str) -> None:
+    assert max(figures(method, related=False)) < 0.75, figures(method, related=False)
