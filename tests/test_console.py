@@ -60,8 +60,10 @@ def test_a_notebook_has_a_bar_in_its_cell(monkeypatch: pytest.MonkeyPatch) -> No
         progress.update([{"loss": 0.5, "rmse": 1.25}], 10, 40)
     assert shown[0] == {"text/plain": "<b>: compiling"}
     assert shown[1]["text/html"].startswith('<progress value="10" max="40"></progress> &lt;b&gt;: step 10 of at most 40')
-    assert not console.Progress("x", "rmse", False)._bar
-    assert len(shown) == 2, "train.progress=false shows nothing"
+    assert shown[2]["text/html"] == "", "as a bar on a terminal it is gone at its end"
+    with console.Progress("x", "rmse", False) as progress:
+        progress.update([{"loss": 0.5, "rmse": 1.25}], 10, 40)
+    assert len(shown) == 3, "train.progress=false shows nothing"
 
 
 def test_a_stop_in_python_says_how_to_go_on(

@@ -39,6 +39,8 @@ def test_movies_to_books(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "<table>" in run._repr_html_()
     assert "<table>" in sweep._repr_html_()
     assert figure._repr_html_().startswith("<svg")
+    assert "var(--" not in figure.svg, "names of the page's colours mean nothing elsewhere"
+    assert "#5d666e" in figure.svg, "that of its small letters"
     assert set(people["id"]) <= set(names["run"].predictor.loaded.users)
     assert len(books) == 5
     means = dict(sweep.summary().select("setting", "test/ndcg@10").iter_rows())

@@ -7,12 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from html import escape
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 console = Console(stderr=True)
@@ -87,37 +86,30 @@ def interrupted() -> bool:
     return _requested.is_set()
 
 
+Tell = Callable[[int, int, str], None]
+End = Callable[[], None]
+
+
 class Progress:
     """How far a gradient stage is, with loss, metric and steps per second: a bar on a terminal (with the time left) and in
-    a notebook; elsewhere a line after FIRST seconds, and then one every EVERY."""
+    a notebook, gone at its end; elsewhere a line after FIRST seconds, and then one every EVERY."""
 
     def __init__(self, name: str, metric: str, shown: bool):
-        self._name, self._metric = name, metric
-        self._tell: Callable[[int, int, str], None] = self._lines if shown else _nothing
-        if shown and console.is_jupyter:
-            self._tell = _cell(name)
-        self._bar: Bar | None = None
-        if shown and console.is_terminal:
-            columns = [TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[report]}")]
-            self._bar = Bar(*columns, TimeRemainingColumn(), console=console, transient=True)
-            task = self._bar.add_task(name, total=None, report="compiling")
-            self._tell = partial(_move, self._bar, task)
-        self._began: tuple[float, int] | None = None
-        self._due = time.perf_counter() + FIRST
+        self._metric, self._began = metric, (0.0, 0)
+        kind = _bar if console.is_terminal else _cell if console.is_jupyter else _lines
+        how: tuple[Tell, End] = kind(name) if shown else (_nothing, _nothing)
+        self._tell, self._end = how
 
     def __enter__(self) -> Progress:
-        if self._bar:
-            self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
+        self._end()
 
     def update(self, records: list[dict[str, Any]], step: int, total: int) -> None:
         """Show the mean of the running replicas after a block."""
         now = time.perf_counter()
-        self._began = self._began or (now, step)
+        self._began = self._began if self._began[1] else (now, step)
         began, first = self._began
         speed = (step - first) / (now - began) if step > first else 0.0
         running = [record for record in records if record]
@@ -125,29 +117,50 @@ class Progress:
         metric = sum(record[self._metric] for record in running) / max(len(running), 1)
         self._tell(step, total, f"loss {loss:.4f}  {self._metric} {metric:.4f}  {speed:,.0f} steps/s")
 
-    def _lines(self, step: int, total: int, report: str) -> None:
-        if (now := time.perf_counter()) >= self._due:
-            self._due = now + EVERY
-            say(f"{self._name}: step {step:,} of at most {total:,}  {report}")
 
-
-def _nothing(step: int, total: int, report: str) -> None:
+def _nothing(*_: Any) -> None:
     pass
 
 
-def _move(bar: Bar, task: TaskID, step: int, total: int, report: str) -> None:
-    bar.update(task, completed=step, total=total, report=report)
+def _bar(name: str) -> tuple[Tell, End]:
+    """A bar on a terminal."""
+    columns = [TextColumn("{task.description}"), BarColumn(30), TextColumn("{task.fields[report]}"), TimeRemainingColumn()]
+    bar = Bar(*columns, console=console, transient=True)
+    task = bar.add_task(name, total=None, report="compiling")
+    bar.start()
+
+    def tell(step: int, total: int, report: str) -> None:
+        bar.update(task, completed=step, total=total, report=report)
+
+    return tell, bar.stop
 
 
-def _cell(name: str) -> Callable[[int, int, str], None]:
+def _cell(name: str) -> tuple[Tell, End]:
     """A bar in the cell of a notebook, by its own display: no widgets are needed."""
     from IPython.display import display
 
     handle = display({"text/plain": f"{name}: compiling"}, raw=True, display_id=True)
 
     def tell(step: int, total: int, report: str) -> None:
-        text = f"{name}: step {step:,} of at most {total:,}  {report}"
+        text = _said(name, step, total, report)
         bar = f'<progress value="{step}" max="{total}"></progress> {escape(text)}'
         handle.update({"text/html": bar, "text/plain": text}, raw=True)
 
-    return tell
+    return tell, lambda: handle.update({"text/html": "", "text/plain": ""}, raw=True)
+
+
+def _lines(name: str) -> tuple[Tell, End]:
+    """Lines where nobody sees a bar."""
+    due = time.perf_counter() + FIRST
+
+    def tell(step: int, total: int, report: str) -> None:
+        nonlocal due
+        if (now := time.perf_counter()) >= due:
+            due = now + EVERY
+            say(_said(name, step, total, report))
+
+    return tell, _nothing
+
+
+def _said(name: str, step: int, total: int, report: str) -> str:
+    return f"{name}: step {step:,} of at most {total:,}  {report}"

@@ -241,12 +241,21 @@ def test_a_run_without_parameters_says_so_where_they_are_wanted(tmp_path: Path) 
         load_run(bare)
 
 
-def test_a_run_is_read_back_from_its_folder(offline: Result) -> None:
+def test_a_run_is_read_back_from_its_folder(offline: Result, tmp_path: Path) -> None:
     again = load_run(folder_of(offline))
     assert again.metrics == json.loads((folder_of(offline) / "result.json").read_text())["metrics"] == offline.metrics
     assert again.config.hp == offline.config.hp
     users = offline.predictor.loaded.users[:3]
     np.testing.assert_array_equal(again.predictor.score(users), offline.predictor.score(users))
+    assert offline.per_user is not None
+    assert again.per_user is not None
+    assert again.per_user.equals(offline.per_user)
+    assert again.plot() == offline.plot()
+    damaged = shutil.copytree(folder_of(offline), tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    for name in ("per_user.parquet", "metrics.jsonl"):
+        (damaged / name).write_bytes(b"PAR1 {")
+    again = load_run(damaged)
+    assert (again.per_user, again.records) == (None, []), "what is scored needs neither"
 
 
 class Full(OSError):

@@ -24,6 +24,7 @@ from transfer.data.examples import featurise
 from transfer.errors import MachineError, TransferError, one_line
 from transfer.results.learning_curve import learning_curve
 from transfer.storage import weights
+from transfer.storage.damaged import POLARS
 from transfer.storage.trees import save_tree, sweep_up, write
 
 LOG = "transfer.log"
@@ -203,15 +204,19 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """Every evaluation of a run."""
-    path = folder / METRICS
-    return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+    """Every evaluation of a run; none where the file of them is not there or damaged."""
+    try:
+        return [json.loads(line) for line in (folder / METRICS).read_bytes().splitlines()]
+    except (OSError, ValueError):
+        return []
 
 
 def read_values(folder: Path) -> pl.DataFrame | None:
-    """The test values of every user (or example) of a run; None where it was not tested."""
-    path = folder / PER_USER
-    return pl.read_parquet(path) if path.exists() else None
+    """The test values of every user (or example) of a run; None where it was not tested, or the file is damaged."""
+    try:
+        return pl.read_parquet(folder / PER_USER)
+    except (*POLARS, OSError):
+        return None
 
 
 def status(folder: Path) -> str:

@@ -94,7 +94,8 @@ def _memory(config: Config, runs: int, needs: dict[str, float]) -> str:
         except TransferError:
             return "unknown"
         needs[key], needs[f"{key} run"] = whole, of_run
-    return f"{(needs[key] + runs * needs[f'{key} run']) / GIB:,.2f} GiB"
+    size = needs[key] + runs * needs[f"{key} run"]
+    return f"{size / GIB:,.1f} GiB" if size > GIB else f"{size / 2**20:,.1f} MiB"
 
 
 def _time(seconds: float | None) -> str:

@@ -96,6 +96,7 @@ def _run(jobs: list[Job], engine: Engine, folder: Path) -> None:
     works = [engines.work(chunk, engine, min(workers, len(programs)), reuse) for chunk in programs]
     runs, began = 0, time.perf_counter()
     finished.note_data(jobs)
+    note_words(jobs)  # trackers name runs by them while they train
     say(f"{len(jobs)} runs in {len(programs)} programs, engine {engine.name}")
     try:
         for i in engines.run_all(works, engine, workers, folder):

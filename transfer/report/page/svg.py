@@ -113,7 +113,7 @@ def finish(canvas: Canvas, alt: str, caption: str) -> Figure:
 def standing_alone(svg: str) -> str:
     """A figure outside of the page: with the page's colours in light mode in place of their names."""
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    light = dict(re.findall(r"--([\w-]+): ([^;]+);", page[page.index(":root {") : page.index("}")]))
+    light = dict(re.findall(r"--([\w-]+): ([^;]+);", page.partition(":root {")[2].partition("}")[0]))
     return re.sub(r"var\(--([\w-]+)\)", lambda match: light.get(match[1], "currentColor"), svg)
 
 

@@ -33,7 +33,6 @@ from transfer.results.trackers.entry import (
     summary_of,
 )
 
-NAMES = ("wandb", "mlflow", "tensorboard", "csv")
 MODES = ("online", "offline", "disabled")  # of W&B
 Begin = Callable[[Entry, bool], Writer | None]
 Watch = Callable[[int, dict[str, Any]], None]
