@@ -50,8 +50,9 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 def test_a_run_prints_its_figures_and_where_its_folder_is(process: tuple[Path, str, str]) -> None:
     folder, out, _ = process
     test = read(folder)["metrics"]["test"]
-    line = next(line for line in out.splitlines() if "ndcg@10" in line)
-    assert f"{test['ndcg@10']:.4f}" in line
+    lists = next(line for line in out.splitlines() if line.startswith("│ ndcg"))
+    assert f"{test['ndcg@10']:.4f}" in lists
+    assert "selects: ndcg@10" in out
     assert f"run folder: {folder}" in out
     assert "books train" in out
     assert "movies (source)" in out

@@ -74,7 +74,7 @@ def refusal(*overrides: str) -> str:
     return str(caught.value)
 
 
-OF_CMF = "hp.learning_rate, hp.l2, hp.source_weight, hp.temperature"
+OF_CMF = "hp.learning_rate, hp.l2, hp.source_weight, hp.temperature, hp.source_weight_1"
 RATE = f"hp.learning_rat: method=cmf has no such number; did you mean hp.learning_rate? it has {OF_CMF}"
 REFUSED = {
     "method=cmf hp.learning_rat=0.1": RATE,

@@ -50,7 +50,7 @@ def test_it_is_the_equation() -> None:
         }
         for i, n in enumerate((5, 3))
     ]
-    found = lent(heads, [side(c, t) for c, t in zip(counts, texts, strict=True)], jnp.float32(3), 2, 5)  # type: ignore[arg-type]
+    found = lent(heads, [side(c, t) for c, t in zip(counts, texts, strict=True)], 2, 5)  # type: ignore[arg-type]
     every, n = np.vstack(texts), np.hstack(counts)
     unit = every / np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
     for name in ("bias", "factors"):
@@ -61,7 +61,7 @@ def test_it_is_the_equation() -> None:
             expected = q[i]
             if best:
                 mean = sum(cosines[j] * q[j] for j in best) / sum(cosines[j] for j in best)
-                expected = (n[i] * q[i] + 3 * mean) / (n[i] + 3)
+                expected = (n[i] * q[i] + 5 * mean) / (n[i] + 5)
             np.testing.assert_allclose(found[name][i], expected, rtol=1e-5)
     assert found["mean"] == 0
     np.testing.assert_array_equal(found["factors"][4], heads[0]["factors"][4])
@@ -75,7 +75,7 @@ def reached(method: str, *words: str) -> float:
 
 @pytest.mark.parametrize("method", ["target_only", "cmf"])
 def test_new_items_borrow_by_what_is_said_of_them(method: str) -> None:
-    borrow = ("method.borrow=5", "hp.borrow=3")
+    borrow = ("method.borrow=5",)
     found = {
         "alone": reached(method),
         "borrowed": reached(method, *borrow),

@@ -63,7 +63,7 @@ def test_the_mean_over_users_is_the_reported_metric(run: Result) -> None:
     table, test = pl.read_parquet(run.folder / "per_user.parquet"), run.metrics["test"]
     assert run.per_user is not None
     assert table.equals(run.per_user)
-    ids = {"user": pl.Int32, "history": pl.Int32, "events": pl.Int32}
+    ids = {"user": pl.Int32, "id": pl.String, "history": pl.Int32, "events": pl.Int32}
     names = ("mrr@10", "ndcg@5", "ndcg@10", "recall@5", "recall@10") if "mrr@10" in test else ("mae", "mse")
     more = [name for name in table.columns if name not in (*ids, *names)]
     assert dict(table.schema) == ids | dict.fromkeys((*names, *more), pl.Float32)

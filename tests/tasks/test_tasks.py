@@ -44,7 +44,9 @@ def settings_of(name: str) -> Settings:
 
 def ranking_task(**changes: Any) -> Task:
     values = {"k": KS, "select": "ndcg@10", "loss": "bpr", "negatives": 3, **changes}
-    return ranking.build(settings_of("ranking").model_copy(update=values), SimpleNamespace(scale=SCALE))
+    return ranking.build(
+        settings_of("ranking").model_copy(update=values), SimpleNamespace(test=SimpleNamespace(open_row=None))
+    )
 
 
 def rating_task(**changes: Any) -> Task:

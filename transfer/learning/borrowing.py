@@ -1,8 +1,8 @@
 """New and rare items borrow from their nearest known ones: q_i ← (n_i q_i + c Σ_j a_ij q_j / Σ_j a_ij) / (n_i + c).
 
 q_i is what the model holds of an item (factors and bias, or its row of the item tables), n_i its number of training events,
-c = hp.borrow. j runs over the method.borrow items, of all domains that share the model's space, with the largest cosine
-a_ij > 0 to item i over all blocks of features, among those with method.known events or more. An item without a block, or
+c = method.known. j runs over the method.borrow items, of all domains that share the model's space, with the largest cosine
+a_ij > 0 to item i over all blocks of features, among those with c events or more. An item without a block, or
 without anything like it, keeps what it has. The blend is made wherever scores are: what is learnt stays as it is.
 
 Paper: Volkovs, Yu, Poutanen (2017), cold items from their content; the blend is the posterior mean of a Gaussian prior.
@@ -19,14 +19,12 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import Side, World
 from transfer.errors import TransferError
-from transfer.program import AnyWorld, Done, Fit, Hp, Params, Range, Scores
-
-HP = {"borrow": Range(3.0, low=0)}
+from transfer.program import AnyWorld, Done, Fit, Hp, Params, Scores
 
 
 class Borrows(Method):
     borrow: int = Field(default=0, ge=0)  # items of which a new or rare one takes the mean; 0: none
-    known: int = Field(default=5, ge=1)  # training events of those
+    known: int = Field(default=5, ge=1)  # training events of those; an item with as many keeps half of its own
 
 
 def borrowing(config: Config, world: AnyWorld, fit: Fit) -> Fit:
@@ -36,8 +34,6 @@ def borrowing(config: Config, world: AnyWorld, fit: Fit) -> Fit:
     """
     count, known = config.method.borrow, config.method.known
     if not count:
-        if config.hp.get("borrow", HP["borrow"].default) != HP["borrow"].default:
-            raise TransferError("hp.borrow has no effect where no item borrows; write method.borrow=10")
         return fit
     if not getattr(getattr(world, "target", None), "features", None):
         raise TransferError(
@@ -48,13 +44,13 @@ def borrowing(config: Config, world: AnyWorld, fit: Fit) -> Fit:
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         params = done[fit.name]
         heads = [params["head"], *params.get("sources", [])]
-        head = lent(heads, [world.target, *world.sources][: len(heads)], hp["borrow"], count, known)
+        head = lent(heads, [world.target, *world.sources][: len(heads)], count, known)
         return fit.scores(world, {**done, fit.name: {**params, "head": head}}, hp)
 
     return fit._replace(scores=scores)
 
 
-def lent(heads: list[Params], sides: list[Side], strength: jax.Array, count: int, known: int) -> Params:
+def lent(heads: list[Params], sides: list[Side], count: int, known: int) -> Params:
     """The first of the heads after its items have borrowed from items of all of them."""
     events = jnp.concatenate([side.train.item_counts for side in sides])
     items = sides[0].train.n_items
@@ -64,7 +60,7 @@ def lent(heads: list[Params], sides: list[Side], strength: jax.Array, count: int
     nearest, places = jax.lax.top_k(jnp.maximum(alike, 0.0), min(count, events.shape[0]))
     total = jnp.sum(nearest, axis=1)
     own = events[:items]
-    share = jnp.where(total > 0, strength / jnp.maximum(own + strength, 1e-9), 0.0)
+    share = jnp.where(total > 0, known / (own + known), 0.0)
 
     def blend(*leaves: Any) -> Any:
         if not leaves[0].ndim:  # a mean, which is of the domain and not of an item

@@ -23,7 +23,7 @@ from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Prog
 from transfer.solvers import classifiers
 
 NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True, next_item=True)
-HP = {**LEARNER_HP, **borrowing.HP}
+HP = LEARNER_HP
 
 
 class Settings(strategies.Tuning, borrowing.Borrows):

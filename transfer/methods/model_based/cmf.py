@@ -28,7 +28,7 @@ from transfer.solvers.joint import source_weight
 
 NEEDS = Needs(source=True, shared_users=True)
 JOINT_HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0, by_source=True)}
-HP = {**JOINT_HP, **borrowing.HP, "temperature": TEMPERATURE}
+HP = {**JOINT_HP, "temperature": TEMPERATURE}
 
 
 class Settings(borrowing.Borrows):
