@@ -25,12 +25,11 @@ def means_of(terms: Terms) -> Means:
 
 def influences(figures: Figures, terms: Terms) -> tuple[jax.Array, jax.Array]:
     """The figures, float32 [figures], and what every row adds to them, float32 [figures, n]."""
-    means = means_of(terms)
-    slopes = jax.jacrev(figures)(means)
-    added = [
-        jnp.tensordot(slope, terms[name] - means[name][..., None], axes=means[name].ndim) for name, slope in slopes.items()
-    ]
-    return figures(means), jnp.sum(jnp.stack(added), axis=0)
+    means, rows = means_of(terms), next(iter(terms.values())).shape[-1]
+    value, slopes = figures(means), jax.jacrev(figures)(means)
+    slope = jnp.concatenate([slopes[name].reshape(value.shape[0], -1) for name in terms], axis=1)
+    apart = jnp.concatenate([(terms[name] - means[name][..., None]).reshape(-1, rows) for name in terms])
+    return value, jnp.matmul(slope, apart, precision=jax.lax.Precision.HIGHEST)
 
 
 def error_of(influence: jax.Array, unit: jax.Array | None, n_units: int) -> jax.Array:
