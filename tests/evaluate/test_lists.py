@@ -190,8 +190,7 @@ def test_a_list_is_as_long_as_there_are_candidates(k: int) -> None:
     """Two candidates where three, or nine of four items, are asked for."""
     table, counts = jnp.array([[3.0, 2.0, -jnp.inf, -jnp.inf]]), jnp.array([10.0, 4.0, 100.0, 100.0])
     lists = list_metrics.best(table, jnp.ones(1, bool), k)
-    assert float(list_metrics.mean_of(counts[lists.item], lists, k)[0]) == 7
-    assert float(list_metrics.mean_of(counts[lists.item], lists, 1)[0]) == 10
+    assert list_metrics.means(lists, counts[lists.item], (k, 1)).tolist() == [[7, 10]]
     assert list_metrics.exposures(jnp.zeros((1, 4), jnp.int32), lists, (k,)).tolist() == [[1, 1, 0, 0]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from transfer.evaluate.list_metrics import Lists
+from transfer.evaluate.list_metrics import Lists, sums
 
 
 def judged_auc(
@@ -32,10 +32,10 @@ def auc_by_row(value: jax.Array, like: jax.Array, rows: jax.Array, width: int) -
     place = jnp.arange(len(rows))
     new_row = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
     new_value = new_row | jnp.concatenate([jnp.ones(1, bool), value[1:] != value[:-1]])
-    first = jax.lax.cummax(jnp.where(new_value, place, 0))
-    ends = jnp.concatenate([new_value[1:], jnp.ones(1, bool)])
-    last = jax.lax.cummin(jnp.where(ends, place, len(rows)), reverse=True)
-    start = jax.lax.cummax(jnp.where(new_row, place, 0))
+    ends = jnp.concatenate([new_value[1:], jnp.ones(1, bool)])[::-1]
+    bounds = jnp.where(jnp.stack([new_row, new_value, ends]), place[None, :], 0)
+    start, first, last = jax.lax.cummax(bounds, axis=1)  # the ends of ties from behind
+    last = len(rows) - 1 - last[::-1]
     below = ((first - start) + (last - start)).astype(jnp.float32) / 2  # of the row's, ties half
     zeros = jnp.zeros(width)
     likes, total = (zeros.at[rows].add(one, mode="drop") for one in (like, jnp.ones_like(like)))
@@ -47,14 +47,10 @@ def auc_by_row(value: jax.Array, like: jax.Array, rows: jax.Array, width: int) -
 
 
 def of_judged(lists: Lists, liked: jax.Array, disliked: jax.Array, ks: tuple[int, ...]) -> dict[str, jax.Array]:
-    """By user and k [B]: judged, how many of a list's first k she has liked or disliked; like_share, likes / judged.
+    """By user and k [B, K]: judged, how many of a list's first k she has liked or disliked; like_share, likes / judged.
 
     liked, disliked bool [B, n]. A like_share is NaN where none of the list is judged; the mean over users is to be weighed
     by `judged`: all likes / all that is judged.
     """
-    found: dict[str, jax.Array] = {}
-    for k in ks:
-        likes, dislikes = (jnp.sum((of & lists.there)[:, :k], axis=1).astype(jnp.float32) for of in (liked, disliked))
-        found[f"judged@{k}"] = likes + dislikes
-        found[f"like_share@{k}"] = jnp.where(likes + dislikes > 0, likes / jnp.maximum(likes + dislikes, 1.0), jnp.nan)
-    return found
+    likes, judged = (sums(lists, of.astype(jnp.float32), ks) for of in (liked, liked | disliked))
+    return {"judged": judged, "like_share": jnp.where(judged > 0, likes / jnp.maximum(judged, 1.0), jnp.nan)}

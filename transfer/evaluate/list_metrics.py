@@ -41,10 +41,19 @@ def best(table: jax.Array, asked: jax.Array, n: int) -> Lists:
 
 def exposures(counts: jax.Array, lists: Lists, ks: tuple[int, ...]) -> jax.Array:
     """How many lists of each length hold an item, counted on: int32 [K, items]."""
-    place = jnp.arange(lists.item.shape[1])[None, :]
-    for row, k in enumerate(ks):
-        counts = counts.at[row, lists.item].add((lists.there & (place < k)).astype(jnp.int32))
-    return counts
+    held = lists.there[None] & (jnp.arange(lists.item.shape[1])[None, :] < jnp.asarray(ks)[:, None])[:, None]
+    return counts.at[:, lists.item].add(held.astype(jnp.int32))
+
+
+def sums(lists: Lists, values: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """Sums over the first k items of every list, float32 [B, K], of values [B, n]."""
+    inside = (jnp.arange(lists.item.shape[1])[:, None] < jnp.asarray(ks)[None, :]).astype(jnp.float32)
+    return jnp.matmul(jnp.where(lists.there, values, 0.0), inside, precision="highest")
+
+
+def means(lists: Lists, values: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """Means over the first k items of every list, 0 for an empty one: float32 [B, K]."""
+    return sums(lists, values, ks) / jnp.maximum(sums(lists, jnp.ones_like(values), ks), 1.0)
 
 
 def places(counts: jax.Array) -> jax.Array:
@@ -80,7 +89,7 @@ def of_popularity(
     readers: jax.Array,
     ks: tuple[int, ...],
 ) -> dict[str, jax.Array]:
-    """By user and k [B]; counts float32 [items]: training events of each item, of so many readers, and their `places`;
+    """By user and k [B, K]; counts float32 [items]: training events of each item, of so many readers, and their `places`;
     liked bool [B, n].
 
     popularity: mean count;  popularity_lift: that over the mean count of what she likes, less 1;
@@ -88,23 +97,20 @@ def of_popularity(
     serendipity: the share of the k places with a hit that is not among the k most popular candidates, which a list of
     popularity alone would show (after Ge et al. 2010).
     """
-    width = lists.item.shape[0]
-    popular = counts[lists.item]
-    new = jnp.log2((readers.astype(jnp.float32) + 1) / (popular + 1))
-    own = jnp.where(profile.liked, counts[profile.item], 0.0)
-    sums = jnp.zeros(width).at[profile.row].add(own, mode="drop")
-    events = jnp.zeros(width).at[profile.row].add(profile.liked.astype(jnp.float32), mode="drop")
-    taste = sums / jnp.maximum(events, 1.0)
-    rank = _popularity_rank(lists, profile, place)
-    found: dict[str, jax.Array] = {}
-    for k in ks:
-        mean = mean_of(popular, lists, k)
-        found[f"popularity@{k}"] = mean
-        found[f"popularity_lift@{k}"] = jnp.where(taste > 0, mean / jnp.maximum(taste, 1e-9) - 1, jnp.nan)
-        found[f"novelty@{k}"] = mean_of(new, lists, k)
-        unexpected = liked & lists.there & ((rank >= k) | (popular == 0))
-        found[f"serendipity@{k}"] = jnp.sum(unexpected[:, :k], axis=1).astype(jnp.float32) / k
-    return found
+    width, popular = lists.item.shape[0], counts[lists.item]
+    own = jnp.stack([counts[profile.item], jnp.ones(profile.item.shape)], axis=1)
+    own = jnp.zeros((width, 2)).at[profile.row].add(jnp.where(profile.liked[:, None], own, 0.0), mode="drop")
+    taste = (own[:, 0] / jnp.maximum(own[:, 1], 1.0))[:, None]
+    mean, length = means(lists, popular, ks), jnp.asarray(ks)[None, :]
+    rank = _popularity_rank(lists, profile, place)[:, :, None]
+    unexpected = (liked & lists.there)[:, :, None] & ((rank >= length[None]) | (popular == 0)[:, :, None])
+    unexpected &= (jnp.arange(lists.item.shape[1])[:, None] < length)[None]
+    return {
+        "popularity": mean,
+        "popularity_lift": jnp.where(taste > 0, mean / jnp.maximum(taste, 1e-9) - 1, jnp.nan),
+        "novelty": means(lists, jnp.log2((readers.astype(jnp.float32) + 1) / (popular + 1)), ks),
+        "serendipity": jnp.sum(unexpected, axis=1).astype(jnp.float32) / length.astype(jnp.float32),
+    }
 
 
 def _popularity_rank(lists: Lists, profile: Profile, place: jax.Array) -> jax.Array:
@@ -115,8 +121,8 @@ def _popularity_rank(lists: Lists, profile: Profile, place: jax.Array) -> jax.Ar
     return listed - jnp.zeros_like(listed).at[profile.seen_row].add(before.astype(jnp.int32), mode="drop")
 
 
-def diversity(lists: Lists, vectors: jax.Array, ks: tuple[int, ...]) -> dict[int, jax.Array]:
-    """Mean of 1 - cosine over the pairs of a list's first k items, by k [B]; NaN where fewer than two have a vector.
+def diversity(lists: Lists, vectors: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """Mean of 1 - cosine over the pairs of a list's first k items: float32 [B, K], NaN where fewer than two have a vector.
 
     vectors float32 [items, d] of length 1, zeros where unknown: |Σ v|² = m + 2 Σ_{i<j} cosine of m items, so a list is gone
     down once and no pair is looked at.
@@ -134,12 +140,11 @@ def diversity(lists: Lists, vectors: jax.Array, ks: tuple[int, ...]) -> dict[int
     start = jnp.zeros((width, vectors.shape[1])), jnp.zeros(width)
     _, (square, known) = jax.lax.scan(down, start, (lists.item.T, lists.there.T))
     cosine = (square - known) / jnp.maximum(known * (known - 1), 1.0)
-    every = jnp.where(known > 1, 1 - cosine, jnp.nan)
-    return {k: every[min(k, len(every)) - 1] for k in ks}
+    return _at(jnp.where(known > 1, 1 - cosine, jnp.nan), ks)
 
 
-def miscalibration(lists: Lists, profile: Profile, genres: jax.Array, ks: tuple[int, ...]) -> dict[int, jax.Array]:
-    """Σ_g p_g log(p_g / q̃_g), q̃ = (1 - LITTLE) q + LITTLE p, by k [B] (Steck 2018); 0: the list has the user's genres.
+def miscalibration(lists: Lists, profile: Profile, genres: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """Σ_g p_g log(p_g / q̃_g), q̃ = (1 - LITTLE) q + LITTLE p (Steck 2018): [B, K], 0 where the list has the user's genres.
 
     p: mean shares of the genres of what she likes, known or hidden; q: of the list's first k. NaN where either is unknown.
     """
@@ -154,18 +159,15 @@ def miscalibration(lists: Lists, profile: Profile, genres: jax.Array, ks: tuple[
         return total, jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p / q, 1.0)), 0.0), axis=1) + unknown
 
     _, every = jax.lax.scan(down, jnp.zeros((width, n_genres)), (lists.item.T, lists.there.T))
-    return {k: every[min(k, len(every)) - 1] for k in ks}
+    return _at(every, ks)
+
+
+def _at(every: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """What stands after the first k places of [n, B]: [B, K]."""
+    return every[jnp.asarray([min(k, len(every)) - 1 for k in ks])].T
 
 
 def _normalised(rows: jax.Array) -> jax.Array:
     """Rows that sum to 1; NaN where nothing is in one."""
     total = jnp.sum(rows, axis=1, keepdims=True)
     return jnp.where(total > 0, rows / jnp.maximum(total, 1e-9), jnp.nan)
-
-
-def mean_of(values: jax.Array, lists: Lists, k: int) -> jax.Array:
-    """The mean over the first k items of every list, 0 for an empty one."""
-    there = lists.there[:, :k]
-    return jnp.sum(jnp.where(there, values[:, :k], 0.0), axis=1) / jnp.maximum(jnp.sum(there, axis=1), 1).astype(
-        jnp.float32
-    )

@@ -160,23 +160,25 @@ def examine(
     """The means of these and of all that is known of the lists (feedback, prices, genres, texts), and {name: float32
     [users, padding last]}: the selected metric, ndcg and recall at every k, and what is measured beyond them at the k of
     the selected one; NaN where a user has nothing of it."""
-    means, measured = _measure(scores, heldout, ks, sampled, "all")
-    k = select.partition("@")[2] or str(ks[-1])
+    means, hits, lists = _measure(scores, heldout, ks, sampled, "all")
+    k = int(select.partition("@")[2])
     kept = dict.fromkeys(
         [select, *(f"{name}@{at}" for name in ("ndcg", "recall") for at in ks), f"hit@{k}", f"precision@{k}"]
     )
-    plain = {f"{name}@{at}" for name in METRICS for at in ks}
-    more = [name for name in measured if name not in plain and name.partition("@")[2] in ("", k)]
+    more = {name: name.partition("@")[2] for name in hits if name.partition("@")[0] not in METRICS}
+    kept |= dict.fromkeys(name for name, at in more.items() if at in ("", str(k)))
+    at_k = {f"{name}@{k}": jax.lax.index_in_dim(of, ks.index(k), -1, keepdims=False) for name, of in lists.items()}
+    rows = {name: hits[name] for name in kept} | at_k
     named = {prefix + name: value for name, value in means.items()}
-    return named, {prefix + name: measured[name].reshape(-1) for name in (*kept, *dict.fromkeys(more)) if name in measured}
+    return named, {prefix + name: values.reshape(-1) for name, values in rows.items()}
 
 
 def _measure(
     scores: Scores, heldout: Heldout, ks: tuple[int, ...], sampled: int, what: Literal["hits", "lists", "all"]
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Means by name, and the values of users in their chunks, NaN where there is none, padding behind: {name: [C, B]}.
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array], dict[str, jax.Array]]:
+    """Means by name, and the values of users in their chunks: of hits {name: [C, B]}, of lists {name: [C, B, K]}.
 
-    Users are gone through once, chunk by chunk: no table of users × items is ever whole.
+    NaN where a user has none, padding behind. Users are gone through once: no table of users × items is ever whole.
     """
     shelf, n_items = heldout.catalogue, heldout.popularity.shape[0]
     price = shelf.price if shelf and what == "all" else None
@@ -184,7 +186,7 @@ def _measure(
     unit = shelf.genres if shelf else None
     unit = None if unit is None else unit / jnp.maximum(jnp.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
 
-    def chunk(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def chunk(counts: jax.Array, part: Heldout) -> tuple[jax.Array, tuple[dict[str, jax.Array], dict[str, jax.Array]]]:
         plain = scores(part.users)
         table = plain.at[part.seen_row, part.seen_item].set(-jnp.inf, mode="drop")
         if heldout.candidates is not None:
@@ -195,37 +197,34 @@ def _measure(
         relevant = jnp.zeros(table.shape, bool).at[part.row, part.item].set(True, mode="drop")
         if sampled:
             table = _sample_candidates(table, relevant, sampled, part.users)
-        measured = user_metrics(table, relevant, part.row, part.item, ks, price)
+        hits = user_metrics(table, relevant, part.row, part.item, ks, price)
         if what == "hits":
-            return counts, measured
+            return counts, (hits, {})
         lists = list_metrics.best(table, jnp.any(relevant, axis=1), max(ks))
+        counts = list_metrics.exposures(counts, lists, ks)
         if what == "lists":
-            popular = part.popularity[lists.item]
-            measured |= {f"popularity@{k}": list_metrics.mean_of(popular, lists, k) for k in ks}
-        else:
-            measured |= _beyond(lists, relevant, part, place, unit, ks)
-        if what == "all" and part.disliked_row is not None and part.disliked_item is not None:
-            measured["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
-        return list_metrics.exposures(counts, lists, ks), measured
+            return counts, (hits, {"popularity": list_metrics.means(lists, heldout.popularity[lists.item], ks)})
+        if part.disliked_row is not None and part.disliked_item is not None:
+            hits["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
+        part = replace(part, catalogue=shelf, popularity=heldout.popularity)
+        return counts, (hits, _beyond(lists, relevant, part, place, unit, ks))
 
-    def step(counts: jax.Array, part: Heldout) -> tuple[jax.Array, dict[str, jax.Array]]:
-        return chunk(counts, replace(part, catalogue=shelf, popularity=heldout.popularity))
-
-    counts, measured = jax.lax.scan(step, jnp.zeros((len(ks), n_items), jnp.int32), heldout.by_chunk())
+    counts, (hits, lists) = jax.lax.scan(chunk, jnp.zeros((len(ks), n_items), jnp.int32), heldout.by_chunk())
     there = jnp.arange(heldout.users.size).reshape(heldout.users.shape) < heldout.n_users
-    strict = {f"{name}@{k}": _mean(measured[f"{name}@{k}"], there, strict=True) for name in METRICS for k in ks}
-    means = strict | {name: _mean(values, there) for name, values in measured.items() if name not in strict}
+    strict = [name for name in hits if name.partition("@")[0] in METRICS]
+    found = dict(zip(strict, _mean(jnp.stack([hits[name] for name in strict]), there, strict=True), strict=True))
+    found |= {name: _mean(values[None], there)[0] for name, values in hits.items() if name not in found}
+    by_k = {name: jnp.moveaxis(values, -1, 0) for name, values in lists.items()}
+    of_lists = {name: _mean(values, there) for name, values in by_k.items()}
+    if "judged" in lists:
+        of_lists["like_share"] = _mean(by_k["like_share"], there, weights=by_k["judged"])
     if what != "hits":
-        for i, share in enumerate(list_metrics.coverage(counts, heldout.candidates)):
-            means[f"coverage@{ks[i]}"] = share
+        of_lists["coverage"] = list_metrics.coverage(counts, heldout.candidates)
     if what == "all":
-        for name in [name for name in measured if name.startswith("like_share@")]:
-            judged = measured[name.replace("like_share", "judged")]
-            means[name] = _mean(measured[name], there, judged)
-        for i, value in enumerate(list_metrics.gini(counts, heldout.candidates)):
-            means[f"gini@{ks[i]}"] = value
-        means |= _given(heldout)
-    return means, measured
+        of_lists["gini"] = list_metrics.gini(counts, heldout.candidates)
+        found |= _given(heldout)
+    found |= {f"{name}@{k}": value for name, values in of_lists.items() for k, value in zip(ks, values, strict=True)}
+    return found, hits, lists
 
 
 def _beyond(
@@ -236,7 +235,7 @@ def _beyond(
     unit: jax.Array | None,
     ks: tuple[int, ...],
 ) -> dict[str, jax.Array]:
-    """What the lists of a chunk's users hold beyond hits, as far as it is known of the items: {name@k: [B]}.
+    """What the lists of a chunk's users hold beyond hits, as far as it is known of the items: {name: [B, K]}.
 
     place int32 [items]: by popularity; unit float32 [items, genres]: genres as vectors of length 1.
     """
@@ -257,15 +256,12 @@ def _beyond(
     if shelf is None:
         return found
     if shelf.genres is not None and unit is not None:
-        found |= {f"genre_diversity@{k}": of for k, of in list_metrics.diversity(lists, unit, ks).items()}
-        found |= {
-            f"miscalibration@{k}": of for k, of in list_metrics.miscalibration(lists, profile, shelf.genres, ks).items()
-        }
+        found["genre_diversity"] = list_metrics.diversity(lists, unit, ks)
+        found["miscalibration"] = list_metrics.miscalibration(lists, profile, shelf.genres, ks)
     if shelf.texts is not None:
-        found |= {f"text_diversity@{k}": of for k, of in list_metrics.diversity(lists, shelf.texts, ks).items()}
+        found["text_diversity"] = list_metrics.diversity(lists, shelf.texts, ks)
     if shelf.price is not None:
-        known = (shelf.price > 0).astype(jnp.float32)
-        found |= {f"price_coverage@{k}": list_metrics.mean_of(known[lists.item], lists, k) for k in ks}
+        found["price_coverage"] = list_metrics.means(lists, (shelf.price > 0).astype(jnp.float32)[lists.item], ks)
     return found
 
 
@@ -281,11 +277,13 @@ def _given(heldout: Heldout) -> dict[str, jax.Array]:
     return found
 
 
-def _mean(values: jax.Array, there: jax.Array, weights: jax.Array | None = None, strict: bool = False) -> jax.Array:
-    """The mean over the users of whom there is a value; NaN where there is none, if `strict` where one is missing."""
-    weight = jnp.where(there & (strict | ~jnp.isnan(values)), 1.0 if weights is None else weights, 0.0)
-    total = jnp.sum(weight)
-    return jnp.where(total > 0, jnp.sum(jnp.where(weight > 0, values, 0.0) * weight) / jnp.maximum(total, 1e-9), jnp.nan)
+def _mean(values: jax.Array, there: jax.Array, strict: bool = False, weights: jax.Array | None = None) -> jax.Array:
+    """Means [M] over the users of whom there is a value, of [M, C, B]; NaN where there is none, if `strict` where one is
+    missing."""
+    weight = jnp.where(there[None] & (strict | ~jnp.isnan(values)), 1.0 if weights is None else weights, 0.0)
+    total = jnp.sum(weight, axis=(1, 2))
+    mean = jnp.sum(jnp.where(weight > 0, values, 0.0) * weight, axis=(1, 2)) / jnp.maximum(total, 1e-9)
+    return jnp.where(total > 0, mean, jnp.nan)
 
 
 def _sample_candidates(table: jax.Array, relevant: jax.Array, count: int, users: jax.Array) -> jax.Array:
