@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import QUICK
 from planted import BUDGET, RATING, WORLD, tiny
@@ -54,12 +55,15 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     return cache, run_script([0, 1, 2], cache)
 
 
-def test_two_devices_give_the_bits_of_one(first: tuple[Path, dict]) -> None:
+def test_two_devices_give_the_numbers_of_one_to_rounding(first: tuple[Path, dict]) -> None:
     """Three replicas on two devices: the second device's share is filled up, and what fills it is dropped."""
     one, two = first[1], run_script([0, 1, 2], first[0], 2)
     assert (one["devices"], two["devices"]) == (1, 2)
-    assert one["sums"] == two["sums"]
-    assert one["metrics"] == two["metrics"]
+    factors = [[np.frombuffer(bytes.fromhex(text), np.float32) for text in run["sums"]] for run in (one, two)]
+    np.testing.assert_allclose(factors[0], factors[1], rtol=1e-6, atol=1e-8)  # equal bits until jaxlib 0.12
+    for metrics, expected in zip(two["metrics"], one["metrics"], strict=True):
+        for part in ("valid", "test"):
+            assert metrics[part] == pytest.approx(expected[part], rel=1e-6)
     assert len(set(one["sums"])) == 3
 
 
