@@ -318,7 +318,7 @@ def test_full_and_sampled_softmax_are_equal_when_every_item_is_a_negative_once()
     found = []
     for words in ("task.loss=full_softmax", "task.loss=sampled_softmax"):
         of_task = compose([*SMALL, "model=sasrec", words, "task.negatives=20"]).task
-        task = ranking.build(of_task, SimpleNamespace())
+        task = ranking.build(of_task, SimpleNamespace(test=SimpleNamespace(open_row=None)))
         batch = sequences.draw(reading_of(of, 20), jax.random.key(2), 16, 6, task.negatives)
         if not task.every_item:
             np.testing.assert_allclose(batch.log_q, 0, atol=1e-6)  # 20 draws of 20 items

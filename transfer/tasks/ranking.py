@@ -180,9 +180,10 @@ def _measure(
 
     NaN where a user has none, padding behind. Users are gone through once: no table of users × items is ever whole.
     """
-    shelf, n_items = heldout.catalogue, heldout.popularity.shape[0]
+    shelf, popularity = heldout.catalogue, jnp.asarray(heldout.popularity)  # of a world on the host too
+    n_items = popularity.shape[0]
     price = shelf.price if shelf and what == "all" else None
-    place = list_metrics.places(heldout.popularity)  # of all items alike: once, not in every chunk
+    place = list_metrics.places(popularity)  # of all items alike: once, not in every chunk
     unit = shelf.genres if shelf else None
     unit = None if unit is None else unit / jnp.maximum(jnp.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
 
@@ -203,10 +204,10 @@ def _measure(
         lists = list_metrics.best(table, jnp.any(relevant, axis=1), max(ks))
         counts = list_metrics.exposures(counts, lists, ks)
         if what == "lists":
-            return counts, (hits, {"popularity": list_metrics.means(lists, heldout.popularity[lists.item], ks)})
+            return counts, (hits, {"popularity": list_metrics.means(lists, popularity[lists.item], ks)})
         if part.disliked_row is not None and part.disliked_item is not None:
             hits["judged_auc"] = feedback.judged_auc(plain, part.row, part.item, part.disliked_row, part.disliked_item)
-        part = replace(part, catalogue=shelf, popularity=heldout.popularity)
+        part = replace(part, catalogue=shelf, popularity=popularity)
         return counts, (hits, _beyond(lists, relevant, part, place, unit, ks))
 
     counts, (hits, lists) = jax.lax.scan(chunk, jnp.zeros((len(ks), n_items), jnp.int32), heldout.by_chunk())
