@@ -21,10 +21,10 @@ import numpy as np
 from order import described
 from worlds import World, worlds
 
-from transfer.api import compose
 from transfer.auto.decision import Candidate, Decision, decide, gain
 from transfer.auto.ensemble import Fold, folds_of
 from transfer.auto.mixtures import mixtures_of
+from transfer.composing import compose
 from transfer.config import selection
 from transfer.config.schema import Config
 from transfer.errors import TransferError
