@@ -64,9 +64,6 @@ def worlds() -> Iterator[World]:
     for seed in (21, 22, 23):
         words = ("task=ranking", "domain=amazon_movies_books", "split=cold_start", f"split.seed={seed}")
         yield World(f"amazon_movies_books, split {seed}", "amazon", words, {})
-    for seed in (21, 22):
-        words = ("domain=movielens_goodbooks", "domain.core=10", "split=few_shot", "split.keep=2", f"split.seed={seed}")
-        yield World(f"movielens_goodbooks, split {seed}", "goodbooks", ("task=ranking", *words), {})
     for target, source in (("Books", "Movies"), ("Movies", "Books"), ("Music", "Movies")):
         words = ("task=ranking", "domain=epinions", f"domain.target={target}", f"domain.source={source}", *cold)
         yield World(f"epinions {source} → {target}", "epinions", words, {})
