@@ -44,14 +44,18 @@ def weights(result: Result) -> np.ndarray:
 
 
 def test_a_useless_source_loses_its_weight_and_a_twin_keeps_it(folder: Path) -> None:
-    both = run(folder, "movies.csv,strangers.csv", "method.adaptive=true")
-    helps, useless = weights(both)
+    helps, useless = weights(run(folder, "movies.csv,strangers.csv", "method.adaptive=true"))
     assert useless < 0.05
     assert helps > 0.9
-    plain = run(folder, "movies.csv,strangers.csv")
+
+
+@pytest.mark.slow
+def test_it_is_better_than_all_sources_alike_where_one_is_useless(folder: Path) -> None:
+    both, plain = (run(folder, "movies.csv,strangers.csv", *words) for words in (("method.adaptive=true",), ()))
     assert both.metrics["test"]["ndcg@10"] > plain.metrics["test"]["ndcg@10"] + 0.01
 
 
+@pytest.mark.slow
 def test_where_every_source_helps_each_keeps_a_weight(folder: Path) -> None:
     both, plain = run(folder, "movies.csv,series.csv", "method.adaptive=true"), run(folder, "movies.csv,series.csv")
     assert weights(both).min() > 0.1
