@@ -34,30 +34,26 @@ class Difference(NamedTuple):
     apart: jax.Array
 
 
-def _both(first: Terms, second: Terms, reward: jax.Array) -> Terms:
-    """The terms of a pair, by `first NAME` and `second NAME`, and those of Δ and of the controls."""
+def _controls(first: Terms, second: Terms, reward: jax.Array) -> Terms:
+    """The terms of Δ and of the controls."""
     delta, one, two = first["weight"] - second["weight"], first["weight"] - 1, second["weight"] - 1
     gain = delta * reward
     return {
-        **{f"first {name}": term for name, term in first.items()},
-        **{f"second {name}": term for name, term in second.items()},
         "Δr": gain,
         "Δ": delta,
         "ΔΔ": delta**2,
-        "ΔΔr": delta**2 * reward,
+        "ΔΔr": delta * gain,
         "c": jnp.stack([one, two]),
         "cc": jnp.stack([jnp.stack([one * one, one * two]), jnp.stack([one * two, two * two])]),
         "cΔr": jnp.stack([one * gain, two * gain]),
     }
 
 
-def differences(m: Means) -> jax.Array:
-    """All of PAIRED from the means of a pair's terms."""
-    first = values({name.removeprefix("first "): mean for name, mean in m.items() if name.startswith("first ")})
-    second = values({name.removeprefix("second "): mean for name, mean in m.items() if name.startswith("second ")})
+def controlled(m: Means) -> jax.Array:
+    """delta_beta and delta_controls from the means of `_controls`, float32 [2]."""
     beta = m["ΔΔr"] / jnp.maximum(m["ΔΔ"], RIDGE)
     controls = jnp.linalg.solve(m["cc"] + RIDGE * jnp.eye(2, dtype=jnp.float32), m["cΔr"])
-    return jnp.concatenate([first - second, jnp.stack([m["Δr"] - beta * m["Δ"], m["Δr"] - jnp.vdot(controls, m["c"])])])
+    return jnp.stack([m["Δr"] - beta * m["Δ"], m["Δr"] - jnp.vdot(controls, m["c"])])
 
 
 @partial(jax.jit, static_argnames="limits")
@@ -66,12 +62,19 @@ def difference(log: Logged, tables: jax.Array, second: jax.Array | None, limits:
     policy that made the log (None)."""
     model = model_of(log, tables.shape[-1])
     other = terms_as_logged(log.reward) if second is None else policy_terms(log, model, second, limits)
-    of_other = error_of(influences(values, other)[1], log.unit, log.units)
+    of_other, influence_of_other = influences(values, other)
+    error_of_other = error_of(influence_of_other, log.unit, log.units)
 
     def of_one(table: jax.Array) -> Difference:
         terms = policy_terms(log, model, table, limits)
-        alone = error_of(influences(values, terms)[1], log.unit, log.units)
-        value, influence = influences(differences, _both(terms, other, log.reward))
-        return Difference(value, error_of(influence, log.unit, log.units), jnp.sqrt(alone**2 + of_other**2))
+        own, influence = influences(values, terms)
+        of_delta, influence_of_delta = influences(controlled, _controls(terms, other, log.reward))
+        both = jnp.concatenate([influence - influence_of_other, influence_of_delta])
+        alone = error_of(influence, log.unit, log.units)
+        return Difference(
+            jnp.concatenate([own - of_other, of_delta]),
+            error_of(both, log.unit, log.units),
+            jnp.sqrt(alone**2 + error_of_other**2),
+        )
 
     return jax.lax.map(of_one, tables)
