@@ -81,6 +81,17 @@ def test_policies_are_compared_with_each_other(shelf: Path, told: tuple[Any, ...
     assert narrow.values.filter(estimator="ips")["value"].item() == pytest.approx(clicks, abs=0.01)
 
 
+def test_lists_are_valued_where_the_log_says_what_was_shown_together(told: tuple[Any, ...]) -> None:
+    frame = told[0].with_columns(position=pl.int_range(pl.len()) % 3 + 1, slate=pl.int_range(pl.len()) // 3).drop("user")
+    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=1)
+    found = transfer.evaluate_log(shuffled, "uniform").slates
+    assert found is not None
+    value = dict(found.select("estimator", "value").iter_rows())
+    assert value["independent"] == pytest.approx(3 * frame["click"].mean(), rel=1e-5)  # π is the log's own policy
+    assert value["reward_interaction"] == pytest.approx(value["independent"], rel=1e-5)
+    assert transfer.evaluate_log(frame.head(5999), "uniform").slates is None, "a list that is cut off"
+
+
 def test_what_the_log_does_not_support_is_refused(shelf: Path, told: tuple[Any, ...]) -> None:
     frame, _, _, items = told
     with pytest.raises(TransferError, match=r"of its choices are items that the log never shows there"):

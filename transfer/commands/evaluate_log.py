@@ -99,6 +99,12 @@ def _values(console: Console, report: LogReport, against: str) -> None:
     ]
     columns = ["policy", "estimator", f"{report.reward} per impression", f"less that of {against}"]
     _print(console, "what it would have brought, with 95 % intervals", columns, rows, 2)
+    if report.slates is not None:
+        rows = [
+            [str(row["policy"]), row["estimator"], _between(row["value"], row["low"], row["high"])]
+            for row in report.slates.iter_rows(named=True)
+        ]
+        _print(console, "and by whole lists", ["policy", "estimator", f"{report.reward} per list"], rows, 2)
 
 
 def _between(value: float | None, low: Any, high: Any, sign: str = "") -> str:

@@ -28,13 +28,14 @@ REWARDS = ("click", "purchase", "revenue", "feedback")
 class LogReport:
     """rates: what came of the log. values: of every policy and estimator its value per impression, the difference to what
     the log brought, or to another policy, and 95 % intervals of both. support: how far the log speaks of each policy.
-    notes: what was left out."""
+    notes: what was left out. slates: values of whole lists, where the log says what was shown together."""
 
     rates: pl.DataFrame
     values: pl.DataFrame
     support: pl.DataFrame
     reward: str
     notes: list[str] = field(default_factory=list)
+    slates: pl.DataFrame | None = None
 
 
 def evaluate(
@@ -65,8 +66,8 @@ def evaluate(
     contexts = contexts_of(log, ["user", "position"] if runs else ["position"], how.candidates)
     every = [_policy(contexts, name, policy, how) for name, policy in found]
     first, second = (every, None) if against is None else (every[:-1], every[-1])
-    values, support = values_of(log, contexts, first, second, reward, how)
-    return LogReport(told, values, support, reward, notes)
+    values, support, slates = values_of(log, contexts, first, second, reward, how)
+    return LogReport(told, values, support, reward, notes, slates)
 
 
 def _needed(log: Log, role: str) -> None:

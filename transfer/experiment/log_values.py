@@ -27,6 +27,7 @@ from transfer.evaluate.logged.estimate import (
 from transfer.evaluate.logged.estimators import ESTIMATORS, limits_of
 from transfer.evaluate.logged.pairs import PAIRED, difference
 from transfer.experiment.log_policies import Contexts, Policy, numbered
+from transfer.experiment.log_slates import slates_of
 
 # Without these nothing is said of a policy: impressions and rewarded impressions that its weights leave, the share of its
 # choices that the log shows nowhere, and how far the mean weight may be from 1.
@@ -54,8 +55,9 @@ class How:
 
 def values_of(
     log: Log, contexts: Contexts, policies: Sequence[Policy], against: Policy | None, reward: str, how: How
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The values of policies, with their differences to one (None: what the log brought), and what the log supports.
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
+    """The values of policies, with their differences to one (None: what the log brought), what the log supports, and
+    the values of whole lists where it says what was shown together.
 
     Raises TransferError, one line, where it does not.
     """
@@ -71,6 +73,7 @@ def values_of(
     low, high = interval(found.value, found.error, arrays.units)
     if how.draws:
         low, high = percentiles(bootstrap(arrays, tables, jax.random.key(how.seed), limits, how.draws))
+    low = np.maximum(low, 0.0)  # no reward is negative: an interval that is cut there covers no less
     less = difference(arrays, tables[: len(policies)], tables[-1] if against else None, limits)
     ends = interval(less.value, less.error, arrays.units)
     rows = []
@@ -81,7 +84,7 @@ def values_of(
                 row |= {"value": float(found.value[p, e]), "low": float(low[p, e]), "high": float(high[p, e])}
             of_pair = (float(less.value[p, e]), float(ends[0][p, e]), float(ends[1][p, e]))
             rows.append(row | dict(zip(("difference", "difference_low", "difference_high"), of_pair, strict=True)))
-    return pl.DataFrame(rows, infer_schema_length=None), support
+    return pl.DataFrame(rows, infer_schema_length=None), support, slates_of(log.rows, arrays, policies)
 
 
 def arrays_of(log: Log, contexts: Contexts, reward: str, how: How) -> tuple[Logged, NDArray[np.int64]]:
