@@ -48,7 +48,7 @@ class Settings(Method):
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     size, power = config.train.batch_size, 2 if config.method.as_published_code else 1
-    if config.model.name != "cml":
+    if not isinstance(config.model, cml.Settings):
         raise TransferError(f"method=sscdr learns distances, and model={config.model.name} has none; write model=cml")
     model = cml.build(config.model, power)
 
