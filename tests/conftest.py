@@ -21,7 +21,7 @@ import pytest
 from transfer.__main__ import COLLECT, main
 from transfer.api import compose
 from transfer.config.schema import Config
-from transfer.data.interactions.events import Interactions, interactions_of
+from transfer.data.interactions.events import Interactions, heldout_of, interactions_of
 from transfer.data.interactions.world import Loaded, Side, World
 from transfer.experiment.build import load_world
 from transfer.training.compile_cache import use_compile_cache
@@ -179,7 +179,9 @@ def interactions(items_of_users: Sequence[Iterable[int]], n_items: int, seed: in
 def world_of(target: Interactions, *sources: Interactions) -> World:
     """A world with nothing hidden, as far as closed forms look at it."""
     sides = [Side(train=events, fit=events, stop=None) for events in (target, *sources)]  # type: ignore[arg-type]
-    return World(target=sides[0], sources=tuple(sides[1:]), valid=None, test=None, scale=(1.0, 5.0))  # type: ignore[arg-type]
+    none = {"user": np.zeros(0, np.int32), "item": np.zeros(0, np.int32), "rating": np.zeros(0, np.float32)}
+    hidden = heldout_of(none, [none], none, target.n_items)
+    return World(target=sides[0], sources=tuple(sides[1:]), valid=hidden, test=hidden, scale=(1.0, 5.0))
 
 
 class Said(NamedTuple):

@@ -1,4 +1,4 @@
-"""Attention between domains: over a history in frozen factors."""
+"""Attention between domains: over what a reader wants everywhere and here, and over a history in frozen factors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from pairs import files
-from two_domains import ITEMS, READERS, Case, Floats, domains, world
+from two_domains import COLD, ITEMS, NOBODY, READERS, Case, Floats, domains, world
 
 from transfer.api import compose
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.experiment import Result, run_batch
+from transfer.methods.model_based import deepapf
 
 
 def relu(x: Floats) -> Floats:
@@ -86,15 +87,38 @@ def test_natr_is_refused_where_nothing_is_common() -> None:
         Case("natr", here=replace(world(), bridges=jnp.zeros(0, jnp.int32)))
 
 
+@pytest.mark.parametrize("common", [True, False])
+def test_deepapf_weighs_the_common_and_the_own_part_for_each_book(common: bool) -> None:
+    case = Case(f"deepapf method.common={common}", "method.hidden=4", drawn=1)
+    p = jax.tree.map(np.float64, case.done["joint"])
+    known, expected = domains()[0].any(1), np.zeros((READERS, ITEMS[0]))
+
+    def attention(x: Floats) -> float:
+        return relu(x @ p["attention"] + p["bias"]) @ p["out"]
+
+    for user in range(READERS):
+        c, o = p["users"]["common"][user], p["users"]["own"][0][user]
+        for item, q in enumerate(p["items"][0]):
+            alpha = sigmoid(attention(c * q) - attention(o * q)) if known[user] else 1.0
+            z = alpha * c + (1 - alpha) * o if common else o
+            expected[user, item] = p["weights"] @ (z * q)
+    held = sum(np.square(p[name]).sum() for name in ("attention", "out", "weights"))
+    found = deepapf.deepapf(case.config).penalty(case.done["joint"], {"decay": jnp.float32(0.1)})
+    assert float(found) == pytest.approx(0.1 * held, rel=1e-4)
+    assert not known[[COLD, NOBODY]].any()
+    offset = p["offsets"][0]
+    np.testing.assert_allclose(case.scores(), offset["mean"] + offset["bias"] + expected, rtol=1e-3, atol=1e-3)
+
+
 # On planted pairs of films and books: the method, and the same without what it brings from the source.
 NUMBERS = ("model.dim=8", "train.batch_size=256", "hp.learning_rate=0.03", "train.keep=last")
-APART = {"natr": "hp.transfer=0"}
-PRIOR = {"natr": "hp.l2=0.03"}
+APART = {"natr": "hp.transfer=0", "deepapf": "hp.source_weight=0"}
+PRIOR = {"natr": "hp.l2=0.03", "deepapf": "hp.l2=0.1 hp.decay=0"}
 
 
 @cache
 def outcomes(method: str, related: bool = True) -> list[Result]:
-    words = [*files(related), f"method={method}", *NUMBERS, PRIOR[method]]
+    words = [*files(related), f"method={method}", *NUMBERS, *PRIOR[method].split()]
     return run_batch([compose([*words, *more.split()]) for more in ("", APART[method])])
 
 

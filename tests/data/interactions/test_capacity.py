@@ -48,6 +48,7 @@ SLOW = (
     "dcdcsr",
     "sscdr",
     "natr",
+    "deepapf",
     "diffusion_map",
 )
 
