@@ -180,7 +180,7 @@ def _measure(
 
     NaN where a user has none, padding behind. Users are gone through once: no table of users × items is ever whole.
     """
-    shelf, popularity = heldout.catalogue, jnp.asarray(heldout.popularity)  # of a world on the host too
+    shelf, popularity = jax.tree.map(jnp.asarray, (heldout.catalogue, heldout.popularity))  # of a world on the host too
     n_items = popularity.shape[0]
     price = shelf.price if shelf and what == "all" else None
     place = list_metrics.places(popularity)  # of all items alike: once, not in every chunk
