@@ -67,7 +67,7 @@ def build(settings: schema.Task, world: World) -> Task:
     names = [f"{metric}@{k}" for metric in METRICS for k in settings.k]
     if settings.select not in names:
         raise TransferError(f"task.select={settings.select}: with task.k={list(settings.k)} choose from {', '.join(names)}")
-    listed = world.test.open_row is not None
+    listed = getattr(world.test, "open_row", None) is not None  # nothing may be hidden
     if listed and settings.sampled:
         raise TransferError(f"task.sampled={settings.sampled} beside split.candidates: choose one of them")
     prefix = f"sampled{settings.sampled}_" if settings.sampled else LISTED if listed else ""
