@@ -73,7 +73,7 @@ def reached(method: str, *words: str) -> float:
     return result.metrics["test"]["ndcg@10"]
 
 
-@pytest.mark.parametrize("method", ["target_only", "cmf"])
+@pytest.mark.parametrize("method", ["target_only", pytest.param("cmf", marks=pytest.mark.slow)])
 def test_new_items_borrow_by_what_is_said_of_them(method: str) -> None:
     borrow = ("method.borrow=5",)
     found = {

@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_cmf_less_the_weight_times_that_of_the_domain_lo
             total += jnp.mean(jnp.log1p(jnp.exp(-said[0]))) / 2 + jnp.mean(jnp.log1p(jnp.exp(said[1]))) / 2
         return total / 2  # two sources
 
-    plain = cmf.joint(config, task, check_model(config).build(config.model)).loss
+    plain = cmf.joint(config, task, check_model(config).build(config.model))[0].loss
     slope = jax.jit(jax.grad(stage.loss))
     of_loss = slope(params, {}, batch, hp, key, end)
     of_cmf, of_domain = jax.jit(jax.grad(plain))(factors, {}, batch, hp, key, end), jax.jit(jax.grad(domain))(factors)

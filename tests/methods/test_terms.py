@@ -150,7 +150,7 @@ def test_a_variational_history_pays_its_divergence_and_is_drawn() -> None:
         return float(each.mean())
 
     for kl in (0.0, 0.7):
-        hp = {"dropout": ZERO, "kl": jnp.float32(kl)}
+        hp = {"dropout": ZERO, "kl": jnp.float32(kl), "source_weight": ONE}
         value = float(loss(params, {}, batch, hp, KEY, ZERO))
         assert value == pytest.approx(kl * divergence - likelihood(z + np.exp(g / 2) * noise), rel=1e-4)
     assert likelihood(z) != pytest.approx(likelihood(z + np.exp(g / 2) * noise), rel=1e-5), "the control: noise counts"
