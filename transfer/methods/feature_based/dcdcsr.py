@@ -23,8 +23,8 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning.supervised import LEARNER_HP, event_losses
-from transfer.methods.feature_based.emcdr import factors, flat, unflat
-from transfer.program import SIDES, Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
+from transfer.methods.feature_based.emcdr import factors, fit_of_map, flat, unflat
+from transfer.program import SIDES, Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import perceptron
 from transfer.solvers.histories import blocks, user_counts
 from transfer.solvers.likeness import readers
@@ -93,14 +93,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         losses = event_losses(task, model, params["head"], z, y, events)
         return jnp.mean(error + losses) + hp["l2"] * model.penalty(z, y, events)
 
-    learn = Fit(
-        "map",
-        init=init,
-        batch=batch,
-        loss=loss,
-        size=lambda world: world.target.train.users.shape[0],
-        scores=scores,
-    )
+    learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     return Program((*factors(config, task, model), Solve("benchmark", benchmark), learn), scores)
 
 

@@ -88,16 +88,14 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         error = jnp.sum(jnp.square(maps.apply(kind, params, batch["source"]) - batch["target"]), axis=1)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
-    learn = Fit(
-        "map",
-        init=init,
-        batch=batch,
-        loss=loss,
-        size=lambda world: world.target.train.users.shape[0],
-        scores=scores,
-    )
+    learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     before = stages(config, task, model, kind)
     return Program((*before, learn) if kind == "mlp" else before, scores)
+
+
+def fit_of_map(**parts: Any) -> Fit:
+    """The stage "map", an epoch of which has as many steps as the target's events make. parts: those of `Fit`."""
+    return Fit("map", size=lambda world: world.target.train.users.shape[0], **parts)
 
 
 def _fit_events(side: Callable[[World], Side], world: World) -> Interactions:

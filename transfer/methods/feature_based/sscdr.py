@@ -24,9 +24,9 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.learning.supervised import LEARNER_HP
-from transfer.methods.feature_based.emcdr import factors, flat, has_events, unflat
+from transfer.methods.feature_based.emcdr import factors, fit_of_map, flat, has_events, unflat
 from transfer.models import cml
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
 from transfer.solvers import perceptron
 from transfer.solvers.histories import mean_rows
 from transfer.tasks.ranking import unseen_items
@@ -96,12 +96,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         triplets = jax.nn.relu(hp["margin"] + near - far)
         return jnp.mean(jnp.where(batch["shared"], error + hp["weight"] * triplets, 0.0))
 
-    learn = Fit(
-        "map",
-        init=init,
-        batch=batch,
-        loss=loss,
-        size=lambda world: world.target.train.users.shape[0],
-        scores=scores,
-    )
+    learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     return Program((*factors(config, task, model), learn), scores)
