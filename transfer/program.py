@@ -45,9 +45,11 @@ class Task(NamedTuple):
     """What is predicted: batches drawn on the device, a loss per example, and metrics of a hidden part.
 
     batch(interactions, key, size) -> Batch;  loss(outputs [B, 1 + negatives], batch) -> [B];
-    evaluate(scores, heldout, full) -> {name: value}, with the measures of whole lists only where `full`;
-    examine(scores, heldout) -> (these and all others, {name: float32 [rows]}): also what each row, a user or an example,
-    has of it, padding last; rows(world, heldout) -> {column: int32 [rows]} says whose they are.
+    evaluate(scores, heldout) -> {name: value}, what training selects by;
+    predict(scores, heldout) -> predicted, a pytree: as little of the scores as measures need;
+    measure(predicted, heldout, beyond) -> ({name: value}, {name: float32 [rows]}): metrics, with `beyond` all that is
+    measured, and what each row, a user or an example, has of it, padding last. It knows no method: all share what is
+    compiled; rows(world, heldout) -> {column: int32 [rows]} says whose they are.
     `select` is the metric that validation maximises (sign 1) or minimises (sign -1). With `every_item` a loss wants the
     outputs of the observed item followed by those of all items; else it wants `negatives` of them.
     """
@@ -56,8 +58,9 @@ class Task(NamedTuple):
     sign: int
     batch: Callable[[Any, jax.Array, int], Any]
     loss: Callable[[jax.Array, Any], jax.Array]
-    evaluate: Callable[..., dict[str, jax.Array]]
-    examine: Callable[[Scores, Any], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
+    evaluate: Callable[[Scores, Any], dict[str, jax.Array]]
+    predict: Callable[[Scores, Any], Any]
+    measure: Callable[[Any, Any, bool], tuple[dict[str, jax.Array], dict[str, jax.Array]]]
     rows: Callable[[Any, Any], dict[str, np.ndarray]]
     every_item: bool = False
     negatives: int = 0

@@ -76,7 +76,7 @@ def ranking(users: int, items: int, dim: int) -> Work:
     import jax
 
     from benchmarks.long_tables import world_of
-    from transfer.tasks import ranking as task
+    from transfer.evaluate import ranked
 
     heldout = jax.device_put(world_of(users, items, hidden=users).test)
     keys = jax.random.split(jax.random.key(0))
@@ -84,7 +84,7 @@ def ranking(users: int, items: int, dim: int) -> Work:
 
     @jax.jit
     def measured(of_users: Any, of_items: Any, heldout: Any) -> Any:
-        return task.evaluate(lambda some: of_users[some] @ of_items.T, heldout, (5, 10, 20), 0)
+        return ranked.evaluate(lambda some: of_users[some] @ of_items.T, heldout, (5, 10, 20), 0)
 
     seconds = partial(best_of, lambda: measured(of_users, of_items, heldout), 0.1, 1)
     name = f"full ranking, {users:,} users x {items:,} items of {dim} numbers"

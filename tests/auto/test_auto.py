@@ -19,6 +19,7 @@ from transfer.experiment.run import load_run
 from transfer.report.comparison import per_user
 from transfer.solvers import histories
 from transfer.training import compiler
+from transfer.training.device_memory import device_memory
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 METHODS = ("popularity", "ridge_map", "text_bridge", "ease method.domains=target")
@@ -170,7 +171,7 @@ def test_a_candidate_that_is_refused_is_asked_once(
 
     def check(self: Any, memory: Any, count: int, devices: int) -> None:
         if "items/solve" in self.executables:  # the stage of item_knn
-            raise compiler.TooLarge(0, 2**60, compiler.device_memory().free)
+            raise compiler.TooLarge(0, 2**60, device_memory().free)
         real(self, memory, count, devices)
 
     monkeypatch.setattr(compiler.Compiler, "_check_memory", check)

@@ -19,8 +19,8 @@ from transfer.data.interactions.split import split
 from transfer.data.interactions.world import Loaded
 from transfer.data.load import read_domains
 from transfer.errors import TransferError
+from transfer.evaluate import ranked
 from transfer.experiment.build import load_world
-from transfer.tasks import ranking
 
 N_USERS, N_ITEMS = 200, {"movies": 80, "books": 60}
 
@@ -67,7 +67,7 @@ def popularity(loaded: Loaded) -> float:
     """nDCG@10 on the test part of what is chosen most in training."""
     counts = loaded.world.target.train.item_counts
     scores = lambda users: jnp.broadcast_to(counts, (len(users), len(counts)))  # noqa: E731
-    return round(float(ranking.evaluate(scores, loaded.world.test, (10,), 0)["ndcg@10"]), 4)
+    return round(float(ranked.evaluate(scores, loaded.world.test, (10,), 0)["ndcg@10"]), 4)
 
 
 def events(loaded: Loaded, part: str) -> tuple[int, int]:

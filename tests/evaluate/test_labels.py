@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,9 +115,11 @@ def test_values_by_example_are_those_behind_the_metrics(multi: bool) -> None:
     y = (rng.random((n, classes)) < 0.4).astype(np.float32) if multi else np.eye(3, dtype=np.float32)[np.arange(n) % 3]
     part = hidden([(0, Examples(logits, y, multi))], multi)  # type: ignore[arg-type]
     assert part.weight.size == n + 1
-    means, rows = jax.jit(lambda part: classification.examine(lambda inputs: inputs.x, part))(part)
-    whole = jax.jit(lambda part: classification.evaluate(lambda inputs: inputs.x, part, full=True))(part)
+    said = partial(classification.predict, lambda inputs: inputs.x)
+    means, rows = jax.jit(lambda part: classification.measure(said(part), part))(part)
+    whole = jax.jit(lambda part: classification.evaluate(lambda inputs: inputs.x, part, every=True))(part)
     assert means == whole
+    rows = {name: values[:n] for name, values in rows.items()}  # padding is last
     said = logits > 0 if multi else np.eye(3)[logits.argmax(1)]
     np.testing.assert_array_equal(rows["accuracy"], (said == y).all(1))
     p = 1 / (1 + np.exp(-logits)) if multi else np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

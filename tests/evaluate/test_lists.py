@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -54,8 +55,9 @@ def world() -> World:
 def measured(world: World, table: Table) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
     """The means, and the values of every user in the order of `asked`."""
     task = compose(["task=ranking", "task.k=[3,10]", "task.select=ndcg@10"]).task
-    run = jax.jit(lambda table, part: ranking.build(task, world).examine(lambda users: table[users], part))
-    means, rows = run(jnp.asarray(table), world.test)
+    asked = ranking.build(task, world)
+    predicted = jax.jit(lambda table, part: asked.predict(lambda users: table[users], part))(jnp.asarray(table), world.test)
+    means, rows = jax.jit(partial(asked.measure, beyond=True))(predicted, world.test)
     count = int(world.test.n_users)
     return {k: float(v) for k, v in means.items()}, {k: np.asarray(v)[:count] for k, v in rows.items()}
 
@@ -198,7 +200,8 @@ def test_ties_between_likes_and_dislikes_count_half_and_padding_nothing() -> Non
     scores = jnp.array([[1.0, 1.0, 2.0, 0.0], [1.0, 2.0, 3.0, 4.0], [jnp.nan, 0.0, 1.0, 2.0]])
     likes, dislikes = ([0, 1, 2, 3, 3], [0, 3, 1, 0, 0]), ([0, 0, 2, 3], [1, 2, 0, 0])
     row, item, other, disliked = (jnp.array(part, jnp.int32) for part in (*likes, *dislikes))
-    found = judged_auc(scores, row, item, other, disliked)
+    value = scores[jnp.minimum(jnp.concatenate([row, other]), 2), jnp.concatenate([item, disliked])]
+    found = judged_auc(value, row, other, 3)
     assert float(found[0]) == 0.25, "one tie and one loss"
     assert np.isnan(found[1:]).all(), "no dislikes; a score that is no number"
 

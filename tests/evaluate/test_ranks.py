@@ -14,11 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from transfer.evaluate.rank_metrics import METRICS, user_metrics
+from transfer.evaluate.rank_metrics import METRICS, ties_of, user_metrics
 
 KS = (1, 2, 3, 5, 10)
 ROWS, ITEMS, WIDE, EVENTS = 4, 6, 11, 24  # few shapes of tables, so that few programs are compiled
-compiled = partial(jax.jit, static_argnums=4)(user_metrics)
+
+
+@partial(jax.jit, static_argnums=4)
+def compiled(
+    scores: jax.Array, relevant: jax.Array, row: jax.Array, item: jax.Array, ks: tuple[int, ...]
+) -> dict[str, jax.Array]:
+    found = user_metrics(ties_of(scores, relevant, row, item), row, item, len(scores), ks)
+    return {f"{name}@{k}": values[:, i] for name, values in found.items() for i, k in enumerate(ks)}
 
 
 def measure(scores: NDArray[Any], relevant: NDArray[np.bool_], ks: tuple[int, ...] = KS) -> dict[str, NDArray[Any]]:

@@ -49,7 +49,7 @@ def outcome(loaded: LoadedExamples, *words: str) -> tuple[float, dict[str, float
     program = build_program(config, loaded.world, task)
     run, replicas = Compiler("map", {}, {}), replicas_of([config])
     done, _ = run_stages(program, Job(task, loaded.world, "", replicas, ["0"], [0], config.train, run))
-    metrics, _ = evaluate(program, task, loaded.world, done, replicas, run, True)
+    metrics, _ = evaluate(program, task, loaded.world, done, replicas, run, run, True)
     one = jax.tree.map(lambda leaf: leaf[0], done)
     return metrics[0]["test"]["accuracy"], describe_guard(config, loaded, one).get("guard", {}).get("weights", {})
 

@@ -42,7 +42,8 @@ def scored(table: np.ndarray, sampled: int) -> tuple[dict[str, float], Asked]:
     rows = jnp.asarray(table, jnp.float32)
 
     def both(rows: jax.Array, part: Any) -> Any:
-        return ctr.examine(lambda users: rows[users], part, sampled)[0], asked(lambda users: rows[users], part, sampled)
+        events = asked(lambda users: rows[users], part, sampled)
+        return ctr.measure(events, part)[0], events
 
     means, events = jax.jit(both)(rows, world().test)
     there = np.asarray(events.weight).reshape(-1) > 0

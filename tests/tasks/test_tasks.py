@@ -242,7 +242,8 @@ def test_ranking_metrics_are_those_of_each_user_alone_in_any_chunks(split: str, 
     assert (world.test.users.shape[0] == 1) == (chunked > 500)
     table = random_table(world)
     train = dict(zip(*np.unique(np.asarray(world.target.train.items), return_counts=True), strict=True))
-    measure, scores = jax.jit(ranking_task().evaluate, static_argnums=0), looked_up(table)
+    task, scores = ranking_task(), looked_up(table)
+    measure = jax.jit(lambda scores, part: task.measure(task.predict(scores, part), part, False)[0], static_argnums=0)
     for part in (world.valid, world.test) if split == "ratio" else (world.test,):
         ours, expected = measure(scores, part), naive_metrics(table, part, train)
         assert set(ours) == set(expected)
@@ -258,7 +259,8 @@ def test_a_list_holds_nothing_that_the_user_has() -> None:
     hidden = {"user": np.zeros(1, np.int32), "item": np.array([8], np.int32), "rating": np.ones(1, np.float32)}
     train = {"user": np.zeros(8, np.int32), "item": seen, "rating": np.ones(8, np.float32)}
     part = jax.tree.map(jnp.asarray, events_module.heldout_of(hidden, [train], train, 10))
-    measured = ranking_task(k=(10,)).evaluate(looked_up(np.arange(10.0)[None, :]), part)
+    task = ranking_task(k=(10,), select="ndcg@10")
+    measured, _ = task.measure(task.predict(looked_up(np.arange(10.0)[None, :]), part), part, False)
     assert float(measured["coverage@10"]) == pytest.approx(0.2)
     assert float(measured["popularity@10"]) == 0
 
@@ -274,8 +276,7 @@ def test_sampled_metrics_have_their_own_names_and_their_own_level() -> None:
     counts = [len(hidden) for hidden, _ in by_user(world.test).values()]  # by chance, k of the candidates are found
     assert float(sampled["sampled15_recall@5"]) == pytest.approx(np.mean([5 / (15 + n) for n in counts]), rel=1e-4)
     every, plain = (
-        ranking_task(sampled=count, k=(10,)).evaluate(looked_up(random_table(world)), world.test, full=False)
-        for count in (10_000, 0)
+        ranking_task(sampled=count, k=(10,)).evaluate(looked_up(random_table(world)), world.test) for count in (10_000, 0)
     )
     assert set(plain) == {f"{name}@10" for name in METRICS}  # without coverage and popularity, and not sampled
     assert {name: float(every[f"sampled10000_{name}"]) for name in plain} == pytest.approx(

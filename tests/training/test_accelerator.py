@@ -9,7 +9,7 @@ import jaxlib
 import pytest
 
 from transfer.sweep import engines
-from transfer.training import compiler
+from transfer.training import device_memory
 from transfer.training.accelerator import ATOMIC, tell_compiler
 
 
@@ -39,6 +39,6 @@ def test_a_program_of_a_sweep_asks_for_it_before_it_looks_at_the_device(monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin" or None)
     monkeypatch.setenv("XLA_FLAGS", "")
     flags: list[str] = []
-    monkeypatch.setattr(compiler, "free_memory", lambda: flags.append(os.environ["XLA_FLAGS"]) or 2.0**30)
+    monkeypatch.setattr(device_memory, "free_memory", lambda: flags.append(os.environ["XLA_FLAGS"]) or 2.0**30)
     engines.run_work({"configs": [], "folders": [], "max_batch": None, "reuse": None, "share": 1})
     assert flags == [ATOMIC]

@@ -20,7 +20,7 @@ from transfer.program import Replicas, Solve
 from transfer.solvers import histories
 from transfer.storage import memory
 from transfer.storage.memory import GIB, Free, host_memory
-from transfer.training import compiler
+from transfer.training import device_memory
 from transfer.training.compiler import Compiler, TooLarge
 from transfer.training.loop import solve
 
@@ -67,7 +67,7 @@ def test_the_memory_of_what_is_used_up_is_that_of_the_result(mode: str) -> None:
 
 
 def test_one_replica_too_is_refused_before_it_runs_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiler, "host_memory", lambda: Free(ROWS**2, "of the test"))
+    monkeypatch.setattr(device_memory, "host_memory", lambda: Free(ROWS**2, "of the test"))
     words = ["domain=simulated", "method=ease", "task=ranking", "train.progress=false"]
     with pytest.raises(TooLarge) as caught:
         Compiler("map", {}, {})("product", product, 0.0, jnp.ones((1, ROWS)))
@@ -76,7 +76,7 @@ def test_one_replica_too_is_refused_before_it_runs_in_one_line(monkeypatch: pyte
     assert "\n" not in said
     assert "GiB of memory, and 0.00 GiB of the test are free" in said
     assert "target_only" in said
-    monkeypatch.setattr(compiler, "host_memory", lambda: Free(1000.0, "of the test"))
+    monkeypatch.setattr(device_memory, "host_memory", lambda: Free(1000.0, "of the test"))
     with pytest.raises(TransferError, match="of the test are free"):
         run_batch([compose(words)])
 

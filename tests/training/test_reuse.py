@@ -157,8 +157,8 @@ def test_an_entry_belongs_to_what_the_loss_and_the_rates_read(
     name: str, fits: int, fitted: list[tuple[str, int]], tmp_path: Path
 ) -> None:
     """Runs that differ in one number share a stage only where neither its loss, `done` in it, nor a rate reads that."""
-    metrics = lambda scores, heldout, full=True: {"score": scores}  # noqa: E731
-    task = Task("score", 1, None, None, metrics, None, None)  # type: ignore[arg-type]
+    metrics = lambda scores, heldout: {"score": scores}  # noqa: E731
+    task = Task("score", 1, None, None, metrics, None, None, None)  # type: ignore[arg-type]
     program = Program(
         (
             Solve("before", lambda world, done, hp, key: {"w": hp["before"]}),

@@ -64,8 +64,9 @@ TOY_TASK = Task(
     sign=1,
     batch=None,  # type: ignore[arg-type]
     loss=None,  # type: ignore[arg-type]
-    evaluate=lambda scores, heldout, full=True: {"score": scores},
-    examine=None,  # type: ignore[arg-type]
+    evaluate=lambda scores, heldout: {"score": scores},
+    predict=None,  # type: ignore[arg-type]
+    measure=None,  # type: ignore[arg-type]
     rows=None,  # type: ignore[arg-type]
 )
 

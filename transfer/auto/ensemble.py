@@ -139,7 +139,8 @@ def _fold_of(members: list[Result], part: Literal["valid", "test"]) -> Fold:
             asked = jnp.where(place < hidden.n_users, hidden.users.reshape(-1), world.n_users)
             row = jnp.zeros(world.n_users, jnp.int32).at[asked].set(place, mode="drop")
             mixed = jnp.einsum("mr,mri->ri", shares, tables)
-            return task.examine(lambda users: mixed[row[users]], hidden)[1][column_of(task.select)]
+            predicted = task.predict(lambda users: mixed[row[users]], hidden)
+            return task.measure(predicted, hidden, False)[1][column_of(task.select)]
 
         there[f"mixed {part}"] = jax.jit(examined)
 

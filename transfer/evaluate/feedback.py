@@ -8,17 +8,13 @@ import jax.numpy as jnp
 from transfer.evaluate.list_metrics import Lists, sums
 
 
-def judged_auc(
-    scores: jax.Array, row: jax.Array, item: jax.Array, disliked_row: jax.Array, disliked_item: jax.Array
-) -> jax.Array:
-    """`auc_by_row` of likes row, item [E] against dislikes [D] of the same user: float32 [B].
+def judged_auc(score: jax.Array, row: jax.Array, disliked_row: jax.Array, width: int) -> jax.Array:
+    """`auc_by_row` of likes [E] against dislikes [D] of the same user: float32 [width].
 
-    scores float32 [B, items]; row = B for padding.
+    score float32 [E + D], those of likes first; row = width for padding.
     """
-    rows = jnp.concatenate([row, disliked_row])
     like = jnp.concatenate([jnp.ones(row.shape), jnp.zeros(disliked_row.shape)])
-    value = scores[jnp.minimum(rows, scores.shape[0] - 1), jnp.concatenate([item, disliked_item])]
-    return auc_by_row(value, like, rows, scores.shape[0])
+    return auc_by_row(score, like, jnp.concatenate([row, disliked_row]), width)
 
 
 def auc_by_row(value: jax.Array, like: jax.Array, rows: jax.Array, width: int) -> jax.Array:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from transfer.data.interactions.world import at_inference
 from transfer.evaluate.distance import Distances, measure_distances
 from transfer.experiment import unlabelled_selection
 from transfer.program import AnyWorld, Done, Program, Replicas, Task
-from transfer.training.compiler import Compiler
+from transfer.training.compiler import Compiler, executables_of, shapes_of
 from transfer.training.stages import Job
 
 
@@ -39,7 +40,9 @@ def measure(config: Config, program: Program, job: Job, done: Done) -> Measured:
     clock = job.run.clock
     began, compiling = time.perf_counter(), clock["compile"]
     test = config.test or config.select == ORACLE  # it looks at the test labels even while tuning
-    metrics, per_user = evaluate(program, job.task, job.world, done, job.replicas, job.run, test)
+    key = f"measures of {config.task}, {job.run.mode}, {job.run.shard}"
+    measures = replace(job.run, executables=executables_of(key, shapes_of(job.world)))
+    metrics, per_user = evaluate(program, job.task, job.world, done, job.replicas, job.run, measures, test)
     distances = measure_distances(program, job.world, done, job.replicas, job.run, compared=config.test)
     spaces = [distance.spaces for distance in distances]
     selection = unlabelled_selection.selection_scores(config, program, done, job, metrics, spaces)
@@ -48,32 +51,42 @@ def measure(config: Config, program: Program, job: Job, done: Done) -> Measured:
 
 
 def evaluate(
-    program: Program, task: Task, world: AnyWorld, done: Done, replicas: Replicas, run: Compiler, test: bool
+    program: Program,
+    task: Task,
+    world: AnyWorld,
+    done: Done,
+    replicas: Replicas,
+    run: Compiler,
+    measures: Compiler,
+    test: bool,
 ) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
     """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
     the test values of every user (or example), one table per replica. Without `test` that part stays closed, and the
-    values are those of the validation part."""
+    values are those of the validation part. measures: keeps what all methods of a task share on worlds of these shapes."""
+    parts = {"valid": world.valid} if world.valid.n_events else {}
+    parts |= {"test": world.test} if test else {}
+    last = next(reversed(parts), None)
 
-    validates = bool(world.valid.n_events)
-
-    def evaluate_row(world: AnyWorld, row: Any) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
+    def predict_row(world: AnyWorld, row: Any) -> dict[str, Any]:
         done, (_, hp) = row
         scores = program.scores(at_inference(world), done, hp)
-        if not test:
-            if not validates:
-                return {}, {}
-            valid, rows = task.examine(scores, world.valid)
-            return {"valid": valid}, rows
-        means = {"valid": task.evaluate(scores, world.valid, full=True)} if validates else {}
-        means["test"], rows = task.examine(scores, world.test)
-        return means, rows
+        return {part: task.predict(scores, getattr(world, part)) for part in parts}
 
-    name = "evaluate" if validates else "evaluate the test alone"  # worlds of one shape share what is compiled
-    means, rows = jax.device_get(run(name, evaluate_row, world, (done, replicas)))
+    name = "predict " + " and ".join(parts)  # worlds of one shape share what is compiled
+    predicted = run(name, predict_row, world, (done, replicas)) if parts else {}
+    found = {}
+    for part, hidden in parts.items():
+        row = partial(_measure_row, task, part == last)
+        found[part] = jax.device_get(measures(f"measure {part}, {part == last}", row, hidden, predicted[part]))
+    means = {part: of for part, (of, _) in found.items()}
     count = range(len(replicas.keys))
-    hidden = world.test if test else world.valid if validates else None
-    index = {} if hidden is None else task.rows(world, hidden)
+    index = task.rows(world, parts[last]) if last else {}
+    rows = found[last][1] if last else {}
     real = len(next(iter(index.values()), ()))  # rows beyond them are padding
     tables = [pl.DataFrame({**index, **{k: np.asarray(v[i][:real]) for k, v in rows.items()}}) for i in count if index]
     tables = [table.fill_nan(None) for table in tables]
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
+
+
+def _measure_row(task: Task, beyond: bool, hidden: Any, predicted: Any) -> Any:
+    return task.measure(predicted, hidden, beyond)

@@ -43,7 +43,7 @@ from transfer.storage.lock import locked
 from transfer.training import devices, processes
 from transfer.training.accelerator import tell_compiler
 from transfer.training.compile_cache import use_compile_cache
-from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, executables_of, telling_no_room
+from transfer.training.compiler import Clock, Compiler, NoRoom, TooLarge, executables_of, shapes_of, telling_no_room
 from transfer.training.stages import Job, Records, diverged, run_stages, selected
 from transfer.training.warm_start import show_warm_start, warm_started
 
@@ -267,8 +267,7 @@ def _facts(
 
 def program_of(config: Config, world: AnyWorld) -> tuple[str, str]:
     """What decides what is compiled: the static part but for where the world comes from, and the shapes of its arrays."""
-    shapes = [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]
-    return config.program_key(without=BY_CONTENT), str((jax.tree.structure(world), shapes))
+    return config.program_key(without=BY_CONTENT), shapes_of(world)
 
 
 def load_run(folder: Path) -> Result:

@@ -182,7 +182,7 @@ def reverse_validation(config: Config, task: Task, program: Program, done: Done,
 
         def metric(world: ExamplesWorld, row: Any, backward: Program = backward) -> jax.Array:
             done, (_, hp) = row
-            return task.evaluate(backward.scores(world, done, hp), world.test, full=False)[task.select]
+            return task.evaluate(backward.scores(world, done, hp), world.test)[task.select]
 
         values.append(task.sign * float(np.asarray(run("backward", metric, turned, (learnt, replica)))[0]))
     return values

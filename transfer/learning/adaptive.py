@@ -47,7 +47,7 @@ def adaptive(fit: Fit, losses: Callable[..., list[jax.Array]], task: Task, count
 
         def metric(part: Params) -> jax.Array:
             scores = fit.scores(world, {**done, fit.name: part}, hp)
-            return task.sign * task.evaluate(scores, fit.heldout(world), full=False)[task.select]
+            return task.sign * task.evaluate(scores, fit.heldout(world))[task.select]
 
         alone, *beside = [metric(replica) for replica in params["replicas"]]
         return {**params, "harm": (params["harm"] + alone - jnp.stack(beside)) / 2}

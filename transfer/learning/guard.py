@@ -69,7 +69,7 @@ def guarded(
 
     def learn(world: AnyWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
         def validation(weights: jax.Array) -> jax.Array:
-            metrics = task.evaluate(scores(world, done, hp, weights), world.valid, full=False)
+            metrics = task.evaluate(scores(world, done, hp, weights), world.valid)
             return task.sign * metrics[task.select] - TIE * metrics.get("log_loss", 0.0)
 
         return {"weights": choose_shares(validation, len(programs), rounds=1 if len(experts) == 1 else 2 * len(experts))}

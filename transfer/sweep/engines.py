@@ -41,7 +41,7 @@ def run_work(work: Work) -> None:
     """Run one program; every run folder then has a result.json, also where it failed. Raises only Interrupted."""
     from transfer.experiment import run_batch
     from transfer.training.accelerator import tell_compiler
-    from transfer.training.compiler import free_memory
+    from transfer.training.device_memory import free_memory
 
     configs = [Config.model_validate(config) for config in work["configs"]]
     folders = [Path(folder) for folder in work["folders"]]

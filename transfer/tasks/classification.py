@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,10 +27,16 @@ def build(settings: schema.Task, world: ExamplesWorld) -> Task:
     if settings.select not in METRICS:
         raise TransferError(f"task.select={settings.select}: task=classification measures {', '.join(METRICS)}")
 
-    def evaluated(scores: Scores, hidden: HiddenExamples, full: bool = True) -> dict[str, jax.Array]:
-        return evaluate(scores, hidden, full or settings.select in ("auc", "calibration_error"))
-
-    return Task(settings.select, SIGN.get(settings.select, 1), batch, loss, evaluated, examine, asked_examples)
+    return Task(
+        select=settings.select,
+        sign=SIGN.get(settings.select, 1),
+        batch=batch,
+        loss=loss,
+        evaluate=partial(evaluate, every=settings.select in ("auc", "calibration_error")),
+        predict=predict,
+        measure=measure,
+        rows=asked_examples,
+    )
 
 
 def protocol(settings: schema.Config) -> dict[str, Any]:
@@ -58,22 +65,28 @@ def loss(logits: jax.Array, batch: Examples) -> jax.Array:
     return -jnp.sum(batch.y * jax.nn.log_softmax(logits, axis=1), axis=1)
 
 
-def evaluate(scores: Scores, hidden: HiddenExamples, full: bool = True) -> dict[str, jax.Array]:
-    """Metrics of a hidden part; `full` adds AUC and calibration error."""
-    logits, y = _scored(scores, hidden)
-    return label_metrics(logits, y, hidden.weight.reshape(-1), hidden.multi_label, full)
+def evaluate(scores: Scores, hidden: HiddenExamples, every: bool) -> dict[str, jax.Array]:
+    """Metrics of a hidden part; `every` adds AUC and calibration error."""
+    logits, y = _flat(predict(scores, hidden), hidden)
+    return label_metrics(logits, y, hidden.weight.reshape(-1), hidden.multi_label, every)
 
 
-def examine(scores: Scores, hidden: HiddenExamples) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The metrics with `full`, and what each example has of accuracy and log loss: float32 [examples]."""
-    logits, y = _scored(scores, hidden)
-    values = example_values(logits, y, hidden.multi_label)
+def predict(scores: Scores, hidden: HiddenExamples) -> jax.Array:
+    """The logits of all chunks: float32 [C, B, classes]."""
+    return jax.lax.map(scores, hidden.inputs)
+
+
+def measure(
+    predicted: jax.Array, hidden: HiddenExamples, beyond: bool = True
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """All metrics, and what each example has of accuracy and log loss: float32 [examples, padding last]."""
+    logits, y = _flat(predicted, hidden)
     means = label_metrics(logits, y, hidden.weight.reshape(-1), hidden.multi_label)
-    return means, {name: of[: hidden.n_events] for name, of in values.items()}
+    return means, example_values(logits, y, hidden.multi_label)
 
 
 def asked_examples(world: ExamplesWorld, hidden: HiddenExamples) -> dict[str, np.ndarray]:
-    """Whose the rows of `examine` are: an example stands where a user does, with one event, no history.
+    """Whose the rows of `measure` are: an example stands where a user does, with one event, no history.
 
     `user` is its row in the data for the test part, its place in any other; `class` its true one, where it has one only.
     """
@@ -83,7 +96,6 @@ def asked_examples(world: ExamplesWorld, hidden: HiddenExamples) -> dict[str, np
     return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row), **known}
 
 
-def _scored(scores: Scores, hidden: HiddenExamples) -> tuple[jax.Array, jax.Array]:
+def _flat(logits: jax.Array, hidden: HiddenExamples) -> tuple[jax.Array, jax.Array]:
     """Logits and labels of all chunks, padding last: [C · B, classes] each."""
-    logits = jax.lax.map(scores, hidden.inputs)
     return logits.reshape(-1, logits.shape[-1]), hidden.y.reshape(-1, logits.shape[-1])

@@ -46,7 +46,8 @@ def build(settings: schema.Task, world: World) -> Task:
         batch=partial(batch, negatives=0 if every else settings.negatives),
         loss=LOSSES[settings.loss],
         evaluate=partial(evaluate, sampled=settings.sampled),
-        examine=partial(examine, sampled=settings.sampled),
+        predict=partial(asked, sampled=settings.sampled),
+        measure=measure,
         rows=asked_users,
         every_item=every,
         negatives=0 if every else settings.negatives,
@@ -64,19 +65,15 @@ def protocol(settings: schema.Config) -> dict[str, Any]:
     }
 
 
-def evaluate(scores: Scores, heldout: Heldout, sampled: int, full: bool = True) -> dict[str, jax.Array]:
-    """log_loss and calibration_error of sigmoid(score), auc over all events, and the mean of the users' own, user_auc."""
-    return _measure(scores, heldout, sampled)[0]
+def evaluate(scores: Scores, heldout: Heldout, sampled: int) -> dict[str, jax.Array]:
+    """The figures of `measure`."""
+    return measure(asked(scores, heldout, sampled), heldout)[0]
 
 
-def examine(scores: Scores, heldout: Heldout, sampled: int) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The same, and the user_auc of each user, float32 [users, padding last], NaN without events of both kinds."""
-    means, of_users = _measure(scores, heldout, sampled)
-    return means, {"user_auc": of_users.reshape(-1)}
-
-
-def _measure(scores: Scores, heldout: Heldout, sampled: int) -> tuple[dict[str, jax.Array], jax.Array]:
-    events, width = asked(scores, heldout, sampled), heldout.users.shape[1]
+def measure(events: Asked, heldout: Heldout, beyond: bool = True) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """log_loss and calibration_error of sigmoid(score), auc over all events, and the mean of the users' own, user_auc; and
+    the user_auc of each user, float32 [users, padding last], NaN without events of both kinds."""
+    width = heldout.users.shape[1]
     flat = Asked(*(part.reshape(-1) for part in events))
     loss = optax.sigmoid_binary_cross_entropy(flat.score, flat.chosen)
     of_users = jax.lax.map(lambda one: auc_by_row(one.score, one.chosen, one.row, width), events)
@@ -86,4 +83,4 @@ def _measure(scores: Scores, heldout: Heldout, sampled: int) -> tuple[dict[str, 
         "auc": auc_by_row(flat.score, flat.chosen, one, 1)[0],
         "user_auc": jnp.sum(jnp.where(there, of_users, 0.0)) / jnp.sum(there).astype(jnp.float32),
         "calibration_error": calibration_error(jax.nn.sigmoid(flat.score), flat.chosen, flat.weight),
-    }, of_users
+    }, {"user_auc": of_users.reshape(-1)}

@@ -25,8 +25,9 @@ def build(settings: schema.Task, world: World) -> Task:
         sign=-1,
         batch=batch,
         loss=lambda outputs, batch: jnp.square(outputs[:, 0] - batch.ratings),
-        evaluate=lambda scores, heldout, full=True: evaluate(scores, heldout, world.scale),
-        examine=lambda scores, heldout: examine(scores, heldout, world.scale),
+        evaluate=lambda scores, heldout: measure(predict(scores, heldout, world.scale), heldout)[0],
+        predict=lambda scores, heldout: predict(scores, heldout, world.scale),
+        measure=measure,
         rows=asked_users,
     )
 
@@ -49,39 +50,27 @@ def batch(events: Interactions, key: jax.Array, size: int) -> Batch:
     return Batch(users, items, events.ratings[rows], 1 / counts, weights, log_q=jnp.zeros(items.shape))
 
 
-def evaluate(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> dict[str, jax.Array]:
-    """MAE = mean |r - r̂| and RMSE = sqrt(mean (r - r̂)²), predictions clipped to the scale."""
-
-    def chunk(part: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        error = jnp.where(part[1] < part[0].shape[0], _errors(scores, part, scale), 0.0)
-        return jnp.sum(jnp.abs(error)), jnp.sum(jnp.square(error))
-
-    absolute, squared = jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item, heldout.rating))
-    return _means(absolute, squared, heldout)
-
-
-def examine(
-    scores: Scores, heldout: Heldout, scale: tuple[float, float]
-) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """MAE and RMSE over all events, and of each user, float32 [users, padding last], mae = mean |r - r̂| and mse."""
+def predict(scores: Scores, heldout: Heldout, scale: tuple[float, float]) -> jax.Array:
+    """The rating of every hidden event, clipped to the scale: float32 [C, E], padding included."""
 
     def chunk(part: tuple[jax.Array, ...]) -> jax.Array:
-        users, row = part[:2]
-        error = _errors(scores, part, scale)
-        terms = jnp.stack([jnp.abs(error), jnp.square(error), jnp.ones_like(error)], axis=1)
-        return jnp.zeros((users.shape[0], 3)).at[row].add(terms, mode="drop")
+        users, row, item = part
+        return jnp.clip(scores(users)[jnp.minimum(row, users.shape[0] - 1), item], *scale)
 
-    sums = jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item, heldout.rating))
+    return jax.lax.map(chunk, (heldout.users, heldout.row, heldout.item))
+
+
+def measure(
+    predicted: jax.Array, heldout: Heldout, beyond: bool = True
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """MAE = mean |r - r̂| and RMSE = sqrt(mean (r - r̂)²) over all events, and of each user, float32 [users, padding last],
+    mae = mean |r - r̂| and mse."""
+    width = heldout.users.shape[1]
+    error = heldout.rating - predicted
+    terms = jnp.stack([jnp.abs(error), jnp.square(error), jnp.ones_like(error)], axis=-1)
+    sums = jax.vmap(lambda row, of: jnp.zeros((width, 3)).at[row].add(of, mode="drop"))(heldout.row, terms)
     absolute, squared, counts = (sums[..., i].reshape(-1) for i in range(3))
-    counts = jnp.maximum(counts, 1.0)  # no user stands in the last rows
-    return _means(absolute, squared, heldout), {"mae": absolute / counts, "mse": squared / counts}
-
-
-def _errors(scores: Scores, part: tuple[jax.Array, ...], scale: tuple[float, float]) -> jax.Array:
-    users, row, item, rating = part
-    return rating - jnp.clip(scores(users)[jnp.minimum(row, users.shape[0] - 1), item], *scale)
-
-
-def _means(absolute: jax.Array, squared: jax.Array, heldout: Heldout) -> dict[str, jax.Array]:
     count = heldout.n_events.astype(jnp.float32)
-    return {"mae": jnp.sum(absolute) / count, "rmse": jnp.sqrt(jnp.sum(squared) / count)}
+    means = {"mae": jnp.sum(absolute) / count, "rmse": jnp.sqrt(jnp.sum(squared) / count)}
+    counts = jnp.maximum(counts, 1.0)  # no user stands in the last rows
+    return means, {"mae": absolute / counts, "mse": squared / counts}

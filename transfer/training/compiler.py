@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,12 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 
 from transfer.errors import MachineError
-from transfer.storage.memory import GIB, Free, host_memory
+from transfer.storage.memory import GIB, Free
 from transfer.training import devices as dividing
-from transfer.training.processes import everywhere
+from transfer.training.device_memory import SHARE, Memory, device_memory, memory_of
 
 # Seconds by phase; `compile` is counted apart, `steps` is the part of training spent inside executables.
 Clock = dict[str, float]
-
-# The part of the memory found free that an executable may ask for.
-SHARE = 0.8
-
 
 LESS = (
     "lower train.batch_size or model.dim, keep fewer users and items with domain.core, or choose a method without dense "
@@ -60,10 +56,15 @@ def telling_no_room() -> Iterator[None]:
         raise
 
 
-@lru_cache(maxsize=32)
-def executables_of(key: str, world: str) -> dict[Any, Any]:
-    """What was compiled for a program on a world in this process, so that runs that differ in numbers compile nothing."""
+@lru_cache(maxsize=64)
+def executables_of(key: str, shapes: str) -> dict[Any, Any]:
+    """What this process compiled for a program on worlds of these shapes: runs that differ in numbers compile nothing."""
     return {}
+
+
+def shapes_of(world: Any) -> str:
+    """The structure of a world, and shapes and types of its arrays, as text."""
+    return str((jax.tree.structure(world), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(world)]))
 
 
 @dataclass(frozen=True)
@@ -190,43 +191,6 @@ class Compiler:
             raise TooLarge(max(devices, min(count - 1, int(count * most / need))), need, there.free)
         if need - (0.0 if there.whole else held) > there.free.size:
             raise TooLarge(0, need, there.free)
-
-
-class Memory(NamedTuple):
-    """Bytes on one device that an executable says it needs in all, and those of its arguments, there before it runs."""
-
-    need: float
-    held: float
-
-
-def memory_of(executable: Any) -> Memory:
-    facts = executable.memory_analysis()
-    if facts is None:  # some backends do not tell
-        return Memory(0.0, 0.0)
-    held = facts.argument_size_in_bytes + facts.output_size_in_bytes - facts.alias_size_in_bytes
-    return Memory(held + facts.temp_size_in_bytes, facts.argument_size_in_bytes)
-
-
-class There(NamedTuple):
-    """What one device has; whole: all of it, with what arguments take already."""
-
-    free: Free
-    whole: bool
-
-
-def device_memory() -> There:
-    """All of a device's own memory, or what is free of the host's where they are the same; the least of all processes."""
-    devices = jax.local_devices()
-    facts = devices[0].memory_stats()
-    whole = bool(facts) and "bytes_limit" in facts
-    free = Free(facts["bytes_limit"], "of the device") if whole else host_memory()
-    size = free.size if whole else free.size / len(devices)
-    return There(Free(float(everywhere(size).min()), free.bound), whole)
-
-
-def free_memory() -> float:
-    """Bytes that an executable may need on one device: of its own memory, or of the host's where they are the same."""
-    return SHARE * device_memory().free.size
 
 
 def alone(function: Callable[..., Any]) -> Callable[..., Any]:

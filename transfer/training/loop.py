@@ -219,7 +219,7 @@ def evaluate(
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """The metrics of the stage's held-out part, and the figures that it watches."""
     stage, done = setup.stage, {**done, setup.stage.name: params}
-    metrics = setup.task.evaluate(stage.scores(at_inference(world), done, hp), stage.heldout(world), full=False)
+    metrics = setup.task.evaluate(stage.scores(at_inference(world), done, hp), stage.heldout(world))
     return metrics, stage.watch(world, done, hp) if stage.watch else {}
 
 

@@ -61,7 +61,7 @@ def reads(stage: Fit, task: Task, world: AnyWorld, done: Done, replicas: Replica
         rates = [turn.rate(hp, start) for turn in stage.turns if turn.rate]
         rates += [hp[rate.by] for rate in rates_of(stage, params) if rate.by]
         after = _Read({**done, stage.name: params})
-        metrics = task.evaluate(stage.scores(at_inference(world), after, hp), stage.heldout(world), full=False)
+        metrics = task.evaluate(stage.scores(at_inference(world), after, hp), stage.heldout(world))
         watched = stage.watch(world, after, hp) if stage.watch else {}
         revised = stage.revised(world, after, hp) if stage.revised else {}
         stages.update(before.names | after.names - {stage.name})

@@ -179,7 +179,7 @@ def test_labels_that_count_as_hidden_do_not_reach_the_fit(monkeypatch: pytest.Mo
         job = Job(task, world, "", replicas, ["x"], [config.seed], config.train, Compiler("map", {}, programs))
         done, _ = run_stages(program, job)
         one = jax.tree.map(lambda leaf: leaf[0], done)
-        score = task.evaluate(program.scores(world, one, {}), world.test, full=False)["accuracy"]
+        score = task.evaluate(program.scores(world, one, {}), world.test)["accuracy"]
         return replace(world, test=world.valid), done, float(score)
 
     clean = fitted()

@@ -131,7 +131,7 @@ def test_the_order_of_a_history_that_was_never_learnt_from_says_what_comes_next(
 
     @jax.jit
     def hit(asked: World, parameters: Any) -> jax.Array:
-        return task.evaluate(program.scores(asked, parameters, hp), world.test, full=False)["hit@1"]
+        return task.evaluate(program.scores(asked, parameters, hp), world.test)["hit@1"]
 
     assert float(hit(world.inference, result.parameters)) == pytest.approx(result.metrics["test"]["hit@1"])
     backwards = lambda of: replace(of, items=jnp.asarray(np.asarray(of.items).reshape(-1)[_reversed(of)]))  # noqa: E731
