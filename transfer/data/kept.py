@@ -21,7 +21,7 @@ def noted(path: Path) -> Path:
     """The path itself, with a note that what is being made depends on this file, or on its absence."""
     read = _READ.get()
     if read is not None:
-        read.setdefault(path.absolute(), _state(path))
+        read.setdefault(path.absolute(), state_of(path))
     return path
 
 
@@ -34,17 +34,15 @@ def kept(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
         @wraps(make)
         def known(*args: P.args, **kwargs: P.kwargs) -> R:
             key = (args, tuple(sorted(kwargs.items())))
-            if key in there and all(_state(path) == state for path, state in there[key][1].items()):
+            if key in there and all(state_of(path) == state for path, state in there[key][1].items()):
                 there.move_to_end(key)
             else:
-                with _noting() as read:
+                with noting() as read:
                     there[key] = make(*args, **kwargs), read
                 while len(there) > size:
                     there.popitem(last=False)
             result, files = there[key]
-            outer = _READ.get()
-            if outer is not None:
-                outer.update(files)
+            _pass_on(files)
             return result
 
         known.cache_clear = there.clear  # type: ignore[attr-defined]  # as functools has it
@@ -54,16 +52,24 @@ def kept(size: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 @contextmanager
-def _noting() -> Iterator[dict[Path, State]]:
+def noting() -> Iterator[dict[Path, State]]:
+    """The files that are noted inside, with their states; whoever notes around it learns of them too."""
     read: dict[Path, State] = {}
     token = _READ.set(read)
     try:
         yield read
     finally:
         _READ.reset(token)
+        _pass_on(read)
 
 
-def _state(path: Path) -> State:
+def _pass_on(files: dict[Path, State]) -> None:
+    outer = _READ.get()
+    if outer is not None:
+        outer.update(files)
+
+
+def state_of(path: Path) -> State:
     try:
         found = os.stat(path)
     except OSError:

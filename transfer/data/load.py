@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ from transfer.config.domains import FileDomains, LabelledDomains, SimulatedDomai
 from transfer.config.labelled import ExampleFiles
 from transfer.config.schema import Config
 from transfer.config.splits import ExampleSplit, Split
+from transfer.data.cleaned import Cleaned, kept_or_read
 from transfer.data.examples.encoded import Encode
 from transfer.data.examples.load import load_examples
 from transfer.data.examples.world import LoadedExamples
@@ -106,7 +108,13 @@ def _worlds(
     """The worlds of one split, or of all its folds, on the host. asked: the place of the domain that is the target, where
     every domain hides events (None: the target alone does)."""
     how = every[0]
-    target, sources, cleaning = read_domains(domains, Path(data_dir), as_they_are=how.name == "files")
+    cleaning: dict[str, dict[str, int]] = {}
+    if isinstance(domains, SimulatedDomains):
+        target, sources, _ = simulate(domains)
+    elif how.name == "files":  # which brings the events itself
+        target, sources = _as_they_are(domains, Path(data_dir))
+    else:
+        target, sources, cleaning = kept_or_read(partial(read_domains, domains, Path(data_dir)), domains, Path(data_dir))
     if asked is None:
         check_sources(sources)
     if asked:
@@ -180,22 +188,20 @@ def _protocol(
     return said
 
 
-def read_domains(
-    domains: FileDomains | SimulatedDomains, data_dir: Path, as_they_are: bool = False
-) -> tuple[Domain, list[Domain], dict[str, dict[str, int]]]:
-    """Target, sources and what cleaning them did; `as_they_are` where a split by files brings the events itself."""
-    if isinstance(domains, SimulatedDomains):
-        target, sources, _ = simulate(domains)
-        return target, sources, {}
+def read_domains(domains: FileDomains, data_dir: Path) -> Cleaned:
+    """Target, sources and what cleaning them did."""
+    target, sources = _as_they_are(domains, data_dir)
+    target, *sources = with_numbered_ids([target, *sources])
+    return clean(target, sources, domains)
+
+
+def _as_they_are(domains: FileDomains, data_dir: Path) -> tuple[Domain, list[Domain]]:
     target, sources = read_files(domains.target, domains.source, data_dir)
     if domains.same_titles:
         sources = with_common_ids(target, sources)
     if not domains.same_users:
         sources = [replace(source, events=_own_users(source.events, source.name)) for source in sources]
-    if as_they_are:
-        return target, sources, {}
-    target, *sources = with_numbered_ids([target, *sources])
-    return clean(target, sources, domains)
+    return target, sources
 
 
 def _own_users(events: pl.DataFrame, name: str) -> pl.DataFrame:

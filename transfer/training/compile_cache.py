@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from transfer.console import console
+from transfer.storage.bounded import prune
 from transfer.storage.trees import write
 
 LARGEST = 2 * 2**30  # bytes of the folder; what was not used for longest goes first
@@ -24,7 +25,7 @@ class Entries:
 
     def __init__(self, folder: Path, largest: int = LARGEST):
         self._path, self._largest, self._written, self._said = folder, largest, 0, False
-        self._prune()
+        prune(folder, largest)
 
     def get(self, key: str) -> bytes | None:
         path = self._path / f"{key}.xla"
@@ -47,24 +48,8 @@ class Entries:
             self._said = True
         self._written += len(value)
         if self._written > self._largest / 8:
-            self._prune()
-
-    def _prune(self) -> None:
-        """Remove the entries that were not used for longest, until the folder is small enough."""
-        self._written, entries = 0, []
-        try:
-            for entry in os.scandir(self._path):
-                if entry.is_file(follow_symlinks=False):
-                    facts = entry.stat(follow_symlinks=False)
-                    entries.append((facts.st_mtime, facts.st_size, entry.path))
-            total = sum(size for _, size, _ in entries)
-            for _, size, path in sorted(entries):
-                if total <= self._largest:
-                    break
-                os.unlink(path)
-                total -= size
-        except OSError:  # another process has removed it
-            pass
+            self._written = 0
+            prune(self._path, self._largest)
 
 
 def distrusted(folder: Path) -> str | None:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from transfer.config.domains import LabelledDomains
-from transfer.data.examples import cache
+from transfer.data import cache
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.examples.tokens import tokenised
 from transfer.errors import TransferError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from transfer.config.domains import LabelledDomains
-from transfer.data.examples import cache
+from transfer.data import cache
 from transfer.data.examples.encoded import Encode, encoded
 from transfer.data.examples.msda import stacked
 from transfer.data.examples.sets.raw import Raw

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from transfer.data.examples import cache
+from transfer.data import cache
 from transfer.errors import TransferError, missing
 from transfer.storage.packaged import read_by, tokenizer_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from transfer.data.examples import cache
+from transfer.data import cache
 from transfer.data.examples.images import ENDINGS, picture
 from transfer.data.features.spaces import Rows
 from transfer.data.kept import noted
