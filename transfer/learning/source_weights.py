@@ -21,8 +21,7 @@ from transfer.config.schema import Config
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.program import Done, Hp, Params, Solve
-from transfer.solvers import histories
-from transfer.solvers.likeness import by_source, readers
+from transfer.solvers import histories, joint, likeness
 
 STAGE = "sources"
 CANDIDATES = ("none", "equal", "learnt")  # of method.sources=chosen, in this order
@@ -30,6 +29,7 @@ EQUAL, HOW = "equal", r"^(equal|learnt|chosen|best_[1-9]\d*)$"  # the values of 
 ROUNDS = 40
 CELLS = 2**25  # of the matrices K of all sources together: so many readers are looked at, evenly spaced
 READERS = 1500  # and no more than these
+JUDGES = 4096  # of a choice, for whom no matrix of each source is needed
 LIST, ITEMS = 10, 1000  # a choice is judged by nDCG of lists of so many of the most chosen items
 TIED = 1e-6  # scores that are nearer to each other are equal but for rounding
 
@@ -82,23 +82,37 @@ def _descend(unseen: Unseen) -> tuple[jax.Array, jax.Array]:
 
 
 def choose(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-    """No source, all alike, or the weights that are learnt: of these, in this order, what is better by more than chance.
+    """No source, all alike, or the weights that are learnt, by nDCG@10 for readers whom the regression has not seen.
 
-    Each is judged by the lists for readers whom the regression has not seen, nDCG@10; the next one takes the place of what
-    was chosen so far where its mean gain over that is above its standard error.
+    All alike take the place of none where they are better on the mean, and learnt weights, which were fitted to some of
+    these readers, where their mean gain is above its standard error. Many judge, for sources say little to few readers.
     """
     unseen, count = unseen_readers(world, hp), len(world.sources)
     candidates = jnp.stack([jnp.zeros(count), jnp.ones(count), _descend(unseen)[0]])
-    reached = jax.lax.map(unseen.reached, jnp.concatenate([candidates, jnp.eye(count)]))  # of everybody by each [·, m]
-    best = jnp.int32(0)
-    for i in range(1, len(CANDIDATES)):
-        gains = reached[i] - reached[best]
-        spread = jnp.sqrt(unseen.mean(jnp.square(gains - unseen.mean(gains))) / unseen.number)
-        best = jnp.where(unseen.mean(gains) > spread, i, best)
-    means = jax.vmap(unseen.mean)(reached)
-    chosen, alone = candidates[best], means[len(CANDIDATES) :] - means[0]
-    without = _without(unseen, chosen, unseen.error(chosen))
-    return {"weights": chosen, "without": without, "reached": means[: len(CANDIDATES)], "alone": alone}
+    judges = _chosen_readers(world, JUDGES)
+    among, others = _others(world, judges)
+    few, counts = _lists(world, judges, among)
+
+    def by(weights: jax.Array) -> jax.Array:
+        alike = likeness.among(world, with_learnt(hp, {STAGE: {"weights": weights}}), judges)
+        return reached(_errors(alike * among[:, None] * among[None, :], hp["ridge"], among, others), few, counts)
+
+    def mean(values: jax.Array) -> jax.Array:
+        return jnp.sum(among * values) / jnp.maximum(jnp.sum(among), 1.0)
+
+    lists = jax.lax.map(by, candidates)  # what everybody reaches by each [3, m]
+    best = jnp.where(mean(lists[1] - lists[0]) > 0, 1, 0)
+    gains = lists[2] - lists[best]
+    spread = jnp.sqrt(mean(jnp.square(gains - mean(gains))) / jnp.maximum(jnp.sum(among), 1.0))
+    best = jnp.where(mean(gains) > spread, 2, best)
+    chosen = candidates[best]
+    alone = jax.vmap(unseen.mean)(jax.lax.map(unseen.reached, jnp.concatenate([jnp.zeros((1, count)), jnp.eye(count)])))
+    return {
+        "weights": chosen,
+        "without": _without(unseen, chosen, unseen.error(chosen)),
+        "reached": jax.vmap(mean)(lists),
+        "alone": alone[1:] - alone[0],
+    }
 
 
 def forward(world: World, done: Done, hp: Hp, key: jax.Array, *, count: int) -> Params:
@@ -119,31 +133,26 @@ def forward(world: World, done: Done, hp: Hp, key: jax.Array, *, count: int) -> 
 class Unseen(NamedTuple):
     """Some readers, of whom each is foretold by the others.
 
-    alike float32 [sources, m, m]: what every source adds to their likeness where its weight is 1;  y [m, items]: theirs;
-    products: Y Yᵀ;  among [m]: 1 for who has a target history;  others [m, m]: whose mean is popularity for each, p_-u.
+    alike float32 [sources, m, m]: what every source adds to their likeness where its weight is 1;  products [m, m]: Y Yᵀ;
+    few [m, ITEMS]: the columns of Y of the most chosen items;  counts [m]: of all of hers;  among [m]: 1 for who has a
+    target history;  others [m, m]: whose mean is popularity for each, p_-u.
     """
 
     alike: jax.Array
-    y: jax.Array
     products: jax.Array
+    few: jax.Array
+    counts: jax.Array
     among: jax.Array
     others: jax.Array
     ridge: jax.Array
 
-    @property
-    def number(self) -> jax.Array:
-        return jnp.maximum(jnp.sum(self.among), 1.0)
-
     def mean(self, values: jax.Array) -> jax.Array:
         """Of what each reader has [m], over those who are foretold."""
-        return jnp.sum(self.among * values) / self.number
+        return jnp.sum(self.among * values) / jnp.maximum(jnp.sum(self.among), 1.0)
 
     def errors(self, weights: jax.Array) -> jax.Array:
         """The matrix [m, m] whose product with Y is e."""
-        m = self.among.shape[0]
-        inverse = jnp.linalg.inv(jnp.einsum("d,duv->uv", jnp.square(weights), self.alike) + self.ridge * jnp.eye(m))
-        seen = inverse / jnp.diag(inverse)[:, None]
-        return seen - (seen @ self.among)[:, None] * self.others
+        return _errors(jnp.einsum("d,duv->uv", jnp.square(weights), self.alike), self.ridge, self.among, self.others)
 
     def error(self, weights: jax.Array) -> jax.Array:
         """Of the weights of the sources [sources] the squared error, as a share of what popularity leaves open."""
@@ -155,37 +164,67 @@ class Unseen(NamedTuple):
         return squares(self.errors(weights)) / squares(jnp.eye(self.among.shape[0]) - self.others)
 
     def reached(self, weights: jax.Array) -> jax.Array:
-        """nDCG@10 of each reader [m] by the weights of the sources, 0 where there is nothing of hers to find.
+        """nDCG@10 of each reader [m] by the weights of the sources."""
+        return reached(self.errors(weights), self.few, self.counts)
 
-        Of items that are equally likely, as many are where popularity alone speaks, hers come first or last: the mean.
-        """
-        best = jax.lax.top_k(jnp.sum(self.y, axis=0), min(ITEMS, self.y.shape[1]))[1]
-        few = self.y[:, best]
-        scores = few - self.errors(weights) @ few
-        lists = [jax.lax.top_k(scores + edge * few, min(LIST, len(best)))[1] for edge in (-TIED, TIED)]
-        found = jnp.mean(jnp.stack([jnp.take_along_axis(few, places, axis=1) for places in lists]), axis=0)
-        gain = 1 / jnp.log2(jnp.arange(found.shape[1], dtype=jnp.float32) + 2)
-        ideal = jnp.cumsum(gain)[jnp.clip(jnp.sum(self.y, axis=1).astype(jnp.int32), 1, len(gain)) - 1]
-        return found @ gain / ideal
+
+def _errors(alike: jax.Array, ridge: jax.Array, among: jax.Array, others: jax.Array) -> jax.Array:
+    """The matrix [m, m] whose product with Y is e, of the readers' likeness [m, m]."""
+    inverse = jnp.linalg.inv(alike + ridge * jnp.eye(among.shape[0]))
+    seen = inverse / jnp.diag(inverse)[:, None]
+    return seen - (seen @ among)[:, None] * others
+
+
+def reached(errors: jax.Array, few: jax.Array, counts: jax.Array) -> jax.Array:
+    """nDCG@10 of each reader [m] by the scores Y - errors Y of a few items, 0 where there is nothing of hers to find.
+
+    Of items that are equally likely, as many are where popularity alone speaks, hers come first or last: the mean.
+    """
+    scores = few - errors @ few
+    lists = [jax.lax.top_k(scores + edge * few, min(LIST, few.shape[1]))[1] for edge in (-TIED, TIED)]
+    found = jnp.mean(jnp.stack([jnp.take_along_axis(few, places, axis=1) for places in lists]), axis=0)
+    gain = 1 / jnp.log2(jnp.arange(found.shape[1], dtype=jnp.float32) + 2)
+    ideal = jnp.cumsum(gain)[jnp.clip(counts.astype(jnp.int32), 1, len(gain)) - 1]
+    return found @ gain / ideal
 
 
 def unseen_readers(world: World, hp: Hp) -> Unseen:
     """Readers of both domains, as many as there is room for."""
-    known, count = readers(world), len(world.sources)
-    some = min(READERS, math.isqrt(CELLS // count), known.shape[0])
-    users = known[jnp.arange(some) * known.shape[0] // some]
+    users = _chosen_readers(world, min(READERS, math.isqrt(CELLS // len(world.sources))))
+    among, others = _others(world, users)
+    y = among[:, None] * histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
+    alike = likeness.by_source(world, hp, users) * among[None, :, None] * among[None, None, :]
+    return Unseen(alike, y @ y.T, *_lists(world, users, among), among, others, hp["ridge"])
+
+
+def _chosen_readers(world: World, most: int) -> jax.Array:
+    """Of those whom both domains know so many, evenly spaced."""
+    known = likeness.readers(world)
+    some = min(most, known.shape[0])
+    return known[jnp.arange(some) * known.shape[0] // some]
+
+
+def _others(world: World, users: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Who of some readers has a target history [m], and whose mean is popularity for each [m, m]."""
     trained = histories.user_counts(world.target.train) > 0
     among = trained.at[users].get(mode="fill", fill_value=False).astype(jnp.float32)
-    alike = by_source(world, hp, users) * among[None, :, None] * among[None, None, :]
-    y = among[:, None] * histories.rows(world.target.train, jnp.ones_like(world.target.train.ratings), users)
-    others = (among[None, :] - jnp.eye(some)) / jnp.maximum(jnp.sum(among) - 1, 1.0)
-    return Unseen(alike, y, y @ y.T, among, others, hp["ridge"])
+    return among, (among[None, :] - jnp.eye(users.shape[0])) / jnp.maximum(jnp.sum(among) - 1, 1.0)
+
+
+def _lists(world: World, users: jax.Array, among: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The columns of Y of the most chosen items [m, ITEMS], and how many items each reader has [m]."""
+    events = joint.most_chosen(world, ITEMS).target.train
+    counts = histories.user_counts(world.target.train).at[users].get(mode="fill", fill_value=0.0)
+    return among[:, None] * histories.rows(events, jnp.ones_like(events.ratings), users), among * counts
 
 
 def _without(unseen: Unseen, weights: jax.Array, least: jax.Array) -> jax.Array:
     """The rise of the error where each source is left out, as a share of the error; 0 for one that has no weight."""
-    rises = jax.lax.map(unseen.error, weights[None, :] * (1 - jnp.eye(weights.shape[0]))) / least - 1
-    return jnp.where(weights > 0, rises, 0.0)
+
+    def rise(one: jax.Array) -> jax.Array:
+        return jax.lax.cond(weights @ one > 0, lambda: unseen.error(weights * (1 - one)) / least - 1, lambda: 0.0)
+
+    return jax.lax.map(rise, jnp.eye(weights.shape[0]))
 
 
 def with_learnt(hp: Hp, done: Done) -> Hp:
