@@ -15,6 +15,7 @@ RULES = (
     "without gate",
     "without ensemble",
     "without bound",
+    "best of the sure",
     "best of 5 folds",
     "best of 1 fold",
     "1 fold with bound",
