@@ -3,13 +3,15 @@
 method.of=users: D sees the features of users drawn by events of a source against those drawn by the target's, so that who
 has no target history comes to look like those who have one. items: it sees the rows of items in either head, so that what
 was learnt of users from one domain's items can be read with the other's. loss_D, w and r are those of dann,
-with a D for each source; w = 0 is cmf.
+with a D for each source; w = 0 is cmf. With method.adaptive=true each source has a weight of its own in both terms, moved
+while it trains by the harm that it is measured to do (`learning.adaptive`).
 
 Paper: Ganin et al. (2016), DANN; on factors as in Wang, Niepert, Li (2019), RecSys-DAN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -17,21 +19,30 @@ import jax.numpy as jnp
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.learning import discriminator, game
+from transfer.errors import TransferError
+from transfer.learning import discriminator
+from transfer.learning import game as games
+from transfer.learning.adaptive import TEMPERATURE, Adapts, adaptive, check, shares
 from transfer.learning.discriminator import discriminated
-from transfer.learning.game import View, with_game
+from transfer.learning.game import View, ramped, terms, with_game
 from transfer.methods.model_based import cmf
-from transfer.program import Batch, Model, Needs, Params, Program, Range, Task
+from transfer.program import Batch, Done, Hp, Model, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**cmf.JOINT_HP, **game.HP, **discriminator.HP, "weight": Range(0.3, low=0)}
+HP = {**cmf.JOINT_HP, **games.HP, **discriminator.HP, "weight": Range(0.3, low=0), "temperature": TEMPERATURE}
 
 
-class Settings(discriminator.Discriminator):
+class Settings(discriminator.Discriminator, Adapts):
     of: Literal["users", "items"] = "users"  # whose representations must not tell the domains
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
+    check(config)
+    if config.method.adaptive and config.method.steps > 1:
+        raise TransferError(
+            "method.steps with method.adaptive=true: the discriminators of the replicas take one; leave one out"
+        )
+
     def view(body: Params, head: Params, batch: Batch) -> View:
         if config.method.of == "users":
             z = model.features(body, batch.users)
@@ -45,5 +56,19 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         sources = zip(params["sources"], batches[1:], strict=True)
         return [(view(params["body"], head, batch), there) for head, batch in sources]
 
-    fit = with_game(cmf.joint(config, task, model)[0], discriminated(config.method), views)
+    game, joint = discriminated(config.method), cmf.joint(config, task, model)
+    fit = with_game(joint.fit, game, views)
+
+    def loss(
+        params: Params, done: Done, batches: Any, weights: jax.Array, hp: Hp, key: jax.Array, at: jax.Array
+    ) -> jax.Array:
+        strengths = list(ramped(hp, at) * shares(weights))
+        each = terms(game.loss, params, views(params, batches), strengths, hp, key)
+        return sum(each, joint.loss(params, done, batches, weights, hp, key, at))
+
+    def params_of(params: Params, which: Sequence[int]) -> Params:
+        return {**joint.params_of(params, which), "game": [params["game"][d] for d in which]}
+
+    if config.method.adaptive:
+        fit = adaptive(joint._replace(fit=fit, loss=loss, params_of=params_of), task, len(world.sources))
     return Program((fit,), fit.scores)

@@ -12,32 +12,29 @@ Paper: Singh, Gordon (2008), collective matrix factorisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from transfer.config.schema import Config
 from transfer.data.interactions.world import World
-from transfer.errors import TransferError
 from transfer.learning import borrowing
-from transfer.learning.adaptive import TEMPERATURE, adaptive
+from transfer.learning.adaptive import TEMPERATURE, Adapts, Joint, adaptive, check, shares
 from transfer.learning.supervised import LEARNER_HP, supervised
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
-from transfer.solvers.joint import source_weight
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Task, stream, target_data
+from transfer.solvers.joint import Weights, source_weight
 
 NEEDS = Needs(source=True, shared_users=True)
 JOINT_HP = {**LEARNER_HP, "source_weight": Range(1.0, low=0, by_source=True)}
 HP = {**JOINT_HP, "temperature": TEMPERATURE}
 
 
-class Settings(borrowing.Borrows):
-    adaptive: bool = False
+class Settings(borrowing.Borrows, Adapts):
+    """Settings of a joint fit."""
 
 
-def joint(config: Config, task: Task, model: Model) -> tuple[Fit, Callable[..., list[jax.Array]]]:
-    """The fit of all domains together, {"body", "head", "sources": [heads]} of batches [target, *sources], and the losses
-    of those whose heads are there."""
+def joint(config: Config, task: Task, model: Model) -> Joint:
+    """The fit of all domains together: {"body", "head", "sources": [heads]} on batches [target, *sources]."""
     size = config.train.batch_size
     alone = supervised("joint", task, model, size, data=target_data, heldout=lambda world: world.valid)
 
@@ -49,28 +46,34 @@ def joint(config: Config, task: Task, model: Model) -> tuple[Fit, Callable[..., 
         sources = [task.batch(side.train, stream(key, "source", i), size) for i, side in enumerate(world.sources)]
         return [alone.batch(world, done, key), *sources]
 
-    def losses(params: Params, done: Done, batches: list, *rest: Any) -> list[jax.Array]:
+    def weighed(params: Params, done: Done, batches: list, weights: Weights, *rest: Any) -> jax.Array:
         heads = [params["head"], *params["sources"]]
-        return [
+        target, *sources = [
             alone.loss({"body": params["body"], "head": head}, done, batch, *rest)
             for head, batch in zip(heads, batches, strict=True)
         ]
+        return sum((weight * loss for weight, loss in zip(weights, sources, strict=True)), target)
 
-    def loss(params: Params, done: Done, batches: list, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
-        target, *sources = losses(params, done, batches, hp, key, progress)
-        weighed = [source_weight(hp, i) * loss for i, loss in enumerate(sources, start=1)]
-        return target + sum(weighed) / len(weighed)
+    def loss(params: Params, done: Done, batches: list, hp: Hp, *rest: Any) -> jax.Array:
+        count = len(params["sources"])
+        weights = [source_weight(hp, i) / count for i in range(1, count + 1)]
+        return weighed(params, done, batches, weights, hp, *rest)
 
-    return alone._replace(init=init, batch=batch, loss=loss), losses
+    def moved(params: Params, done: Done, batches: list, weights: jax.Array, hp: Hp, *rest: Any) -> jax.Array:
+        return weighed(params, done, batches, list(hp["source_weight"] * shares(weights)), hp, *rest)
+
+    return Joint(
+        alone._replace(init=init, batch=batch, loss=loss),
+        loss=moved,
+        scores=lambda world, done, weights, hp: alone.scores(world, done, hp),
+        params_of=lambda params, which: {**params, "sources": [params["sources"][d] for d in which]},
+        batch_of=lambda batches, which: [batches[0], *(batches[1 + d] for d in which)],
+    )
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
-    if not config.method.adaptive and config.hp["temperature"] != TEMPERATURE.default:
-        raise TransferError("hp.temperature has no effect where no weight of a source moves; write method.adaptive=true")
-    if config.method.adaptive and (given := [name for name in config.hp if name.startswith("source_weight_")]):
-        raise TransferError(f"hp.{given[0]} has no effect where weights move: leave out that, or method.adaptive")
-    fit, losses = joint(config, task, model)
-    if config.method.adaptive:
-        fit = adaptive(fit, losses, task, len(world.sources))
+    check(config)
+    of_all = joint(config, task, model)
+    fit = adaptive(of_all, task, len(world.sources)) if config.method.adaptive else of_all.fit
     fit = borrowing.borrowing(config, world, fit)
     return Program((fit,), fit.scores)
