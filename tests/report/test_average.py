@@ -104,6 +104,9 @@ def test_tables_and_studies_speak_of_the_mean(found: Comparison) -> None:
 def test_the_page_shows_pairs_distances_and_both_domains(folder: Path) -> None:
     page = write_report(folder).read_text()
     assert "Test accuracy by pair of domains" in page
+    assert "<details><summary>Source and target before and after the map, plain → rotated</summary>" in page, (
+        "of one of many"
+    )
     assert "Distances between the domains, before and after the map" in page
     assert page.count("Source and target before and after coral: MMD² 0.5000 → 0.5000") == 1, "of one pair"
     assert "Reference: source_only, the source&#39;s own model, not adapted" in page

@@ -158,6 +158,7 @@ def _choice(folder: Path) -> dict[str, Any] | None:
 def section(comparison: Comparison, drawn: str) -> dict[str, Any]:
     """What the page shows of one comparison, with `all` its figures, the `main` ones or none."""
     groups: list[tuple[str, list[Any]]] = []
+    folded: list[tuple[str, list[Any]]] = []
     if drawn:
         of_test, gained = figures.figures_of_test(comparison), figures.gains(comparison)
         first = [of_test, *gained[: None if drawn == "all" else 1], *distribution.gains_of_readers(comparison)]
@@ -166,8 +167,11 @@ def section(comparison: Comparison, drawn: str) -> dict[str, Any]:
         first.extend(cost.cost(comparison))
         example = comparison.members[0] if comparison.members else comparison
         pair = f", {pair_name(example)}" if comparison.members else ""
+        # Of a mean over pairs they show one pair: folded, for there is much besides.
+        (folded if comparison.members else groups).append(
+            (f"Source and target before and after the map{pair}", distances.projections(example))
+        )
         groups += [
-            ("Source and target before and after the map" + pair, distances.projections(example)),
             ("Sources, one after another", source_weights.curves(comparison)),
             ("Learning curves", [] if comparison.members else figures.learning_curves(comparison)),
             ("Hyper-parameters, judged on validation", figures.hyperparameters(comparison)),
@@ -199,6 +203,7 @@ def section(comparison: Comparison, drawn: str) -> dict[str, Any]:
         "margin": f"{MARGIN:.0%}",
         "repeats": comparison.repeats,
         "figures": [(name, some) for name, some in groups if some],
+        "folded": [(name, some) for name, some in folded if some],
         "protocol": list(_protocol(comparison)),
         "worlds": [] if comparison.members else _worlds(comparison),
         "columns": COLUMNS[comparison.unit],
