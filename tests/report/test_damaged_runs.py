@@ -259,7 +259,7 @@ def test_what_others_wrote_is_text_everywhere(tmp_path: Path, capsys: pytest.Cap
     assert len(screen) + len(table) + len(page) < 400_000
     assert "<img" not in page
     assert "&lt;img src=x&gt; \\[x\\](javascript:alert(1)) a\\|b" in table
-    assert r"[x](javascript:alert(1)) a|b \$x\_\$" in latex_table
+    assert r"{[}x](javascript:alert(1)) a\textbar{}b \$x\_\$" in latex_table
     rows = (folder / "results.csv").read_text()
     assert ",'=cmd()," in rows
     assert ",-1.5," in rows, "a number is a number"

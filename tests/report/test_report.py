@@ -352,3 +352,5 @@ def test_a_thousand_runs_are_reported_quickly(sweep: Path, tmp_path: Path) -> No
 
 def test_latex_escapes_what_is_special() -> None:
     assert tex("50 % of a_b & c ± 1") == r"50 \% of a\_b \& c $\pm$ 1"
+    assert tex("p < 0.001 | a → b") == r"p \textless{} 0.001 \textbar{} a $\rightarrow$ b", "LaTeX would print ¡ and —"
+    assert tex("[1]*") == "{[}1]{*}", "after the end of a row they would be an argument of it"

@@ -9,13 +9,26 @@ from collections.abc import Sequence
 from transfer.errors import TransferError, nearest
 from transfer.report.comparison.average import alone
 from transfer.report.comparison.comparison import Comparison
-from transfer.report.comparison.reference import reference_words
+from transfer.report.comparison.reference import reference_name, reference_words
 from transfer.report.page.ablation import ABLATION_NOTE, ablation
 from transfer.report.page.tables import NOTE, Leaderboard, leaderboard
 
 SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"}
 SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-SIGNS = {"±": r"$\pm$", "−": "$-$", "–": "--", "×": r"$\times$", "≥": r"$\ge$", "…": r"\ldots{}", "★": r"$\star$"}
+# As they stand, <, > and | come out as other characters, and [ or * at the beginning of a row belong to the row before.
+SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "*": "{*}"}
+SIGNS = {
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "≥": r"$\ge$",
+    "≤": r"$\le$",
+    "…": r"\ldots{}",
+    "★": r"$\star$",
+}
+SIGNS |= {"→": r"$\rightarrow$", "←": r"$\leftarrow$"}
+NEEDS = "% needs \\usepackage{booktabs}; names that are not in Latin letters need LuaLaTeX or XeLaTeX, and a font of theirs"
 NARROW = ("method", "test", "gap", "verdict")  # what fits one of two columns of a page
 
 
@@ -25,13 +38,15 @@ def latex(comparisons: list[Comparison], columns: Sequence[str] = NARROW) -> str
     columns: of the leaderboard, by the beginnings of their heads, such as method, test, "95 % interval", gap, p, verdict,
     runs, validation; `all`. Raises TransferError for one that no leaderboard has.
     """
-    parts = ["% needs \\usepackage{booktabs}", "\n".join(f"% {line}" for line in textwrap.wrap(NOTE, 100))]
+    parts = [NEEDS, "\n".join(f"% {line}" for line in textwrap.wrap(NOTE, 100))]
     for comparison in alone(comparisons):
         board = leaderboard(comparison)
         caption = f"{comparison.title}. Gap: to {reference_words(comparison)}. Bold: the choice of validation."
-        parts.append(_table(_only(board, columns), caption, bold=0))
+        chosen = _only(board, columns)
+        heads = ["gap" if head == f"gap to {reference_name(comparison)}" else head for head in chosen.heads]
+        parts.append(_table(chosen._replace(heads=heads), caption, bold=0))
         if swept := ablation(comparison):
-            parts.append(_table(swept, f"{comparison.title}: all settings. {ABLATION_NOTE}", bold=None))
+            parts.append(_table(swept, f"{comparison.title}: all settings. {ABLATION_NOTE}", bold=None, kind="table*"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -57,7 +72,8 @@ def _only(board: Leaderboard, columns: Sequence[str]) -> Leaderboard:
     return Leaderboard([board.heads[p] for p in places], [[row[p] for p in places] for row in board.rows], board.settings)
 
 
-def _table(board: Leaderboard, caption: str, bold: int | None) -> str:
+def _table(board: Leaderboard, caption: str, bold: int | None, kind: str = "table") -> str:
+    """kind: `table*` stands across both columns of a page."""
     lines = [" & ".join(tex(word) for word in board.heads) + r" \\", r"\midrule"]
     for number, row in enumerate(board.rows):
         cells = [tex(cell.text) for cell in row]
@@ -65,8 +81,8 @@ def _table(board: Leaderboard, caption: str, bold: int | None) -> str:
     body = "\n".join(lines)
     columns = "l" + "r" * (len(board.heads) - 1)
     return (
-        f"\\begin{{table}}\n\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\caption{{{tex(caption)}}}\n"
-        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}"
+        f"\\begin{{{kind}}}\n\\centering\\footnotesize\\setlength{{\\tabcolsep}}{{3pt}}\n\\caption{{{tex(caption)}}}\n"
+        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{{kind}}}"
     )
 
 
