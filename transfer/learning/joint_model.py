@@ -27,7 +27,8 @@ class JointModel(NamedTuple):
     """How users and items of every domain are read, and what they say of each other.
 
     init(world, key) -> {"users": tables [users, ...], "items": for every domain tables [items, ...], ...}, pytrees: the
-    prior hp.l2 holds the rows of "users" and "items" that a batch touches;
+    prior hp.l2 holds the rows of "users" and "items" that a batch touches, of users what held(params, domain, users [B])
+    gives, where that is something else;
     features(params, domain, users [B]) -> z;  of_items(params, domain, items) -> y, over items of any shape;
     match(params, domain, z, y) -> [B, K], of y over [B, K], or over [1, K] for the same items for all;
     seen(world) -> what of the world a step reads beside its batches, such as histories;
@@ -42,6 +43,7 @@ class JointModel(NamedTuple):
     seen: Callable[[World], Any] = lambda world: None
     ready: Callable[[Params, Any, Hp], Params] = lambda params, seen, hp: params
     penalty: Callable[[Params, Hp], jax.Array] = lambda params, hp: jnp.float32(0.0)
+    held: Callable[[Params, int, jax.Array], Any] = lambda params, domain, users: _rows(params["users"], users)
 
 
 class Drawn(NamedTuple):
@@ -76,7 +78,7 @@ def joint_fit(name: str, config: Config, task: Task, model: JointModel) -> Fit:
             outputs = scored(model, ready, d, batch.users, batch.items)
             if task.every_item:
                 outputs = jnp.concatenate([outputs, scored(model, ready, d, batch.users, every_item(ready, d))], axis=1)
-            return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * prior(params, d, batch)
+            return jnp.mean(task.loss(outputs, batch)) + hp["l2"] * prior(model, params, d, batch)
 
         losses = [of_domain(d, batch) for d, batch in enumerate(drawn.batches)]
         return losses[0] + hp["source_weight"] * sum(losses[1:]) / len(losses[1:]) + model.penalty(params, hp)
@@ -91,17 +93,22 @@ def joint_fit(name: str, config: Config, task: Task, model: JointModel) -> Fit:
     )
 
 
-def prior(params: Params, domain: int, batch: Batch) -> jax.Array:
+def prior(model: JointModel, params: Params, domain: int, batch: Batch) -> jax.Array:
     """Weighted squared norm of the rows that a batch touches, mean over its events."""
-    users = _squares(params["users"], batch.users)
-    items = _squares([params["items"][domain], params["offsets"][domain]["bias"]], batch.items)
+    of_items = [params["items"][domain], params["offsets"][domain]["bias"]]
+    users = _squares(model.held(params, domain, batch.users), batch.users)
+    items = _squares(_rows(of_items, batch.items), batch.items)
     return jnp.mean(batch.user_weights * users + jnp.sum(batch.item_weights * items, axis=1))
 
 
-def _squares(tables: Params, ids: jax.Array) -> jax.Array:
-    """Σ over tables of the squared norms of some rows, of the shape of ids."""
-    rows = [table[ids].reshape(*ids.shape, -1) for table in jax.tree.leaves(tables)]
-    return sum((jnp.sum(jnp.square(each), axis=-1) for each in rows), jnp.zeros(ids.shape))
+def _rows(tables: Params, ids: jax.Array) -> Params:
+    return jax.tree.map(lambda table: table[ids], tables)
+
+
+def _squares(rows: Params, ids: jax.Array) -> jax.Array:
+    """Σ over tables of the squared norms of the rows of ids, of the shape of ids."""
+    flat = [each.reshape(*ids.shape, -1) for each in jax.tree.leaves(rows)]
+    return sum((jnp.sum(jnp.square(each), axis=-1) for each in flat), jnp.zeros(ids.shape))
 
 
 def every_item(params: Params, domain: int) -> jax.Array:

@@ -1,8 +1,8 @@
 """Cluster-level latent factors: s_d(u, i) = q_i · [A p_u ; A_d p_u], A common to all domains and A_d a domain's own.
 
-p_u are the factors of a user, q_i those of an item; method.common is the share of the dim rows that A has, and
-hp.decay · Σ |A|² holds all of them. What a domain alone knows goes through A_d and leaves A in peace. With method.common=1
-it is cmf with a common map before the items, with 0 the domains share p_u alone.
+p_u are the factors of a user, q_i those of an item; method.common is the share of the dim rows that A has. What a domain
+alone knows goes through A_d and leaves A in peace. The prior holds [A p_u ; A_d p_u], since A would grow as p_u shrinks.
+With method.common=1 it is cmf with a common map before the items, with 0 the domains share p_u alone.
 
 The paper factorises by groups of users and items, R_d ≈ U_d [S ; S_d] V_dᵀ, without common users; here, as in what others
 made of it for common users, the rows of U are p_u, the pattern [S ; S_d] is [A ; A_d], and nothing is held non-negative.
@@ -20,11 +20,10 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning import joint_model
 from transfer.learning.joint_model import JointModel, domains, joint_fit, product, table
-from transfer.learning.supervised import squares
 from transfer.program import Model, Needs, Params, Program, Task, stream
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**joint_model.HP, "decay": joint_model.DECAY}
+HP = joint_model.HP
 
 
 class Settings(Method):
@@ -56,7 +55,7 @@ def clfm(config: Config) -> JointModel:
         features=features,
         of_items=lambda params, domain, items: params["items"][domain][items],
         match=lambda params, domain, z, y: product(z, y),
-        penalty=lambda params, hp: hp["decay"] * squares([params["common"], params["own"]]),
+        held=features,
     )
 
 
