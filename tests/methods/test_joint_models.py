@@ -9,21 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import two_domains
 from conftest import interactions, world_of
-from numpy.typing import NDArray
 from pairs import files
+from two_domains import DIM, READERS, Floats
 
 from transfer.api import compose
 from transfer.data.interactions.world import World
 from transfer.experiment import run_batch
-from transfer.experiment.build import build_task
-from transfer.experiment.checks import check_settings
-from transfer.methods.model_based import conet
-from transfer.program import Given
+from transfer.learning import joint_model
+from transfer.learning.joint_model import JointModel
 from transfer.registry import find
 
-Floats = NDArray[np.float64]
-READERS, ITEMS, DIM = 9, (5, 7, 4), 3  # of books, films and series
+ITEMS = (5, 7, 4)  # books, films and series
 COLD, NOBODY = 0, 1  # a reader of no books, one of nothing
 
 
@@ -43,27 +41,22 @@ def world() -> World:
     return world_of(*(interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in domains()))
 
 
-class Case:
-    """A method on the small world with random parameters: its stage, hp, and the parameters in NumPy."""
+class Case(two_domains.Case):
+    """A method of one fit on this world, with random parameters, in NumPy too."""
 
-    def __init__(self, method: str, *words: str):
-        self.config = check_settings(compose(["task=ranking", *f"method={method}".split(), f"model.dim={DIM}", *words]))
-        self.task = build_task(self.config, world())
-        module = find("methods", self.config.method.name)
-        program: Any = module.build(self.config, world(), self.task, None)
-        self.fit = program.stages[0]
-        self.hp: Any = Given({name: jnp.float32(value) for name, value in self.config.hp.items()}, module.__name__)
-        fresh = self.fit.init(world(), {}, jax.random.key(0))
-        random = np.random.default_rng(1)
-        drawn = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), fresh)
-        self.given = jax.tree.map(jnp.asarray, drawn)
-        self.params = jax.tree.map(lambda leaf: leaf.astype(np.float64), drawn)
-
-    def scores(self) -> Floats:
-        return np.asarray(self.fit.scores(world(), {self.fit.name: self.given}, self.hp)(jnp.arange(READERS)), np.float64)
+    def __init__(self, method: str, *words: str, here: World | None = None):
+        super().__init__(method, *words, drawn=1, here=here or world())
+        self.fit, self.given = self.program.stages[0], self.done["joint"]
+        self.params = jax.tree.map(np.float64, self.given)
+        build: Any = getattr(find("methods", method), method)
+        self.joint: JointModel = build(self.config, True) if method == "conet" else build(self.config)
 
     def offset(self, d: int) -> Floats:
         return self.params["offsets"][d]["mean"] + self.params["offsets"][d]["bias"]
+
+    def loss(self, **hp: float) -> float:
+        drawn, given = self.fit.batch(self.world, {}, jax.random.key(0)), {**self.hp, **hp}
+        return float(self.fit.loss(self.given, {}, drawn, given, jax.random.key(0), jnp.float32(0)))
 
 
 def relu(x: Floats) -> Floats:
@@ -145,10 +138,10 @@ def test_bitgcf_spreads_in_each_domain_and_mixes_between_them(layers: int, words
 
 @pytest.mark.parametrize("loss", ["bpr", "full_softmax"])
 def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_prior(loss: str) -> None:
-    case = Case("clfm", f"task.loss={loss}", "train.batch_size=6", "hp.source_weight=0.3", "hp.l2=0.2")
+    case = Case("clfm", f"task.loss={loss}", "hp.source_weight=0.3", "hp.l2=0.2")
     p, losses = case.params, []
-    drawn = case.fit.batch(world(), {}, jax.random.key(0))
-    for d, batch in enumerate(jax.device_get(drawn.batches)):
+    drawn = jax.device_get(case.fit.batch(world(), {}, jax.random.key(0)))
+    for d, batch in enumerate(drawn.batches):
         z = p["users"][batch.users] @ np.concatenate([p["common"], p["own"][d]]).T
         s = case.offset(d) + z @ p["items"][d].T
         chosen = np.take_along_axis(s, batch.items, 1)
@@ -160,16 +153,51 @@ def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_pr
         squares = np.square(p["items"][d]).sum(1) + np.square(p["offsets"][d]["bias"])
         prior = np.square(z).sum(1) + squares[batch.items].mean(1)
         losses.append((each + 0.2 * prior).mean())
-    found = case.fit.loss(case.given, {}, drawn, case.hp, jax.random.key(0), jnp.float32(0))
-    assert float(found) == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2, rel=1e-4)
+    assert case.loss() == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2, rel=1e-4)
 
 
-def test_conet_holds_its_networks_and_its_connections() -> None:
-    case = Case("conet", "hp.decay=0.1", "hp.sparsity=0.01")
-    towers, cross = (jax.tree.leaves(case.params[name]) for name in ("towers", "cross"))
-    squares = sum(np.square(leaf).sum() for leaf in [*towers, *cross] if leaf.ndim > 1)
-    wanted = 0.1 * squares + 0.01 * sum(np.abs(leaf).sum() for leaf in cross)
-    assert float(conet.conet(case.config, connected=True).penalty(case.given, case.hp)) == pytest.approx(wanted, rel=1e-4)
+def test_domains_are_drawn_each_for_itself() -> None:
+    books = interactions([np.flatnonzero(row) for row in domains()[0]], ITEMS[0])
+    case = Case("clfm", here=world_of(books, books))
+    one, other = case.fit.batch(case.world, {}, jax.random.key(0)).batches
+    assert (one.users != other.users).mean() > 0.5
+
+
+def test_networks_and_connections_are_held() -> None:
+    for method, held in (("conet", ("towers", "cross")), ("dtcdr", ("heads",))):
+        case = Case(method)
+        leaves = {name: [leaf for leaf in jax.tree.leaves(case.params[name]) if leaf.ndim > 1] for name in held}
+        wanted = sum(np.square(leaf).sum() for each in leaves.values() for leaf in each)
+        assert case.loss(decay=0.1) - case.loss(decay=0.0) == pytest.approx(0.1 * wanted, rel=1e-3)
+    case = Case("conet")
+    connections = sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(case.params["cross"]))
+    assert case.loss(sparsity=0.1) - case.loss() == pytest.approx(0.1 * connections, rel=1e-3)
+
+
+def test_published_code_of_conet_trains_with_the_connections_that_it_leaves_out_of_scores() -> None:
+    assert Case("conet", "method.as_published_code=true").loss() == Case("conet").loss()
+
+
+def swapped(params: Any) -> Any:
+    """The same with the domains in the other order."""
+    return {
+        name: part[::-1] if isinstance(part, list) else swapped(part) if isinstance(part, dict) else part
+        for name, part in params.items()
+    }
+
+
+@pytest.mark.parametrize("method", ["clfm", "dtcdr", "conet", "bitgcf", "deepapf"])
+def test_a_source_is_scored_as_a_target_would_be(method: str) -> None:
+    books, films = two_domains.domains()
+    two = world_of(*(interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (books, films)))
+    other = world_of(*(interactions([np.flatnonzero(row) for row in x], x.shape[1]) for x in (films, books)))
+    case = Case(method, here=two)
+    model, users = case.joint, jnp.arange(READERS)
+    ready = model.ready(case.given, model.seen(two), case.hp)
+    found = joint_model.scored(model, ready, 1, users, joint_model.every_item(ready, 1))
+    wanted = joint_model.joint_scores(model, other, swapped(case.given), case.hp)(users)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert np.asarray(found).std(0).max() > 0.1
 
 
 # What the method learns with, and the same without what it carries: no weight for the films, connections or mixing.
