@@ -81,6 +81,23 @@ def error(found: Leaves, wanted: Leaves) -> float:
     return float(np.linalg.norm(off) / np.linalg.norm(way))
 
 
+def test_a_step_copies_no_table() -> None:
+    """What it costs would grow with the tables: a row is read before it is written, and the compiler has to see that."""
+    optimizer = optax.adam(0.01)
+    reads = reads_of(train(), loss, leaves(), batch(0))
+
+    def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
+        return late_step(reads, optimizer, optimizer, [1.0] * 3, *carry, (batch(number),), number)[1:], None
+
+    def block(params: Leaves, moments: Any) -> Any:
+        return jax.lax.scan(step, (params, moments), jnp.arange(4))[0]
+
+    start = leaves(), jax.jit(lambda: moments_before(reads, optimizer, optimizer, leaves()))()
+    text = jax.jit(block, donate_argnums=(0, 1)).lower(*start).compile().as_text()
+    assert f"s32[{ROWS}]" in text
+    assert not [line for line in text.splitlines() if f"[{ROWS}" in line.partition("copy(")[0] and " copy(" in line]
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_under_momentum_late_rows_are_where_dense_updates_put_them(momentum: float) -> None:
     optimizer = optax.sgd(0.05, momentum=momentum)

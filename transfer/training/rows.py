@@ -238,14 +238,18 @@ class Touched(NamedTuple):
 
 def _touched(table: jax.Array, late: Late, optimizer: Any, factor: Any, ids: list[jax.Array], step: jax.Array) -> Touched:
     every = jnp.concatenate([one.reshape(-1) for one in ids])
-    number = jnp.arange(len(every), dtype=jnp.int32)
     moments = _of_rows(lambda leaf, at, _: leaf[at], table, late.moments, every, late.moments)
-    before, made = jax.lax.optimization_barrier((late.made[every], late.made))  # read, then written: without a copy
+    before = late.made[every]
     rows, moments = idle(optimizer, factor, table[every], Late(moments, before), step)
-    made = made.at[every].set(-1 - number)  # one of the reads of a row stands for it
-    place, made = jax.lax.optimization_barrier((-1 - made[every], made))
+    number = jnp.arange(len(every), dtype=jnp.int32)
+    # every value that is written depends on what was read there before: else all rows are copied, to be read and written
+    marked = late.made.at[every].set(
+        jnp.minimum(before, -1 - number)
+    )  # one of the reads of a row stands for it: -1 - number
+    place = -1 - marked[every]
     standing = jnp.where(place == number, every, table.shape[0] + number)
-    return Touched(standing, rows, moments, place, made.at[every].set(step + 1), [one.shape for one in ids])
+    made = marked.at[every].set(jnp.maximum(-1 - place, step + 1))  # step + 1
+    return Touched(standing, rows, moments, place, made, [one.shape for one in ids])
 
 
 def _of_rows(change: Callable[..., jax.Array], table: jax.Array, moments: Any, ids: jax.Array, new: Any) -> Any:
