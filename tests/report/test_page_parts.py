@@ -18,6 +18,7 @@ from transfer.report.page.ablation import ablation
 from transfer.report.page.distribution import gains_of_readers
 from transfer.report.page.latex import latex
 from transfer.report.page.page import write_report
+from transfer.report.page.source_heatmap import heatmap
 from transfer.report.page.words import lead
 
 NAMES = ("amazon", "dslr", "webcam")
@@ -81,6 +82,27 @@ def test_a_grid_of_pairs_is_one_table_and_one_picture_a_method(pairs: list[Compa
     assert "dslr → webcam: +0.1000 over source_only, not tested" in picture.svg
     assert picture.svg.count("var(--bad)") == 2
     assert picture.svg.count("var(--good)") == 4
+
+
+def test_what_each_source_gains_alone_is_one_picture_of_all_targets(tmp_path: Path) -> None:
+    alone = {
+        "books": {"<b>films</b>": 0.02, "games": -0.01},
+        "music": {"<b>films</b>": 0.004, "games": 0.008, "books": 0.0},
+    }
+    for number, (target, gains) in enumerate([("books", "books"), ("books", "books"), ("music", "music")]):
+        world = {"target": {"name": target}, "sources": [{"name": name} for name in alone[gains]]}
+        found = {name: gain + (0.002 if number == 1 else 0.0) for name, gain in alone[gains].items()}
+        words = ("method=residual_map", f"domain.target={target}", f"split.seed={number}")
+        write_run(tmp_path / str(number), *words, values=[0.5] * USERS, world=world, source_alone=found)
+    (picture,) = heatmap(compare_all(read_runs(tmp_path)))
+    assert "games → books: -0.0090" in picture.svg, "the mean over draws"
+    assert "books → books" not in picture.svg
+    assert picture.svg.index("b&gt;films") < picture.svg.index("games →"), "what gains most on the mean comes first"
+    assert "<b>" not in picture.svg
+    assert picture.caption.endswith("books: <b>films</b>; music: games."), "of a page that escapes what it shows"
+    assert "each source by itself" in write_report(tmp_path).read_text()
+    only = [run for run in read_runs(tmp_path) if run.result["world"]["target"]["name"] == "books"]
+    assert heatmap(compare_all(only)) == [], "of one target there is a table"
 
 
 def test_many_worlds_are_folded_and_told_apart_by_what_differs(tmp_path: Path) -> None:

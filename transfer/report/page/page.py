@@ -29,6 +29,7 @@ from transfer.report.page import (
     head,
     selectors,
     source,
+    source_heatmap,
     source_weights,
     words,
 )
@@ -129,7 +130,7 @@ def render(folder: Path, runs: list[Run], comparisons: list[Comparison], drawn: 
         seconds=head.spoken(cost.seconds(runs)),
         command=command(folder, runs),
         overview=grid.overview(comparisons),
-        pictures=grid.pictures(comparisons) if drawn else [],
+        pictures=[*grid.pictures(comparisons), *source_heatmap.heatmap(comparisons)] if drawn else [],
         sections=sections,
         open=OPEN,
         failures=faults[:FAILURES],
