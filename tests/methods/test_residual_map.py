@@ -164,3 +164,25 @@ def test_no_more_sources_are_taken_than_there_are() -> None:
     np.testing.assert_allclose(scores(world(films, books), "method.sources=best_1"), scores(world(films, books)), rtol=1e-5)
     with pytest.raises(TransferError, match=r"^method\.sources=best_2: the world has 1 sources; name no more, or learnt$"):
         scores(world(films, books), "method.sources=best_2")
+
+
+def test_vectors_are_kept_as_they_were_learnt_and_weigh_only_where_there_are_some() -> None:
+    """Readers who come after training turn no direction: of others the scores are as they were."""
+    films, books = drawn()
+    settings, half = config("method.rank=3"), READERS // 2
+    here = replace(world(films, books), bridges=jnp.arange(half))
+    later = films.copy()
+    later[half:] = np.random.default_rng(1).random((half, FILMS)) < 0.5
+    program = build_program(settings, here, build_task(settings, here))
+    hp: Any = {name: jnp.float32(value) for name, value in settings.hp.items()}
+    done = {"map": jax.jit(program.stages[0].solve)(here, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+
+    @jax.jit
+    def of_one(world: World, vectors: jax.Array) -> jax.Array:
+        return program.scores(world, {"map": {**done["map"], "vectors": vectors}}, hp)(jnp.array([MANY]))
+
+    after, vectors = replace(world(later, books), bridges=jnp.arange(half)), done["map"]["vectors"]
+    np.testing.assert_allclose(of_one(here, vectors), of_one(after, vectors), rtol=1e-4, atol=1e-5)
+    assert np.abs(of_one(here, 0 * vectors) - of_one(here, vectors)).max() > 0.01, "they tell"
+    with pytest.raises(TransferError, match=r"^hp\.leading has no effect without singular vectors; write method\.rank=64"):
+        scores(here, "hp.leading=1")

@@ -17,7 +17,7 @@ from transfer.data.interactions.world import World
 from transfer.experiment.build import build_program, build_task
 from transfer.experiment.checks import check_settings
 from transfer.solvers import histories, products
-from transfer.solvers.likeness import among, by_source, likeness
+from transfer.solvers.likeness import among, by_source, directions, likeness
 
 Floats = NDArray[np.float64]
 READERS, BOOKS = 300, 8
@@ -54,6 +54,25 @@ def test_it_is_the_equation() -> None:
     np.testing.assert_allclose(apart[(slice(None), *known)], [one[chosen] for one in every], rtol=1e-5, atol=1e-6)
     whole = np.asarray(jax.jit(among)(world(books, films, songs), hp, users))
     np.testing.assert_allclose(whole[known], expected[chosen], rtol=1e-5, atol=1e-6)
+
+
+def test_leading_vectors_are_those_of_numpy_and_weigh_beside_the_items() -> None:
+    random = np.random.default_rng(0)
+    books, films, songs = ((random.random((40, n)) < 0.4).astype(float) for n in (5, 9, 7))
+    films[:20, :4], songs[:20, :3] = 1, 0
+    hp = numbers(source_weight=0.5, source_weight_2=3, normalise=0.3, leading=2)
+    rows = np.hstack([0.5 * films, 1.5 * songs]) / np.maximum(films.sum(1) + songs.sum(1), 1)[:, None] ** 0.3
+    v = np.linalg.svd(rows)[2][:2].T
+    here, everybody = world(books, films, songs), jnp.arange(40)
+    found = np.asarray(jax.jit(directions, static_argnums=2)(here, hp, 2, jax.random.key(0)))
+    np.testing.assert_allclose(found @ found.T, v @ v.T, atol=1e-3)
+    for vectors, beside in ((None, 0.0), (jnp.asarray(v), 2.0)):
+        alike = np.asarray(jax.jit(among)(here, hp, everybody, vectors))
+        np.testing.assert_allclose(alike, rows @ (np.eye(16) + beside * v @ v.T) @ rows.T, rtol=1e-4, atol=1e-5)
+    nobody = np.asarray(
+        jax.jit(directions, static_argnums=2)(here, numbers(source_weight=0, normalise=0.3), 2, jax.random.key(0))
+    )
+    assert not nobody.any(), "of sources that weigh nothing"
 
 
 def test_switched_off_every_event_is_a_one() -> None:
@@ -113,12 +132,12 @@ def taste(noise: bool) -> tuple[Floats, Floats]:
     return books, np.hstack([rare, often])
 
 
-def hit(books: Floats, source: list[Floats], method: str, **hp: float) -> float:
-    """Of the first two books for cold readers, the share that is of their taste."""
+def hit(books: Floats, source: list[Floats], method: str, silent: Any = COLD, **hp: float) -> float:
+    """Of the first two books for cold readers, the share that is of their taste; who is silent has told of no book."""
     told = books.copy()
-    told[COLD] = 0
+    told[silent] = 0
     words = [f"hp.{name}={value}" for name, value in hp.items()]
-    config = check_settings(compose(["task=ranking", f"method={method}", *words]))
+    config = check_settings(compose(["task=ranking", *f"method={method}".split(), *words]))
     here = world(told, *source)
     program = build_program(config, here, build_task(config, here))
 
@@ -165,3 +184,16 @@ def test_counts_find_books_that_go_with_how_much_is_watched_where(planted: bool)
         assert with_them > without + 0.15
     else:
         assert with_them < without + 0.08
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_leading_vectors_find_a_taste_whose_readers_have_no_film_in_common(planted: bool) -> None:
+    """Five films of a hundred of her taste, and twelve readers who tell of books: what the others watch joins films."""
+    random = np.random.default_rng(3)
+    of = np.arange(READERS) % 4
+    films = np.zeros((READERS, 400))
+    for reader in range(READERS):
+        films[reader, 100 * of[reader] + random.choice(100, 5) if planted else random.choice(400, 5)] = 1
+    books, silent = np.repeat(np.eye(4)[of], 2, axis=1), np.r_[COLD, 16:READERS]
+    without, with_them = (hit(books, [films], f"residual_map method.rank={rank}", silent, ridge=1) for rank in (0, 4))
+    assert with_them - without > 0.1 if planted else abs(with_them - without) < 0.1, (without, with_them)

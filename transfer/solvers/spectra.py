@@ -58,6 +58,19 @@ def leading_of(matrix: jax.Array, dim: int, key: jax.Array) -> jax.Array:
     return q @ jnp.linalg.eigh(q.T @ (matrix @ q))[1][:, -dim:]
 
 
+def right_vectors(
+    forth: Callable[[jax.Array], jax.Array], back: Callable[[jax.Array], jax.Array], n: int, dim: int, key: jax.Array
+) -> jax.Array:
+    """The right singular vectors [d, dim] of the largest singular values of X [n, d], rising, by its products alone.
+
+    forth(Q) is X Q, back(P) is Xᵀ P; subspace iteration on the side of the rows. Zero where X has fewer than dim.
+    """
+    q = _iterated(lambda q: forth(back(q)), (n, min(dim + SPARE, n)), key, ROUNDS)
+    rows = back(q)  # Xᵀ Q
+    values, vectors = jnp.linalg.eigh(rows.T @ rows)
+    return (rows @ (vectors * positive_power(_without_noise(values), -0.5)[None, :]))[:, -dim:]
+
+
 def _iterated(times: Callable[[jax.Array], jax.Array], shape: tuple[int, int], key: jax.Array, rounds: int) -> jax.Array:
     """Q ← orth(C Q) from a random start of this shape; times(Q) is C Q."""
 

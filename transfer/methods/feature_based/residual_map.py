@@ -6,6 +6,8 @@ others where readers who are alike in the source err alike (generalised least sq
 P = ((T - p)ᵀ λ(K + λI)⁻¹ (T - p) + (1/ρ - 1) diag TᵀT + hp.ease_ridge I)⁻¹, B = I - P diag(1 / diag P).
 ρ_u = n_u / (n_u + hp.unknown) is the share of u's books that she has told of: EASE fitted to histories that are thinned
 to it, so that one book says little and many say much. n_u is taken at 1, 2, 4, … (method.levels of them).
+With method.rank the map reads so many leading singular vectors of all source histories beside their items, hp.leading
+times: two readers of the same taste are alike who have no item in common.
 With method.sources=learnt every source has a weight, found by leaving readers out, with best_1, best_2, … so many sources
 are taken, one after another, and with chosen what serves readers left out best (`transfer.learning.source_weights`).
 A reader without a target history has m_u; with hp.source_weight=0 no source is read. The combination is this project's.
@@ -23,6 +25,7 @@ from pydantic import Field
 
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
+from transfer.errors import TransferError
 from transfer.learning import source_weights
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task
 from transfer.solvers import histories, joint, likeness
@@ -37,17 +40,22 @@ HP = {
     "source_weight": Range(1.0, low=0, by_source=True),
     "inverse_frequency": Range(0.0, low=0),  # the power of what rare items of a source weigh more
     "counts": Range(0.0, low=0),  # how strongly it tells how many events a reader has in each source
+    "leading": Range(3.0, low=0),  # with method.rank: what leading singular vectors weigh beside the items themselves
 }
 
 
 class Settings(Method):
     levels: int = Field(default=5, ge=1)  # lengths of target histories that have a B each: 1, 2, 4, …
     sources: str = Field(default=source_weights.EQUAL, pattern=source_weights.HOW)
+    rank: int = Field(default=0, ge=0)  # leading singular vectors of source histories; 0: their items alone
     most: int | None = Field(default=None, ge=1)  # of the target's items, those most chosen; the others have popularity
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     most, levels = config.method.most, jnp.arange(config.method.levels, dtype=jnp.float32)
+    rank = min(config.method.rank, world.n_users)
+    if not rank and config.hp["leading"] != HP["leading"].default:
+        raise TransferError("hp.leading has no effect without singular vectors; write method.rank=64, or leave it out")
     m, items = readers(world).shape[0], min(config.method.most or world.n_items, world.n_items)
     histories.check_dense(m, max(m, items), "method=residual_map")
     histories.check_dense(len(levels) * items, items, "method=residual_map without a smaller method.most")
@@ -72,7 +80,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         trained = (histories.user_counts(world.target.train) > 0).astype(jnp.float32)
         among = trained.at[users].get(mode="fill", fill_value=0.0)
         y = among[:, None] * (target_rows(world, users) - popular[None, :])
-        k = among[:, None] * likeness.among(world, hp, users) * among[None, :]
+        vectors = likeness.directions(world, hp, rank, key) if rank else None
+        k = among[:, None] * likeness.among(world, hp, users, vectors) * among[None, :]
         dual = jax.scipy.linalg.solve(k + hp["ridge"] * jnp.eye(m), y, assume_a="pos")
         gram = joint.over_rows(world, False, (), lambda x: x.T @ x)
         # (T - p)ᵀ (T - p), for readers of the source without what the map explains
@@ -82,11 +91,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             inverse = jnp.linalg.inv(left + jnp.diag((1 / rho - 1) * jnp.diag(gram) + hp["ease_ridge"]))
             return jnp.fill_diagonal(-inverse / jnp.diag(inverse)[None, :], 0.0, inplace=False)
 
-        return {"popular": popular, "dual": dual, "items": jax.lax.map(regress, shares(hp))}
+        found = {"popular": popular, "dual": dual, "items": jax.lax.map(regress, shares(hp))}
+        return found if vectors is None else {**found, "vectors": vectors}
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         few, fitted, hp = with_few_items(world), done["map"], source_weights.with_learnt(hp, done)
-        alike = likeness.likeness(few, hp, readers(few))
+        alike = likeness.likeness(few, hp, readers(few), fitted.get("vectors"))
 
         def score(users: jax.Array) -> jax.Array:
             mapped = fitted["popular"][None, :] + alike(users) @ fitted["dual"]
