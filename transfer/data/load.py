@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -58,10 +58,23 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
     assert isinstance(config.split, Split)
     asked = config.task.asked if config.task.domains == "all" else None
-    given = config.data_dir, config.task.positives, encode, asked
+    given = Given(config.domain, Path(config.data_dir), config.task.positives, encode, asked)
     if (fold := config.split.fold) is None:
-        return _load(config.domain, config.split, *given)
-    return _load_folds(config.domain, config.split.model_copy(update={"fold": 0}), *given)[fold]
+        return _load(given, config.split)
+    return _load_folds(given, config.split.model_copy(update={"fold": 0}))[fold]
+
+
+class Given(NamedTuple):
+    """What worlds are made from, whatever their split.
+
+    asked: the place of the domain that is the target, where every domain hides events (None: the target alone does).
+    """
+
+    domains: FileDomains | SimulatedDomains
+    data_dir: Path
+    positives: bool
+    encode: Encode | None
+    asked: int | None
 
 
 @kept(2)
@@ -72,49 +85,28 @@ def _load_examples(
 
 
 @kept(4)
-def _load(
-    domains: FileDomains | SimulatedDomains,
-    how: Split,
-    data_dir: str,
-    positives: bool,
-    encode: Encode | None,
-    asked: int | None = None,
-) -> Loaded:
-    (loaded,) = _worlds(domains, [how], data_dir, positives, encode, asked)
+def _load(given: Given, how: Split) -> Loaded:
+    (loaded,) = _worlds(given, [how])
     return replace(loaded, world=on_device(loaded.world))
 
 
 @kept(1)
-def _load_folds(
-    domains: FileDomains | SimulatedDomains,
-    how: Split,
-    data_dir: str,
-    positives: bool,
-    encode: Encode | None,
-    asked: int | None = None,
-) -> list[Loaded]:
+def _load_folds(given: Given, how: Split) -> list[Loaded]:
     every = [how.model_copy(update={"fold": fold}) for fold in range(how.folds or 0)]
-    return alike(_worlds(domains, every, data_dir, positives, encode, asked))
+    return alike(_worlds(given, every))
 
 
-def _worlds(
-    domains: FileDomains | SimulatedDomains,
-    every: list[Split],
-    data_dir: str,
-    positives: bool,
-    encode: Encode | None,
-    asked: int | None,
-) -> list[Loaded]:
-    """The worlds of one split, or of all its folds, on the host. asked: the place of the domain that is the target, where
-    every domain hides events (None: the target alone does)."""
+def _worlds(given: Given, every: list[Split]) -> list[Loaded]:
+    """The worlds of one split, or of all its folds, on the host."""
+    domains, data_dir, positives, encode, asked = given
     how = every[0]
     cleaning: dict[str, dict[str, int]] = {}
     if isinstance(domains, SimulatedDomains):
         target, sources, _ = simulate(domains)
     elif how.name == "files":  # which brings the events itself
-        target, sources = _as_they_are(domains, Path(data_dir))
+        target, sources = _as_they_are(domains, data_dir)
     else:
-        target, sources, cleaning = kept_or_read(partial(read_domains, domains, Path(data_dir)), domains, Path(data_dir))
+        target, sources, cleaning = kept_or_read(partial(read_domains, domains, data_dir), domains, data_dir)
     if asked is None:
         check_sources(sources)
     if asked:
@@ -127,7 +119,7 @@ def _worlds(
         target, sources = with_likes(target), [with_likes(source) for source in sources]
     else:
         target, sources = with_ratings(target), [with_ratings(source) for source in sources]
-    divided = [_divided(target, sources, one, Path(data_dir), asked is not None) for one in every]
+    divided = [_divided(target, sources, one, data_dir, asked is not None) for one in every]
     if how.name == "files" and isinstance(domains, FileDomains):
         (parts,) = divided
         if not domains.same_users:
@@ -140,11 +132,11 @@ def _worlds(
     if timed and capacity:
         raise TransferError(f"domain.capacity={capacity}: split={how.name} keeps sequences, which have no room; write null")
     same_items = isinstance(domains, FileDomains) and domains.global_ids
-    features = featuriser(domains, Path(data_dir), encode)
+    features = featuriser(domains, data_dir, encode)
     options: Any = {"timed": timed, "capacity": capacity, "shared_items": same_items}
-    options["catalogue"] = cataloguer(domains, Path(data_dir))
+    options["catalogue"] = cataloguer(domains, data_dir)
     if how.candidates:
-        options["candidates"] = (how.candidates, read_candidates(locate(how.candidates, Path(data_dir))))
+        options["candidates"] = (how.candidates, read_candidates(locate(how.candidates, data_dir)))
     if how.fold is not None and not capacity:
         hidden = {name: [getattr(parts, name) for parts in divided] for name in ("valid", "test")}
         options["readers"] = {name: max(part["user"].n_unique() for part in of) for name, of in hidden.items()}

@@ -56,6 +56,26 @@ class Writer(NamedTuple):
     end: Callable[[Facts], None]
 
 
+def stepped(add: Callable[[str, int, Facts], None], close: Callable[[Facts], None]) -> Writer:
+    """A writer for trackers whose entries have steps and no stages: a stage begins the names of its values, and what the
+    entry ended with stands at its last step.
+
+    add: writes values at a step, their names with a prefix; close: ends the entry.
+    """
+    last = 0
+
+    def log(stage: str, step: int, values: Facts) -> None:
+        nonlocal last
+        last = max(last, step)
+        add(f"{stage}/", step, values)
+
+    def end(summary: Facts) -> None:
+        add("", last, summary)
+        close(summary)
+
+    return Writer(log, end)
+
+
 class Record(NamedTuple):
     """The values of one step of a stage."""
 

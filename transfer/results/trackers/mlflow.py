@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transfer.results.trackers.entry import Entry, Facts, Writer
+from transfer.results.trackers.entry import Entry, Facts, Writer, stepped
 
 KEY, LONGEST = "transfer.key", 5000  # the tag that finds an entry again; characters of a parameter
 METRICS, PARAMETERS = 1000, 100  # that are logged at once
@@ -46,7 +46,6 @@ def session(place: Path) -> Iterator[Callable[[Entry, bool], Writer | None]]:
             params = [Param(key, str(value)[:LONGEST]) for key, value in _flat(entry.config)]
             for first in range(0, len(params), PARAMETERS):
                 client.log_batch(run, params=params[first : first + PARAMETERS])
-        last = 0
 
         def add(prefix: str, step: int, values: Facts) -> None:
             now = int(1000 * time.time())
@@ -56,18 +55,12 @@ def session(place: Path) -> Iterator[Callable[[Entry, bool], Writer | None]]:
             for first in range(0, max(len(metrics), 1), METRICS):
                 client.log_batch(run, metrics[first : first + METRICS], tags=tags if first == 0 else ())
 
-        def log(stage: str, step: int, values: Facts) -> None:
-            nonlocal last
-            last = max(last, step)
-            add(f"{stage}/", step, values)
-
-        def end(summary: Facts) -> None:
-            add("", last, summary)
+        def close(summary: Facts) -> None:
             for path in entry.files:
                 client.log_artifact(run, str(path))
             client.set_terminated(run, STATUS.get(str(summary.get("status")), "FINISHED"))
 
-        return Writer(log, end)
+        return stepped(add, close)
 
     yield begin
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transfer.results.trackers.entry import Entry, Facts, Writer
+from transfer.results.trackers.entry import Entry, Facts, Writer, stepped
 
 
 @contextmanager
@@ -27,30 +27,21 @@ def session(place: Path) -> Iterator[Callable[[Entry, bool], Writer | None]]:
         folder = place / "tensorboard" / entry.path
         if folder.exists() and not again:
             return None
-        file, last = EventFileWriter(str(folder)), 0
+        file = EventFileWriter(str(folder))
 
-        def add(summary: Any, step: int) -> None:
+        def write(summary: Any, step: int) -> None:
             file.add_event(Event(wall_time=time.time(), step=step, summary=summary))
 
-        def scalars(prefix: str, values: Facts, step: int) -> None:
-            numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
-            add(Summary(value=[Summary.Value(tag=prefix + name, simple_value=x) for name, x in numbers.items()]), step)
-
-        def log(stage: str, step: int, values: Facts) -> None:
-            nonlocal last
-            last = max(last, step)
-            scalars(f"{stage}/", values, step)
-
-        def end(summary: Facts) -> None:
-            scalars("", summary, last)
-            for name, value in summary.items():
+        def add(prefix: str, step: int, values: Facts) -> None:
+            numbers = {prefix + name: value for name, value in values.items() if not isinstance(value, str)}
+            write(Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in numbers.items()]), step)
+            for name, value in values.items():
                 if isinstance(value, str):
-                    add(text_pb(name, value), last)
-            file.close()
+                    write(text_pb(prefix + name, value), step)
 
         if entry.kind == "run":
             hp = {f"hp.{name}": value for name, value in (entry.config["hp"] or {}).items()}
-            add(hparams_pb({"method": entry.config["method"]["name"], "seed": entry.config["seed"], **hp}), 0)
-        return Writer(log, end)
+            write(hparams_pb({"method": entry.config["method"]["name"], "seed": entry.config["seed"], **hp}), 0)
+        return stepped(add, lambda summary: file.close())
 
     yield begin
