@@ -6,6 +6,7 @@ READY := .venv/ready
 PARITY := .venv/parity
 DOCS := .venv/docs
 OTHER := build/other
+SITE := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 FEW := tests/storage tests/training/test_resume.py
 
 # Bytecode of what is installed is kept even where the environment says otherwise: without it every process that imports JAX
@@ -40,16 +41,17 @@ smoke: ## under another Python that is found (3.13 or 3.12): a plain install, a 
 
 parity: $(PARITY) ## set up PyTorch and transformers, with which the tests then compare the networks
 
-lint: $(READY) ## style, formatting, and that imports point down through the rooms
+lint: $(DOCS) ## style, formatting, that imports point down through the rooms, and that the pages of docs/ build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(SITE) --quiet
 
 types: $(READY) ## type checker
 	$(BIN)/mypy
 
 docs: $(DOCS) ## build docs/ as a site in build/site; a broken link is an error
-	$(BIN)/mkdocs build --strict
+	$(SITE)
 
 clean: ## remove the environment, caches and builds; runs are kept
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -77,11 +79,11 @@ $(READY): pyproject.toml constraints.txt
 	$(call set_up,dev)
 	@touch $@
 
-# All at once, for packages that are there already take as long to resolve as new ones. PyTorch for the CPU is enough; where
+# All at once, with what `make lint` needs, for packages that are there already take as long to resolve as new ones. PyTorch for the CPU is enough; where
 # the package index has no CPU build of it, several GB of CUDA come with it.
 $(PARITY): pyproject.toml constraints.txt
-	$(call set_up,dev$(COMMA)parity)
-	@touch $(READY) $@
+	$(call set_up,dev$(COMMA)docs$(COMMA)parity)
+	@touch $(READY) $(DOCS) $@
 
 $(DOCS): pyproject.toml constraints.txt
 	$(call set_up,dev$(COMMA)docs)
