@@ -21,14 +21,19 @@ from transfer.experiment.log_values import refuse_without_support
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf") / "run"
-    run([*files(), "method=ease"], folder)
+    run([*files(), "method=ease", "test=false"], folder)  # it is its scores that are asked for
     return folder
 
 
 @pytest.fixture(scope="module")
-def told(shelf: Path) -> tuple[pl.DataFrame, np.ndarray, list[str], list[str]]:
+def own(shelf: Path) -> Any:
+    return transfer.load(shelf)
+
+
+@pytest.fixture(scope="module")
+def told(own: Any) -> tuple[pl.DataFrame, np.ndarray, list[str], list[str]]:
     """Impressions of the run's readers, drawn uniformly; a click is likelier where the run's score is higher."""
-    predictor: Any = transfer.load(shelf).predictor  # type: ignore[union-attr]
+    predictor = own.predictor
     users, items = predictor.loaded.users, sorted(predictor.loaded.items)
     scores = predictor.score(users, items).astype(float)
     rng = np.random.default_rng(0)
@@ -47,10 +52,10 @@ def told(shelf: Path) -> tuple[pl.DataFrame, np.ndarray, list[str], list[str]]:
     return frame, 0.05 + 0.4 * rank, users, items
 
 
-def test_a_run_is_worth_what_its_chances_say(shelf: Path, told: tuple[Any, ...]) -> None:
+def test_a_run_is_worth_what_its_chances_say(own: Any, told: tuple[Any, ...]) -> None:
     frame, rate, users, items = told
-    report = transfer.evaluate_log(frame, shelf, temperature=0.05)
-    predictor: Any = transfer.load(shelf).predictor  # type: ignore[union-attr]
+    report = transfer.evaluate_log(frame, own, temperature=0.05)
+    predictor = own.predictor
     chance = softmax(predictor.score(users, items).astype(float), 0.05)
     counts = frame["user"].value_counts()
     share = np.array([dict(counts.iter_rows()).get(user, 0) for user in users]) / len(frame)
@@ -62,19 +67,26 @@ def test_a_run_is_worth_what_its_chances_say(shelf: Path, told: tuple[Any, ...])
     assert paired["difference_low"] > 0
     assert report.support["temperature"].to_list() == [0.05]
     assert report.support["mean_weight"].item() == pytest.approx(1, abs=0.1)
-    usual = transfer.evaluate_log(frame, transfer.load(shelf), by=["position"])
+    usual = transfer.evaluate_log(frame, own, by=["position"])
     spread = predictor.score(users, items).astype(np.float64).std(1).mean()
     assert usual.support["temperature"].item() == pytest.approx(spread, rel=1e-6)
     assert usual.rates["position"].to_list() == [1, 2, 3]
+    row = report.values.filter(estimator="dr").row(0, named=True)
+    ours, theirs = (f"{1000 * value:.0f}" for value in (row["value"], row["value"] - row["difference"]))
+    assert report.sentences[0].startswith(
+        f"run against what was shown: {ours} instead of {theirs} clicks per 1,000 impressions: "
+    )
+    assert "more (95 % interval +" in report.sentences[0]
+    assert "takes for granted that the propensities are the chances" in report.sentences[1]
 
 
-def test_policies_are_compared_with_each_other(shelf: Path, told: tuple[Any, ...]) -> None:
+def test_policies_are_compared_with_each_other(own: Any, told: tuple[Any, ...]) -> None:
     frame = told[0]
-    report = transfer.evaluate_log(frame, shelf, "uniform", temperature=0.2)
-    apart = transfer.evaluate_log(frame, [shelf, "uniform"], temperature=0.2)
+    report = transfer.evaluate_log(frame, own, "uniform", temperature=0.2)
+    apart = transfer.evaluate_log(frame, [own, "uniform"], temperature=0.2)
     value = {name: part["value"].drop_nulls() for (name,), part in apart.values.group_by("policy")}
     found = report.values["difference"][:8].to_numpy()
-    np.testing.assert_allclose(found, (value[shelf.name] - value["uniform"]).to_numpy(), atol=1e-5)
+    np.testing.assert_allclose(found, (value["run"] - value["uniform"]).to_numpy(), atol=1e-5)
     other = frame.filter(pl.col("item").is_in(told[3][:3]))
     narrow = transfer.evaluate_log(frame, {"path": other, "name": "narrow"}, propensities="frequency")
     clicks = frame.filter(pl.col("item").is_in(told[3][:3]))["click"].mean()
@@ -89,15 +101,19 @@ def test_lists_are_valued_where_the_log_says_what_was_shown_together(told: tuple
     value = dict(found.select("estimator", "value").iter_rows())
     assert value["independent"] == pytest.approx(3 * frame["click"].mean(), rel=1e-5)  # π is the log's own policy
     assert value["reward_interaction"] == pytest.approx(value["independent"], rel=1e-5)
-    assert transfer.evaluate_log(frame.head(5999), "uniform").slates is None, "a list that is cut off"
+    last = pl.int_range(pl.len()) == len(frame) - 1
+    cut = frame.with_columns(slate=pl.when(last).then(0).otherwise("slate"))
+    assert transfer.evaluate_log(cut, "uniform").slates is None, "a list that is cut off, and one with a position twice"
 
 
-def test_what_the_log_does_not_support_is_refused(shelf: Path, told: tuple[Any, ...]) -> None:
+def test_what_the_log_does_not_support_is_refused(own: Any, told: tuple[Any, ...]) -> None:
     frame, _, _, items = told
+    never = frame.with_columns(pl.col("item").replace(items[0], items[1]))
     with pytest.raises(TransferError, match=r"of its choices are items that the log never shows there"):
-        transfer.evaluate_log(frame.filter(pl.col("item") != items[0]), shelf, candidates=tuple(items), temperature=5.0)
-    with pytest.raises(TransferError, match=r"100 impressions speak for it like \d+, and 100 are needed"):
-        transfer.evaluate_log(frame.head(100), shelf, temperature=0.2)
+        transfer.evaluate_log(never, own, candidates=tuple(items), temperature=5.0)
+    rare = frame.with_columns(propensity=pl.when(pl.int_range(pl.len()) == 0).then(1e-6).otherwise("propensity"))
+    with pytest.raises(TransferError, match=r"6,000 impressions speak for it like 1, and 100 are needed"):
+        transfer.evaluate_log(rare, "uniform")
     few = frame.with_columns(click=pl.when(pl.int_range(pl.len()) < 5).then(1).otherwise(0))
     with pytest.raises(TransferError, match=r"with click speak for it like [0-5]\.\d, and 10 are needed"):
         transfer.evaluate_log(few, "uniform")
@@ -106,9 +122,9 @@ def test_what_the_log_does_not_support_is_refused(shelf: Path, told: tuple[Any, 
     with pytest.raises(TransferError, match=r"no propensities.*--propensities frequency"):
         transfer.evaluate_log(frame.drop("propensity"), "uniform")
     with pytest.raises(TransferError, match=r"no column is recognised as the user"):
-        transfer.evaluate_log(frame.drop("user"), shelf)
+        transfer.evaluate_log(frame.drop("user"), own)
     with pytest.raises(TransferError, match=r"knows none of its 1 readers, such as stranger"):
-        transfer.evaluate_log(frame.with_columns(user=pl.lit("stranger")), shelf)
+        transfer.evaluate_log(frame.with_columns(user=pl.lit("stranger")), own)
     with pytest.raises(TransferError, match=r"reward=purchase: what the log has is click"):
         transfer.evaluate_log(frame, reward="purchase")
     with pytest.raises(TransferError, match=r"temperatur: no such setting; did you mean temperature"):
@@ -117,20 +133,61 @@ def test_what_the_log_does_not_support_is_refused(shelf: Path, told: tuple[Any, 
         transfer.evaluate_log(frame.with_columns(arm=pl.col("click").cast(pl.String)), "uniform")
 
 
-def test_readers_whom_a_run_does_not_know_are_counted(shelf: Path, told: tuple[Any, ...]) -> None:
-    frame = told[0].with_columns(user=pl.when(pl.int_range(pl.len()) < 60).then(pl.lit("x")).otherwise("user"))
-    report = transfer.evaluate_log(frame, shelf, temperature=1.0)
+def test_readers_whom_a_run_does_not_know_are_counted(own: Any, told: tuple[Any, ...]) -> None:
+    strangers = told[0].head(60).with_columns(user=pl.lit("x"))
+    report = transfer.evaluate_log(pl.concat([told[0], strangers]), own, temperature=1.0)
     assert report.notes == ["60 impressions of readers whom run does not know are left out"]
-    assert report.support["impressions"].item() == 5940
+    assert report.support["impressions"].item() == 6000
 
 
 def test_a_frame_is_read_as_strictly_as_a_file() -> None:
     with pytest.raises(TransferError, match=r"row 2: click 3 is not 0 or 1"):
         transfer.evaluate_log(pl.DataFrame({"item": ["a", "b"], "click": [1, 3]}))
-    with pytest.raises(TransferError, match=r"itm: .*a log has path, name, user"):
+    with pytest.raises(TransferError, match=r"itm: no such key here; did you mean item\? a log has path, name, user"):
         transfer.evaluate_log({"path": pl.DataFrame({"item": ["a"], "click": [1]}), "itm": "x"})
     rates = transfer.evaluate_log(pl.DataFrame({"opened": [True, False]}).rename({"opened": "click"})).rates
     assert rates["ctr"].item() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (pl.lit(float("nan")).alias("propensity"), r"row 1: propensity nan is not above 0 and at most 1"),
+        (pl.lit(0.0).alias("propensity"), r"row 1: propensity 0\.0 is not above 0 and at most 1"),
+        (pl.lit(None, pl.Float64).alias("propensity"), r"row 1: propensity '' is not above 0 and at most 1"),
+        (pl.lit(float("nan")).alias("click"), r"row 1: click nan is not 0 or 1"),
+        (pl.lit("x").alias("position"), r"row 1: position 'x' is not a whole number"),
+    ],
+)
+def test_a_frame_with_chances_that_are_none_is_refused(changed: pl.Expr, said: str) -> None:
+    frame = pl.DataFrame({"item": ["a", "b"], "position": [1, 1], "propensity": [0.5, 0.5], "click": [1, 0]})
+    with pytest.raises(TransferError, match=said):
+        transfer.evaluate_log(frame.with_columns(changed), "uniform")
+
+
+def test_a_log_with_nothing_in_it_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"item": ["a"], "propensity": [0.5], "click": [1]})
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "header.csv").write_text("item,propensity,click\n")
+    for log in (frame.head(0), tmp_path / "header.csv"):
+        with pytest.raises(TransferError, match="no rows below the header; give a file with rows"):
+            transfer.evaluate_log(log, "uniform")
+    with pytest.raises(TransferError, match=r"empty\.csv: the file is empty"):
+        transfer.evaluate_log(tmp_path / "empty.csv", "uniform")
+    with pytest.raises(TransferError, match="no column is recognised as the click; its columns are none"):
+        transfer.evaluate_log(pl.DataFrame())
+    with pytest.raises(TransferError, match="no column is recognised as the click; its columns are thing, opened"):
+        transfer.evaluate_log(pl.DataFrame({"thing": ["a"], "opened": [1]}))
+    for bad, said in (
+        ({"temperature": float("nan")}, "temperature=nan: a number above 0"),
+        ({"clip": -1}, "clip=-1: a number above 0"),
+        ({"draws": -1}, "draws=-1: write 0"),
+        ({"propensities": "freq"}, "propensities=freq: unknown; did you mean frequency"),
+        ({"candidates": []}, "candidates: there are none"),
+        ({"by": "position"}, "no column is recognised as the position"),
+    ):
+        with pytest.raises(TransferError, match=said):
+            transfer.evaluate_log(frame, "uniform", **bad)
 
 
 def test_support_is_refused_at_its_bounds() -> None:
@@ -154,6 +211,10 @@ def test_the_command_prints_it(
     lines = capsys.readouterr().out.splitlines()
     assert sum("delta_beta" in line for line in lines) == 2
     assert any(line.split()[:2] == ["run", "0.3"] for line in lines)
+    assert [line.partition(":")[0] for line in lines[-3:-1]] == [
+        "run against what was shown",
+        "uniform against what was shown",
+    ]
     with pytest.raises(TransferError, match=r"no column 'clicked'"):
         evaluate_log.main([str(tmp_path / "log.csv"), "click=clicked"])
 

@@ -23,7 +23,7 @@ from transfer.commands.given import given_files
 from transfer.commands.recommend import ids_of_file
 from transfer.console import wide_console
 from transfer.experiment.evaluate_log import REWARDS, LogReport, evaluate, opened_log
-from transfer.experiment.log_values import How
+from transfer.experiment.log_values import PROPENSITIES, How
 
 OF = "transfer evaluate-log"
 SHARES = {"ctr": "CTR", "conversion": "conversion", "rpm": "revenue per 1,000", "feedback_rate": "feedback rate"}
@@ -51,8 +51,8 @@ def main(words: list[str]) -> int:
     _rates(console, report, how.by)
     if asked.policy:
         _values(console, report, asked.against or "the log")
-    for note in report.notes:
-        print(note)
+    for line in (*report.notes, *report.sentences):
+        print(line)
     return 0
 
 
@@ -132,9 +132,7 @@ def _arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, help="T of a run (default: the spread of its scores, printed)")
     parser.add_argument("--reward", choices=REWARDS, help="what is valued (default: the first that the log has)")
     parser.add_argument("--by", default="arm", help="of arm, group and position, comma separated (default arm)")
-    parser.add_argument(
-        "--propensities", choices=("log", "frequency"), default="log", help="or how often it was shown there"
-    )
+    parser.add_argument("--propensities", choices=PROPENSITIES, default="log", help="or how often it was shown there")
     parser.add_argument(
         "--candidates", type=Path, metavar="FILE", help="what a policy may show: an id a line (default: all)"
     )

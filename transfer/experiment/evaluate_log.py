@@ -17,7 +17,8 @@ from transfer.errors import TransferError, no_such_key
 from transfer.evaluate.logged.rates import rates
 from transfer.experiment.export import load_with_data
 from transfer.experiment.log_policies import Contexts, Policy, contexts_of, known_readers, of_log, of_run, uniform
-from transfer.experiment.log_values import How, values_of
+from transfer.experiment.log_values import How, check, values_of
+from transfer.experiment.log_words import sentences
 from transfer.results.predictor import Predictor
 from transfer.results.run_folder import CONFIG
 
@@ -28,7 +29,8 @@ REWARDS = ("click", "purchase", "revenue", "feedback")
 class LogReport:
     """rates: what came of the log. values: of every policy and estimator its value per impression, the difference to what
     the log brought, or to another policy, and 95 % intervals of both. support: how far the log speaks of each policy.
-    notes: what was left out. slates: values of whole lists, where the log says what was shown together."""
+    notes: what was left out. slates: values of whole lists, where the log says what was shown together. sentences: what
+    that means for 1,000 impressions, and what has to hold for it."""
 
     rates: pl.DataFrame
     values: pl.DataFrame
@@ -36,6 +38,7 @@ class LogReport:
     reward: str
     notes: list[str] = field(default_factory=list)
     slates: pl.DataFrame | None = None
+    sentences: list[str] = field(default_factory=list)
 
 
 def evaluate(
@@ -48,6 +51,7 @@ def evaluate(
     impressions or rewards to speak of it.
     """
     how = how or How()
+    check(how)
     reward = _reward_of(log, how.reward)
     for column in how.by:
         _needed(log, column)
@@ -67,7 +71,8 @@ def evaluate(
     every = [_policy(contexts, name, policy, how) for name, policy in found]
     first, second = (every, None) if against is None else (every[:-1], every[-1])
     values, support, slates = values_of(log, contexts, first, second, reward, how)
-    return LogReport(told, values, support, reward, notes, slates)
+    said = sentences(values, "what was shown" if second is None else second.name, reward, how.propensities)
+    return LogReport(told, values, support, reward, notes, slates, said)
 
 
 def _needed(log: Log, role: str) -> None:
@@ -126,8 +131,10 @@ def opened_log(given: Any, data_dir: Path) -> Log:
         files = LogFile.model_validate(said)
     except ValidationError as error:
         first = error.errors()[0]
-        known = ", ".join(LogFile.model_fields)
-        raise TransferError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; a log has {known}") from None
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise TransferError(no_such_key(place, LogFile.model_fields, owner="a log")) from None
+        raise TransferError(f"{place}: {first['msg']}; a log has {', '.join(LogFile.model_fields)}") from None
     log = read_log(files, data_dir)
     del held
     return log
@@ -141,5 +148,7 @@ def evaluate_given(
     if strange := [name for name in settings if name not in names]:
         raise TransferError(no_such_key(strange[0], names, what="no such setting"))
     said: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    if isinstance(said.get("by"), str):
+        said["by"] = (said["by"],)
     policies = list(policy) if isinstance(policy, list | tuple) else [policy]
     return evaluate(opened_log(log, Path(data_dir)), policies, against, How(**said), Path(data_dir))

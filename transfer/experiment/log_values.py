@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from transfer.data.logs.read import Log
-from transfer.errors import TransferError
+from transfer.errors import TransferError, unknown
 from transfer.evaluate.logged.estimate import (
     Estimates,
     Logged,
@@ -21,7 +21,6 @@ from transfer.evaluate.logged.estimate import (
     estimate,
     interval,
     logged,
-    model_of,
     percentiles,
 )
 from transfer.evaluate.logged.estimators import ESTIMATORS, limits_of
@@ -32,6 +31,8 @@ from transfer.experiment.log_slates import slates_of
 # Without these nothing is said of a policy: impressions and rewarded impressions that its weights leave, the share of its
 # choices that the log shows nowhere, and how far the mean weight may be from 1.
 LEAST_EFFECTIVE, LEAST_EVENTS, MOST_MISSING, MOST_OFF = 100, 10, 0.05, 0.1
+
+PROPENSITIES = ("log", "frequency")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,20 @@ class How:
     seed: int = 0
 
 
+def check(how: How) -> None:
+    """Raise TransferError, one line, for settings that are out of range."""
+    for name in ("temperature", "clip", "switch", "shrink"):
+        value = getattr(how, name)
+        if value is not None and not 0 < value < np.inf:
+            raise TransferError(f"{name}={value}: a number above 0 is needed")
+    if how.draws < 0:
+        raise TransferError(f"draws={how.draws}: write 0, for intervals from standard errors, or more")
+    if how.propensities not in PROPENSITIES:
+        raise TransferError(unknown("propensities", how.propensities, PROPENSITIES))
+    if how.candidates is not None and not how.candidates:
+        raise TransferError("candidates: there are none; give ids of items")
+
+
 def values_of(
     log: Log, contexts: Contexts, policies: Sequence[Policy], against: Policy | None, reward: str, how: How
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame | None]:
@@ -66,7 +81,7 @@ def values_of(
     every = [*policies, *([against] if against else [])]
     tables = jnp.asarray(np.stack([policy.table for policy in every]), jnp.float32)
     found = estimate(arrays, tables, limits)
-    shown = np.asarray(model_of(arrays, len(contexts.items)).shown) > 0
+    shown = _counts(cell, np.asarray(arrays.item), (arrays.cells, len(contexts.items))) > 0
     support = _support(every, found, len(log.rows), [_missing(one.table, contexts.of, cell, shown) for one in every])
     for told in support.iter_rows(named=True):
         refuse_without_support(told, reward)
@@ -94,18 +109,21 @@ def arrays_of(log: Log, contexts: Contexts, reward: str, how: How) -> tuple[Logg
     cell, cells = numbered(rows, ["position"] if "position" in rows.columns else [])
     unit = next((numbered(rows, [role])[0] for role in ("user", "slate") if role in rows.columns), None)
     shape = (len(cells), len(contexts.items))
-    chances = _frequencies(cell, item, shape) if how.propensities == "frequency" else _propensities(log)
+    if how.propensities == "frequency":
+        counts = _counts(cell, item, shape)
+        chances = (counts / counts.sum(1, keepdims=True))[cell, item]
+    else:
+        chances = _propensities(log)
     revenue = reward == "revenue"
     gain = rows["purchase"] * rows["price"].fill_null(0.0) if revenue else rows[reward].fill_null(0)
     return logged(contexts.of, item, chances, gain.to_numpy(), cell, unit, how.seed), cell
 
 
-def _frequencies(cell: NDArray[np.int64], item: NDArray[np.int64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """How often every row's item was shown in its cell."""
+def _counts(cell: NDArray[np.int64], item: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """How often every item was shown in every cell, [cells, items]."""
     counts = np.zeros(shape)
     np.add.at(counts, (cell, item), 1.0)
-    chances: NDArray[np.float64] = (counts / counts.sum(1, keepdims=True))[cell, item]
-    return chances
+    return counts
 
 
 def _propensities(log: Log) -> NDArray[np.float64]:

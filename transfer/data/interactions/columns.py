@@ -66,14 +66,14 @@ def _no_column(table: Table, problem: str, setting: str, value: str | None = Non
     """Raise TransferError: what there is, and what to write: the column's name, or what the first line says is amiss."""
     names = [" ".join(TYPES.sub("", name).split()) for name in table.schema]
     remedy = f"correct `{setting}`" if value is None else f"name it: {to_write(table.dialect, **{setting: value})}"
-    found = next((sign for sign in GUESSED if sign in next(iter(table.schema))), None)
+    found = next((sign for sign in GUESSED if names and sign in names[0]), None)
     if table.is_text and len(names) == 1 and found:
         remedy = f"set `separator` if that is several columns in one: {to_write(table.dialect, separator=found)}"
     elif _may_be_a_row(table, names):
         named = {"header": False, "columns": named_by_kind(names)}
         remedy = f"if its first line is a row and no header, {to_write(table.dialect, **named)}; else {remedy}"
     place = f"{table.parts[0].path}, line 1" if table.is_text else str(table.path)
-    raise TransferError(f"{place}: {problem}; its columns are {', '.join(names)}; {remedy}")
+    raise TransferError(f"{place}: {problem}; its columns are {', '.join(names) or 'none'}; {remedy}")
 
 
 def _may_be_a_row(table: Table, names: list[str]) -> bool:

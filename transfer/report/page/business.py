@@ -11,6 +11,7 @@ from transfer.report.comparison.effects import shares
 from transfer.report.page.source import WHO
 from transfer.report.page.tables import Cell, Leaderboard
 from transfer.report.page.words import number
+from transfer.results.amounts import instead, whole
 
 READERS = 1000
 
@@ -51,13 +52,9 @@ def sentences(comparison: Comparison) -> list[str]:
 
 
 def _counted(change: Change, times: float, what: str) -> str:
-    """`712 instead of 650 readers …: 62 more (95 % interval 20 to 104).`"""
-    ours, theirs, gap = (times * value for value in (change.ours, change.theirs, change.paired.difference))
-    low, high = times * change.paired.low, times * change.paired.high
-    word = "more" if gap >= 0 else "fewer"
-    sure = f" (95 % interval {_whole(low, '+')} to {_whole(high, '+')})" if np.isfinite(low) else ""
-    shown = "" if not np.isfinite(low) or low > 0 or high < 0 else ", which may be chance"
-    return f"{_whole(ours)} instead of {_whole(theirs)} {what}: {_whole(abs(gap))} {word}{sure}{shown}."
+    paired = change.paired
+    figures = (change.ours, change.theirs, paired.difference, paired.low, paired.high)
+    return instead(*(times * figure for figure in figures), what)
 
 
 def _harm(comparison: Comparison, found: Deal) -> str:
@@ -66,8 +63,8 @@ def _harm(comparison: Comparison, found: Deal) -> str:
         return ""
     tenth = float(np.mean(np.sort(found.gains)[: max(1, len(found.gains) // 10)]))
     return (
-        f"The list is better in {comparison.metric} for {_whole(READERS * better)} of 1,000 readers and worse for "
-        f"{_whole(READERS * worse)}; for the tenth that fares worst it changes by {number(tenth, '+')} on average. Many of "
+        f"The list is better in {comparison.metric} for {whole(READERS * better)} of 1,000 readers and worse for "
+        f"{whole(READERS * worse)}; for the tenth that fares worst it changes by {number(tenth, '+')} on average. Many of "
         "both differ by chance."
     )
 
@@ -136,9 +133,3 @@ def _cell(value: float | None) -> Cell:
     if value is None or not np.isfinite(value):
         return Cell("–")
     return Cell(f"{value:,.2f}".replace("-", "−") if abs(value) >= 10 else number(value), value)
-
-
-def _whole(value: float, sign: str = "") -> str:
-    """A number for people: whole from 20 on, or where it is; else with a decimal."""
-    digits = 0 if abs(value) >= 20 or value == round(value) else 1
-    return f"{value:{sign},.{digits}f}".replace("-", "−")
