@@ -19,15 +19,8 @@ from transfer.experiment.log_values import refuse_without_support
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shelf") / "run"
-    run([*files(), "method=ease", "test=false"], folder)  # it is its scores that are asked for
-    return folder
-
-
-@pytest.fixture(scope="module")
-def own(shelf: Path) -> Any:
-    return transfer.load(shelf)
+def own(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return run([*files(), "method=ease", "test=false"], tmp_path_factory.mktemp("shelf") / "run")  # it is asked for scores
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +43,12 @@ def told(own: Any) -> tuple[pl.DataFrame, np.ndarray, list[str], list[str]]:
         }
     )
     return frame, 0.05 + 0.4 * rank, users, items
+
+
+@pytest.fixture(scope="module")
+def lists(told: tuple[Any, ...]) -> pl.DataFrame:
+    """The same in lists of three, whoever the reader was."""
+    return told[0].with_columns(position=pl.int_range(pl.len()) % 3 + 1, slate=pl.int_range(pl.len()) // 3).drop("user")
 
 
 def test_a_run_is_worth_what_its_chances_say(own: Any, told: tuple[Any, ...]) -> None:
@@ -80,45 +79,45 @@ def test_a_run_is_worth_what_its_chances_say(own: Any, told: tuple[Any, ...]) ->
     assert "takes for granted that the propensities are the chances" in report.sentences[1]
 
 
-def test_policies_are_compared_with_each_other(own: Any, told: tuple[Any, ...]) -> None:
+def test_policies_are_compared_with_each_other(own: Any, told: tuple[Any, ...], lists: pl.DataFrame) -> None:
     frame = told[0]
-    report = transfer.evaluate_log(frame, own, "uniform", temperature=0.2)
-    apart = transfer.evaluate_log(frame, [own, "uniform"], temperature=0.2)
-    value = {name: part["value"].drop_nulls() for (name,), part in apart.values.group_by("policy")}
-    found = report.values["difference"][:8].to_numpy()
-    np.testing.assert_allclose(found, (value["run"] - value["uniform"]).to_numpy(), atol=1e-5)
-    other = frame.filter(pl.col("item").is_in(told[3][:3]))
-    narrow = transfer.evaluate_log(frame, {"path": other, "name": "narrow"}, propensities="frequency")
-    clicks = frame.filter(pl.col("item").is_in(told[3][:3]))["click"].mean()
-    assert narrow.values.filter(estimator="ips")["value"].item() == pytest.approx(clicks, abs=0.01)
+    report = transfer.evaluate_log(frame, [own, "uniform"], "uniform", temperature=0.2)
+    value = {name: part["value"].drop_nulls() for (name,), part in report.values.group_by("policy")}
+    found = report.values["difference"].to_numpy()
+    np.testing.assert_allclose(found[:8], (value["run"] - value["uniform"]).to_numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[10:], 0, atol=1e-5)
+    alone = transfer.evaluate_log(frame, own, temperature=0.2)
+    np.testing.assert_allclose(alone.values["value"].drop_nulls(), value["run"], atol=1e-5)
+    other = lists.filter(pl.col("item").is_in(told[3][:3]))
+    narrow = transfer.evaluate_log(lists, {"path": other, "name": "narrow"}, propensities="frequency")
+    assert narrow.values.filter(estimator="ips")["value"].item() == pytest.approx(other["click"].mean(), abs=0.01)
 
 
-def test_lists_are_valued_where_the_log_says_what_was_shown_together(told: tuple[Any, ...]) -> None:
-    frame = told[0].with_columns(position=pl.int_range(pl.len()) % 3 + 1, slate=pl.int_range(pl.len()) // 3).drop("user")
-    shuffled = frame.sample(fraction=1.0, shuffle=True, seed=1)
+def test_lists_are_valued_where_the_log_says_what_was_shown_together(lists: pl.DataFrame) -> None:
+    shuffled = lists.sample(fraction=1.0, shuffle=True, seed=1)
     found = transfer.evaluate_log(shuffled, "uniform").slates
     assert found is not None
     value = dict(found.select("estimator", "value").iter_rows())
-    assert value["independent"] == pytest.approx(3 * frame["click"].mean(), rel=1e-5)  # π is the log's own policy
+    assert value["independent"] == pytest.approx(3 * lists["click"].mean(), rel=1e-5)  # π is the log's own policy
     assert value["reward_interaction"] == pytest.approx(value["independent"], rel=1e-5)
-    last = pl.int_range(pl.len()) == len(frame) - 1
-    cut = frame.with_columns(slate=pl.when(last).then(0).otherwise("slate"))
+    last = pl.int_range(pl.len()) == len(lists) - 1
+    cut = lists.with_columns(slate=pl.when(last).then(0).otherwise("slate"))
     assert transfer.evaluate_log(cut, "uniform").slates is None, "a list that is cut off, and one with a position twice"
 
 
-def test_what_the_log_does_not_support_is_refused(own: Any, told: tuple[Any, ...]) -> None:
+def test_what_the_log_does_not_support_is_refused(own: Any, told: tuple[Any, ...], lists: pl.DataFrame) -> None:
     frame, _, _, items = told
     never = frame.with_columns(pl.col("item").replace(items[0], items[1]))
     with pytest.raises(TransferError, match=r"of its choices are items that the log never shows there"):
         transfer.evaluate_log(never, own, candidates=tuple(items), temperature=5.0)
-    rare = frame.with_columns(propensity=pl.when(pl.int_range(pl.len()) == 0).then(1e-6).otherwise("propensity"))
+    rare = lists.with_columns(propensity=pl.when(pl.int_range(pl.len()) == 0).then(1e-6).otherwise("propensity"))
     with pytest.raises(TransferError, match=r"6,000 impressions speak for it like 1, and 100 are needed"):
         transfer.evaluate_log(rare, "uniform")
-    few = frame.with_columns(click=pl.when(pl.int_range(pl.len()) < 5).then(1).otherwise(0))
+    few = lists.with_columns(click=pl.when(pl.int_range(pl.len()) < 5).then(1).otherwise(0))
     with pytest.raises(TransferError, match=r"with click speak for it like [0-5]\.\d, and 10 are needed"):
         transfer.evaluate_log(few, "uniform")
     with pytest.raises(TransferError, match=r"mean weight is 0\.33 ± 0\.0\d and has to be 1"):
-        transfer.evaluate_log(frame.with_columns(pl.col("propensity") * 3), "uniform")
+        transfer.evaluate_log(lists.with_columns(pl.col("propensity") * 3), "uniform")
     with pytest.raises(TransferError, match=r"no propensities.*--propensities frequency"):
         transfer.evaluate_log(frame.drop("propensity"), "uniform")
     with pytest.raises(TransferError, match=r"no column is recognised as the user"):
@@ -198,22 +197,21 @@ def test_support_is_refused_at_its_bounds() -> None:
             refuse_without_support(fine | worse, "click")
 
 
-def test_the_command_prints_it(
-    shelf: Path, told: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_prints_it(own: Any, told: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told[0].rename({"item": "isbn", "click": "opened"}).write_csv(tmp_path / "log.csv")
     words = [str(tmp_path / "log.csv"), "click=opened"]
     assert evaluate_log.main([*words, "--by", "position"]) == 0
     said = capsys.readouterr().out
     assert "CTR" in said
     assert "snips" not in said
-    assert evaluate_log.main([*words, "--policy", str(shelf), "--policy", "uniform", "--temperature", "0.3"]) == 0
+    words += ["--policy", str(own.folder), "--policy", "uniform", "--against", "uniform", "--temperature", "0.3"]
+    assert evaluate_log.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("delta_beta" in line for line in lines) == 2
     assert any(line.split()[:2] == ["run", "0.3"] for line in lines)
     assert [line.partition(":")[0] for line in lines[-3:-1]] == [
-        "run against what was shown",
-        "uniform against what was shown",
+        "run against uniform",
+        "uniform against uniform",
     ]
     with pytest.raises(TransferError, match=r"no column 'clicked'"):
         evaluate_log.main([str(tmp_path / "log.csv"), "click=clicked"])
