@@ -44,7 +44,7 @@ class _Moved(MetaPathFinder):
 sys.meta_path.append(_Moved())
 
 from transfer import methods, sweep  # noqa: E402, the order is meant
-from transfer.api import domain, evaluate_log, load, run  # noqa: E402
+from transfer.api import domain, evaluate_log, load, online_test, run  # noqa: E402
 
 
 class _Room(ModuleType):
@@ -59,4 +59,4 @@ class _Room(ModuleType):
 for _room in (methods, sweep):
     _room.__class__ = _Room
 
-__all__ = ["domain", "evaluate_log", "load", "methods", "run", "sweep"]
+__all__ = ["domain", "evaluate_log", "load", "methods", "online_test", "run", "sweep"]

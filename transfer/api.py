@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transfer.data.given import Domain
     from transfer.experiment import Result
     from transfer.experiment.evaluate_log import LogReport
+    from transfer.experiment.online_test import OnlineReport
     from transfer.report.sweep_result import SweepResult
 
 
@@ -158,6 +159,19 @@ def evaluate_log(log: Any, policy: Any = (), against: Any = None, **settings: An
     from transfer.experiment.evaluate_log import evaluate_given
 
     return evaluate_given(log, policy, against, **settings)
+
+
+def online_test(runs: Any, **settings: Any) -> OnlineReport:
+    """A simulated A/B test: `online_test({"old": "RUN", "new": "OTHER_RUN"}, days=30, readers=1000)`.
+
+    runs: folders, or what `run` gave, in order or by name, of one `domain=simulated`: its readers come, look down the best
+    items of a run, click, buy and judge as the simulator planted it. settings: those of
+    `transfer.experiment.online_test.online_test`. The report has `arms`, `days`, `interleaving` and the `log`. Raises
+    TransferError, one line, for bad input.
+    """
+    from transfer.experiment.online_test import online_test as test
+
+    return test(runs, **settings)
 
 
 def methods() -> pl.DataFrame:
