@@ -13,13 +13,13 @@ from planted import RANKING
 
 from transfer.api import compose
 from transfer.errors import TransferError
+from transfer.evaluate.ranked import evaluate
 from transfer.experiment import Result, run_batch
 from transfer.experiment.build import load_world
 from transfer.learning.permuted import permuted, swap
 from transfer.methods.baselines import ease
 from transfer.program import Given
 from transfer.solvers.joint import joint_rows
-from transfer.tasks.ranking import evaluate
 
 SMALL = ("domain.users=240", "domain.source_items=40", "domain.target_items=60", "domain.source_events=12")
 WORLD = (*RANKING, *SMALL, "domain.target_events=12", "domain.popularity_skew=0.3", "train.progress=false", "method=ease")
