@@ -13,7 +13,7 @@ from planted import RANKING
 
 from transfer.api import compose
 from transfer.errors import TransferError
-from transfer.evaluate.ranked import evaluate
+from transfer.evaluate import ranked
 from transfer.experiment import Result, run_batch
 from transfer.experiment.build import load_world
 from transfer.learning.permuted import permuted, swap
@@ -106,7 +106,12 @@ def test_what_others_score_does_not_matter_where_new_items_are_asked_for() -> No
     world = load_world(compose([*NEW])).world
     table = jax.random.uniform(jax.random.key(0), (world.n_users, world.n_items))
     warm = (world.target.train.item_counts > 0).astype(jnp.float32)[None, :]
-    plain, raised = (evaluate(lambda users, s=s: s[users], world.test, (10,), 0) for s in (table, table + 100 * warm))
+
+    def measured(table: jax.Array) -> dict[str, jax.Array]:
+        found = ranked.rank(lambda users: table[users], world.test, 10, 0)
+        return ranked.measure(found, world.test, False, "ndcg@10", (10,))[0]
+
+    plain, raised = measured(table), measured(table + 100 * warm)
     assert plain == raised
     assert float(plain["coverage@10"]) == 1, "of the candidates"
 
