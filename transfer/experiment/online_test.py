@@ -80,7 +80,8 @@ def online_test(
         raise TransferError(unknown("reward", reward, REWARDS))
     opened = _opened(runs)
     arms = arms_of(opened, k)
-    market = market_of(next(iter(opened.values())).config.domain, arms, position_bias)
+    world: Any = next(iter(opened.values())).config.domain  # a simulated one
+    market = market_of(world, arms, position_bias)
     lists, row = jnp.asarray(arms.lists), REWARDS.index(reward)
     first, second = jax.random.split(jax.random.key(seed))
     found = trial(first, market, lists, days, readers, row, explore, give_up)
@@ -118,12 +119,11 @@ def _opened(runs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Result]:
 
 def arms_of(runs: Mapping[str, Result], k: int) -> Arms:
     """The k best items of every run for the readers of the test part. Raises TransferError where there are fewer."""
-    results = list(runs.values())
-    tested: Any = results[0].per_user
-    readers, items = tested["id"].to_list(), list(results[0].predictor.loaded.items)
+    first: Any = next(iter(runs.values()))
+    readers, items = first.per_user["id"].to_list(), list(first.predictor.loaded.items)
     place = {item: i for i, item in enumerate(items)}
     lists = []
-    for result in results:
+    for result in runs.values():
         predictor: Any = result.predictor
         found = predictor.recommend(readers, k).values()
         if (short := min(len(of) for of in found)) < k:
@@ -138,8 +138,9 @@ def market_of(config: SimulatedDomains, arms: Arms, bias: float) -> Market:
     user, item = ({name: i for i, name in enumerate(of)} for of in (truth.users, truth.items))
     rows, columns = [user[name] for name in arms.readers], [item[name] for name in arms.items]
     tables = [of[np.ix_(rows, columns)] for of in (truth.click, truth.buy, truth.rating)]
-    arrays = [jnp.asarray(of, jnp.float32) for of in (*tables, truth.price[columns], config.noise)]
-    return Market(*arrays, seen(arms.lists.shape[2], bias))
+    click, buy, rating = (jnp.asarray(of, jnp.float32) for of in tables)
+    price, noise = (jnp.asarray(of, jnp.float32) for of in (truth.price[columns], config.noise))
+    return Market(click, buy, rating, price, noise, seen(arms.lists.shape[2], bias))
 
 
 def _by_day(found: Trial, arms: Arms) -> pl.DataFrame:

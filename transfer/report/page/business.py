@@ -54,7 +54,8 @@ def sentences(comparison: Comparison) -> list[str]:
 def _counted(change: Change, times: float, what: str) -> str:
     paired = change.paired
     figures = (change.ours, change.theirs, paired.difference, paired.low, paired.high)
-    return instead(*(times * figure for figure in figures), what)
+    ours, theirs, gap, low, high = (times * figure for figure in figures)
+    return instead(ours, theirs, gap, low, high, what)
 
 
 def _harm(comparison: Comparison, found: Deal) -> str:
