@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from conftest import Command
 
+from transfer.api import compose
+from transfer.experiment.run import run_batch
+from transfer.training import loop
+
 pytestmark = pytest.mark.usefixtures("no_figures")
 METHODS = ("target_only method.classifier=ridge", "source_only method.classifier=ridge", "coral method.classifier=ridge")
 DIGITS = ("-m", "sweep=auto", "domain=digits_shift", "train.progress=false", "hp.l2=0.1")
@@ -54,3 +58,18 @@ def test_without_a_label_nothing_is_promised(command: Command, tmp_path: Path) -
     results = [json.loads(path.read_text()) for path in (tmp_path / "S").glob("[0-9]*/result.json")]
     values = {one["method"]: one["selectors"]["source_valid"] for one in results if "test" not in one["metrics"]}
     assert found["chosen"][0] == f"method={max(values, key=lambda name: values[name])}"
+
+
+def test_folds_of_labels_share_their_compiled_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[str] = []
+    real = loop.stream
+    monkeypatch.setattr(loop, "stream", lambda key, name, *rest: traced.append(name) or real(key, name, *rest))
+
+    def run(fold: int) -> float:
+        split = ("split=few_labels", "split.target_labels=all", "split.folds=3", f"split.fold={fold}", "test=false")
+        learn = ("method=target_only", "train.steps=8", "train.keep=last", "train.progress=false")
+        return run_batch([compose(["domain=digits_shift", *split, *learn])])[0].metrics["valid"]["accuracy"]
+
+    first, count = run(0), len(traced)
+    assert run(1) != first
+    assert len(traced) == count > 0

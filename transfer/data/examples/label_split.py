@@ -59,6 +59,9 @@ def few(y: np.ndarray, pool: np.ndarray, count: int) -> np.ndarray:
 def fold(y: np.ndarray, labelled: np.ndarray, how: ExampleSplit) -> np.ndarray:
     """The part of the labelled examples that selects, of each class (by an example's first) as many, to one.
 
+    With split.target_labels=all they are exactly as many, so that folds share their programs: what is left of a class
+    then trains in every fold.
+
     Raises TransferError where none is labelled, or fewer of a class than there are folds.
     """
     first = y[labelled].argmax(1)
@@ -68,7 +71,8 @@ def fold(y: np.ndarray, labelled: np.ndarray, how: ExampleSplit) -> np.ndarray:
             f"split.folds={how.folds} needs that many labelled target examples of each class; write fewer folds or raise "
             "split.target_labels"
         )
-    return np.concatenate([of[how.of(len(of))] for of in classes])
+    spare = how.folds if how.target_labels == "all" else 1
+    return np.concatenate([of[how.of(len(of) - len(of) % (spare or 1))] for of in classes])
 
 
 def share(y: np.ndarray, pool: np.ndarray, part: float) -> np.ndarray:
