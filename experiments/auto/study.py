@@ -10,6 +10,7 @@ already is not measured again.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -206,7 +207,8 @@ def own(one: Candidate) -> float:
     if one.nested is None:
         run: Run = one.runs[0]
         how = run.result["select"]
-        return how["sign"] * float(run.metric("test", how["metric"]) or np.nan)
+        value = run.metric("test", how["metric"])
+        return math.nan if value is None else how["sign"] * float(value)
     return one.score
 
 

@@ -30,7 +30,9 @@ def tables(lines: list[Line]) -> str:
     """Regret by rule and kind, every real world, harm, mixtures, orders."""
     real = [line for line in lines if line["kind"] != "simulated"]
     simulated = [line for line in lines if line["kind"] == "simulated"]
-    parts = [regrets(real, simulated), worlds(real), harm(simulated), mixtures(lines), ordered(lines)]
+    labels = [line for line in real if "method=popularity" not in line["candidates"]]
+    rankings = [line for line in real if line not in labels]
+    parts = [regrets(rankings, labels, simulated), worlds(real), harm(simulated), mixtures(lines), ordered(lines)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -63,17 +65,20 @@ def best_fixed(lines: list[Line]) -> tuple[str, list[float]]:
 
 
 def worlds(lines: list[Line]) -> str:
-    """A row for every world: what was chosen, its test figure, the best single by test, the best without a source."""
+    """A row for every world: what was chosen, its test figure, the best single by test, the best without a source, and
+    whether the choice is significantly better than that."""
     rows = [
-        "| world | chosen | test | best single by test | without source | regret | s |",
-        "|---|---|--:|---|--:|--:|--:|",
+        "| world | chosen | test | best single by test | without source | is | regret | s |",
+        "|---|---|--:|---|--:|---|--:|--:|",
     ]
     for line in lines:
         name, one = max(line["candidates"].items(), key=lambda item: item[1]["test"])
-        value = line["variants"]["auto"]
+        value, against = line["variants"]["auto"], line["against"]
+        sure = "better" if against and against["low"] > 0 else "worse" if against and against["high"] < 0 else "not told"
         rows.append(
             f"| {line['name']} | {line['chosen']} | {value:.4f} | {name.removeprefix('method=')} {one['test']:.4f} | "
-            f"{line['reference']:.4f} | {regret(line, value):+.1f} % | {line['seconds']:.0f} |"
+            f"{line['reference']:.4f} | {sure if against else 'the same'} | {regret(line, value):+.1f} % | "
+            f"{line['seconds']:.0f} |"
         )
     return "\n".join(rows)
 
