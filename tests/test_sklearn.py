@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 import transfer
 from transfer.errors import TransferError
-from transfer.sklearn import TransferClassifier, TransferRecommender
+from transfer.sklearn import TransferClassifier, TransferRecommender, TransferRegressor
 
 RNG = np.random.default_rng(0)
 Y = np.array(["warm", "cold", "dry"])[np.arange(120) % 3]
@@ -27,10 +28,10 @@ NO_FIT = ("get_params", "set_params", "no_attributes", "default_constructible", 
 UNPICKLED = {"check_estimators_pickle": "compiled", "check_array_api_input": "asks for a variable of the environment"}
 
 
-def checks(words: tuple[str, ...]) -> list[str]:
+def checks(words: tuple[str, ...], of: Any = TransferClassifier) -> list[str]:
     """The names of scikit-learn's checks with these words in their names that fail."""
     failed = []
-    for estimator, check in estimator_checks_generator(TransferClassifier(overrides=RIDGE)):
+    for estimator, check in estimator_checks_generator(of(overrides=RIDGE)):
         name = check.func.__name__  # type: ignore[attr-defined]
         if name in UNPICKLED or not any(word in name for word in words):
             continue
@@ -44,14 +45,14 @@ def checks(words: tuple[str, ...]) -> list[str]:
 
 
 def test_the_contract_of_parameters() -> None:
-    assert checks(NO_FIT) == []
+    assert checks(NO_FIT) == checks(NO_FIT, TransferRegressor) == []
     one = TransferClassifier("coral", overrides=RIDGE).set_params(seed=3)
     assert clone(one).get_params() == {"method": "coral", "model": "softmax", "overrides": RIDGE, "seed": 3}
 
 
 @pytest.mark.slow
 def test_all_checks_of_scikit_learn() -> None:
-    assert checks(("",)) == []
+    assert checks(("",)) == checks(("",), TransferRegressor) == []
     assert cross_val_score(TransferClassifier(overrides=RIDGE), X, Y, cv=2).min() > 0.8
 
 
@@ -81,6 +82,19 @@ def test_labels_of_the_target_are_learnt_from_where_they_are_known() -> None:
         found.fit(X, Y, X, ["wet"] * 120)
     with pytest.raises(TransferError, match="method=colar: unknown; did you mean coral"):
         TransferClassifier("colar").fit(X, Y, X)
+
+
+def test_a_regressor_learns_numbers_of_both_domains() -> None:
+    x = RNG.normal(size=(200, 4))
+    y = 50 + x @ np.array([4.0, -3, 2, 1])
+    shifted = np.where(np.arange(200) < 30, y + 100, np.nan)  # of the target, where the source's numbers are wrong by 100
+    one = TransferRegressor("target_only", overrides=RIDGE)
+    found = clone(one).fit(x, y, x, shifted)
+    assert found.get_params() == one.get_params()
+    assert found.score(x, y + 100) > 0.95
+    assert TransferRegressor("source_only", overrides=(*RIDGE, "hp.target_weight=0")).fit(x, y, x).score(x, y) > 0.95
+    with pytest.raises(ValueError, match="yt= goes with Xt="):
+        found.fit(x, y, None, shifted)
 
 
 def test_texts_are_classified() -> None:

@@ -128,6 +128,7 @@ def test_a_word_of_its_own_begins_the_command(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (files / "reviews.csv").write_text("review,sentiment\na good film,good\n")
+    (files / "prices.csv").write_text("text,target\n" + "".join(f"a film,{number / 2}\n" for number in range(50)))
     monkeypatch.setattr(sys, "argv", ["transfer", "describe", "books.csv"])
     main()
     assert "600 of 60 users" in capsys.readouterr().out
@@ -136,6 +137,7 @@ def test_a_word_of_its_own_begins_the_command(
         (["describe", "boks.csv"], 2, "boks.csv; did you mean books.csv? correct the path"),
         (["--multrun", "seed=0"], 2, "--multrun: no such option; did you mean --multirun?"),
         (["describe", "reviews.csv"], 2, "sentiment looks like a label"),
+        (["describe", "prices.csv"], 2, "target looks like numbers to predict; labelled examples begin with transfer -m"),
         (["descrbe"], 2, "did you mean describe?"),
         (["describe"], 2, ""),
     ):

@@ -43,7 +43,7 @@ class Candidate(NamedTuple):
 
     @property
     def of_examples(self) -> bool:
-        return bool(self.runs[0].result["task"] == "classification")
+        return bool(self.runs[0].result["task"] in ("classification", "regression"))
 
     @property
     def score(self) -> float:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 
 from transfer.commands.given import given_files
@@ -25,11 +26,13 @@ from transfer.data.interactions.formats import said
 from transfer.data.interactions.overview import Overview, Shared, overview, scale_of, shared
 from transfer.data.interactions.read import opened
 from transfer.data.interactions.summary import read_as
+from transfer.data.interactions.table import Table
 from transfer.data.labelled.tables import LABEL, recognised
 from transfer.errors import TransferError
 
 OF = "transfer describe"
 MOST = 20  # columns of no role that are named
+SAMPLE = 1000  # rows by which labels are taken for numbers
 FEW = 10  # readers that both have, below which nothing can be learnt from one to the other
 
 
@@ -64,10 +67,22 @@ def _refuse_examples(given: list[dict[str, Any]], data_dir: Path) -> None:
         if column_of(table, "user", files.user) is None and (label := recognised(table, LABEL)):
             source, target = given[0]["path"] if len(given) > 1 else "OTHER", given[-1]["path"]
             words = ["domain=examples", f"domain.source={source}", f"domain.target={target}", "split.seed=0,1,2"]
+            numbers = _are_numbers(table, label)
+            words += ["task=regression"] if numbers else []
             begin = shlex.join(["transfer", "-m", *words, "method=source_only,coral,whitening"])
+            what = "numbers to predict" if numbers else "a label"
             raise TransferError(
-                f"{one['path']}: no column says who, and {label} looks like a label; labelled examples begin with {begin}"
+                f"{one['path']}: no column says who, and {label} looks like {what}; labelled examples begin with {begin}"
             )
+
+
+def _are_numbers(table: Table, label: str) -> bool:
+    """Whether the first labels are numbers of which there are too many for classes."""
+    cells = (
+        table.rows.select(pl.col(label).cast(pl.String).replace("", None)).head(SAMPLE).collect().to_series().drop_nulls()
+    )
+    numbers = cells.cast(pl.Float64, strict=False)
+    return numbers.null_count() == 0 and numbers.n_unique() > max(MOST, len(cells) / 2)
 
 
 def _checked(given: dict[str, Any]) -> Files:

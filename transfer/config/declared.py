@@ -25,7 +25,7 @@ class Needs(NamedTuple):
     representation: the model of examples has a body that learns; next_item: it fits next-item models too.
     """
 
-    tasks: tuple[Literal["rating", "ranking", "classification"], ...] = ("rating", "ranking")
+    tasks: tuple[Literal["rating", "ranking", "classification", "regression"], ...] = ("rating", "ranking")
     source: bool = False
     shared_users: bool = False
     texts: bool = False

@@ -55,7 +55,8 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
         assert isinstance(config.split, ExampleSplit)
         reader = own_files if isinstance(config.domain, ExampleFiles) else reader
         assert reader is not None
-        return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test)
+        numeric = config.task.name == "regression"
+        return _load_examples(config.domain, config.split, config.data_dir, reader, encode, config.test, numeric)
     assert isinstance(config.split, Split)
     asked = config.task.asked if config.task.domains == "all" else None
     given = Given(config.domain, Path(config.data_dir), config.task.positives, encode, asked)
@@ -79,9 +80,15 @@ class Given(NamedTuple):
 
 @kept(2)
 def _load_examples(
-    domains: LabelledDomains, how: ExampleSplit, data_dir: str, reader: ModuleType, encode: Encode | None, test: bool
+    domains: LabelledDomains,
+    how: ExampleSplit,
+    data_dir: str,
+    reader: ModuleType,
+    encode: Encode | None,
+    test: bool,
+    numeric: bool,
 ) -> LoadedExamples:
-    return load_examples(domains, how, Path(data_dir), reader, encode, test)
+    return load_examples(domains, how, Path(data_dir), reader, encode, test, numeric)
 
 
 @kept(4)

@@ -21,8 +21,9 @@ from transfer.learning import fusion, guard
 from transfer.program import AnyWorld, Classifier, Needs
 from transfer.registry import find, names, outline
 
-INTERACTIONS, CLASSIFICATION = ("rating", "ranking", "ctr"), "classification"
+INTERACTIONS, EXAMPLES = ("rating", "ranking", "ctr"), ("classification", "regression")
 AS = {"ctr": "ranking"}  # what does the one task does the other
+MODELS_AS = {**AS, "regression": "classification"}  # the outputs of a model of examples are scores of classes or a number
 
 
 def check_settings(config: Config) -> Config:
@@ -32,11 +33,24 @@ def check_settings(config: Config) -> Config:
     has: interactions, or labelled examples.
     """
     examples, domain = isinstance(config.domain, LabelledDomains), config.domain.name
-    if examples != (config.task.name == "classification") and config.task.name in ("classification", *INTERACTIONS):
-        has, fit = ("labelled examples", "classification") if examples else ("interactions", "rating, ranking or ctr")
+    if examples != (config.task.name in EXAMPLES) and config.task.name in (*EXAMPLES, *INTERACTIONS):
+        has, fit = (
+            ("labelled examples", "classification or regression")
+            if examples
+            else ("interactions", "rating, ranking or ctr")
+        )
         raise TransferError(
             f"task={config.task.name} does not go with domain={domain}, which has {has}: its task is {fit}; "
-            + ("leave task= out" if examples else "domains for classification are digits_shift, amazon_reviews and others")
+            + (
+                "leave task= out"
+                if examples
+                else "domains of labelled examples are examples (your files), digits_shift and others"
+            )
+        )
+    if config.task.name == "regression" and isinstance(config.domain, ExampleDomains):
+        raise TransferError(
+            f"task=regression predicts numbers, and domain={domain} has classes: leave task= out, or write domain=examples "
+            "with files whose label is a number"
         )
     if examples != (config.split.name == "examples"):
         fit = "examples, transductive, few_labels, labelled" if examples else "cold_start, ratio, leave_one_out and others"
@@ -127,12 +141,14 @@ def _blocks(config: Config) -> tuple[str, ...]:
 
 def check_model(config: Config) -> ModuleType:
     """The model's module. Raises TransferError where it does not do the task: its TASKS, rating and ranking unless said."""
-    module, task = find("models", config.model.name), AS.get(config.task.name, config.task.name)
-    if task in ("classification", *INTERACTIONS) and task not in getattr(module, "TASKS", INTERACTIONS):
+    module, task = find("models", config.model.name), MODELS_AS.get(config.task.name, config.task.name)
+    if task in (*EXAMPLES, *INTERACTIONS) and task not in getattr(module, "TASKS", INTERACTIONS):
         modules = {name: find("models", name) for name in names("models")}
         models = {name: getattr(other, "TASKS", INTERACTIONS) for name, other in modules.items()}
         fitting = [name for name, tasks in models.items() if task in tasks]
-        raise TransferError(f"model={config.model.name} does not do task={task}; models that do: {', '.join(fitting)}")
+        raise TransferError(
+            f"model={config.model.name} does not do task={config.task.name}; models that do: {', '.join(fitting)}"
+        )
     return module
 
 
@@ -165,10 +181,11 @@ def check_needs(config: Config, world: AnyWorld, needs: Needs) -> None:
 
 def _check_labels(config: Config, world: ExamplesWorld, needs: Needs) -> None:
     name, domain = config.method.name, config.domain.name
+    of_each = "in all" if world.numeric else "per class"
     if needs.target_labels and world.labelled is None:
         raise TransferError(
-            f"method={name} needs labelled target examples; set split.target_labels=5 (per class) or all, or use "
-            f"{_fitting(lambda n: 'classification' in n.tasks and not n.target_labels)}"
+            f"method={name} needs labelled target examples; set split.target_labels=5 ({of_each}) or all, or use "
+            f"{_fitting(lambda n: config.task.name in n.tasks and not n.target_labels)}"
         )
     if needs.same_labels and not all(side.same_labels for side in world.sources):
         raise TransferError(

@@ -42,7 +42,7 @@ def check(config: Config, world: AnyWorld) -> None:
         return
     if not is_unlabelled(world):
         raise TransferError(
-            f"select={by} is for classes of a target without labels, and here the validation part is of the target: "
+            f"select={by} is for classes of a target without labels, and here it has some, or numbers are predicted: "
             "leave it out, or write select=oracle to choose by the test labels"
         )
     if by in ON_SOURCE and not all(side.stop.n_events for side in world.sources):
@@ -53,7 +53,7 @@ def check(config: Config, world: AnyWorld) -> None:
 
 def is_unlabelled(world: AnyWorld) -> bool:
     """Whether a world is one of classes whose target is unlabelled, with sources that have the same classes."""
-    if not isinstance(world, ExamplesWorld) or world.labelled is not None or not world.sources:
+    if not isinstance(world, ExamplesWorld) or world.labelled is not None or not world.sources or world.numeric:
         return False
     return all(side.same_labels for side in world.sources)
 

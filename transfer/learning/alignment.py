@@ -58,7 +58,7 @@ def aligned(
                 few = target(map_, flat(world.labelled.x))
                 z, y = jnp.concatenate([z, few]), jnp.concatenate([y, world.labelled.y])
                 weight = jnp.concatenate([weight, jnp.full(few.shape[0], hp["target_weight"])])
-            fitted.append(classifiers.fit(kind, z, y, weight, hp["l2"], world.multi_label))
+            fitted.append(classifiers.fit(kind, z, y, weight, hp["l2"], world.multi_label, world.numeric))
         return fitted
 
     def common(map_: Params, inputs: Inputs) -> jax.Array:

@@ -45,6 +45,8 @@ def check(config: Config, world: AnyWorld) -> None:
         )
     if config.method.fusion not in (LATE, *names):
         raise TransferError(f"{asked}: write early, late, or one of the modalities: {', '.join(names)}")
+    if config.method.fusion == LATE and world.numeric:
+        raise TransferError(f"{asked} weighs the logits of classes; for task=regression write method.fusion=early")
     if config.method.fusion == LATE and len(names) < 2:
         raise TransferError(f"{asked} weighs several modalities, and there is one; write method.fusion=early")
     if config.method.fusion == LATE and not world.valid.n_events:

@@ -132,7 +132,7 @@ def mixture_scores(
         if task == "classification":
             mixed = pooled(scores, weights, world.multi_label)
         else:
-            comparable = scores if task == "rating" else standardised(scores)
+            comparable = scores if task in ("rating", "regression") else standardised(scores)
             if of_reader:
                 return jnp.einsum("bp,pbi->bi", of_reader(inputs), comparable)
             mixed = jnp.einsum("p,pbi->bi", weights, comparable)

@@ -33,7 +33,8 @@ def learn_shares(
     classes = hidden.y.shape[-1]
     logits = jax.lax.map(lambda inputs: jnp.stack(classifiers(inputs)), hidden.inputs)  # [chunks, sources, B, classes]
     flattened = jnp.moveaxis(logits, 1, 0).reshape(len(world.sources), hidden.weight.size, classes)
-    likely = likelihood(flattened, hidden.y.reshape(hidden.weight.size, classes), world.multi_label)
+    y = hidden.y.reshape(hidden.weight.size, classes)
+    likely = density(flattened, y) if world.numeric else likelihood(flattened, y, world.multi_label)
     return {"shares": mixture_shares(likely, hidden.weight.ravel())}
 
 
@@ -57,6 +58,8 @@ def mixture_logits(world: ExamplesWorld, done: Done, source_logits: SourceLogits
         if len(logits) == 1:
             return logits[0]
         shares = done["mix"]["shares"] if done["mix"] else jnp.full(len(logits), 1 / len(logits))
+        if world.numeric:
+            return jnp.einsum("s,sbc->bc", shares, jnp.stack(logits))
         return pooled(jnp.stack(logits), shares, world.multi_label)
 
     return score
@@ -67,6 +70,11 @@ def likelihood(logits: jax.Array, y: jax.Array, multi_label: bool) -> jax.Array:
     if multi_label:
         return jnp.exp(-jnp.mean(jax.nn.softplus(logits) - y[None] * logits, axis=-1))
     return jnp.sum(jax.nn.softmax(logits, axis=-1) * y[None], axis=-1)
+
+
+def density(outputs: jax.Array, y: jax.Array) -> jax.Array:
+    """exp(-(y - f)² / 2) of standardised numbers by each source's model: [sources, n, 1], y [n, 1] -> [sources, n]."""
+    return jnp.exp(-jnp.sum(jnp.square(outputs - y[None]), axis=-1) / 2)
 
 
 def mixture_shares(likelihood: jax.Array, weight: jax.Array) -> jax.Array:

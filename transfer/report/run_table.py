@@ -177,9 +177,9 @@ def _examples_notes(world: dict[str, Any]) -> list[str]:
 def _examples_table(facts: dict[str, Any]) -> Table:
     """Examples of every domain by use, and how far apart source and target are."""
     world = facts["world"]
-    table = Table(
-        title=Text(f"world {facts['domain']}: {len(world['classes'])} classes, inputs of shape {world['inputs']}")
-    )
+    numbers = world.get("numbers")
+    labels = f"numbers {numbers['mean']:.4g} ± {numbers['std']:.4g}" if numbers else f"{len(world['classes'])} classes"
+    table = Table(title=Text(f"world {facts['domain']}: {labels}, inputs of shape {world['inputs']}"))
     columns = ("train", "stop", "unlabelled", "test")
     for title in ("domain", "learnt from", "selecting", "seen unlabelled", "test"):
         table.add_column(title, justify="left" if title == "domain" else "right")

@@ -188,7 +188,7 @@ class Predictor:
 
 
 class LabelPredictor:
-    """Classes of one replica: parameters by stage, and the world they were trained on.
+    """Classes of one replica, or numbers: parameters by stage, and the world they were trained on.
 
     Target examples are given as the domain's reader has them: `texts` (strings), `images` float32 [n, ...] or `vectors`
     float32 [n, d], `counts` (a sparse matrix of words [n, words]), texts and images together where the domain joins them;
@@ -200,8 +200,13 @@ class LabelPredictor:
         self.loaded, self.parameters = loaded, parameters
         numbers = {name: jnp.float32(value) for name, value in hp.items()}
         squash = jax.nn.sigmoid if loaded.world.multi_label else jax.nn.softmax
-        compiled = jax.jit(lambda world, done, inputs: squash(program.scores(world, done, numbers)(inputs)))
-        self._probabilities = lambda inputs: compiled(loaded.world, parameters, inputs)
+
+        def outputs(world: Any, done: Done, inputs: Inputs) -> jax.Array:
+            scores = program.scores(world, done, numbers)(inputs)
+            return scores * world.test.scale[1] + world.test.scale[0] if world.numeric else squash(scores)
+
+        compiled = jax.jit(outputs)
+        self._of_chunk = lambda inputs: compiled(loaded.world, parameters, inputs)
 
     def features(
         self,
@@ -217,6 +222,23 @@ class LabelPredictor:
 
     def probabilities(self, x: np.ndarray | None = None, **raw: Any) -> np.ndarray:
         """P of every class, float32 [n, classes], of raw examples or of features x."""
+        self._check(numeric=False)
+        return self._outputs(x, raw)
+
+    def values(self, x: np.ndarray | None = None, **raw: Any) -> np.ndarray:
+        """The number of each example in its own unit, float32 [n], of raw examples or of features x."""
+        self._check(numeric=True)
+        return self._outputs(x, raw)[:, 0]
+
+    def _check(self, numeric: bool) -> None:
+        if self.loaded.world.numeric != numeric:
+            raise TransferError(
+                "this run classifies: ask for probabilities or classify"
+                if numeric
+                else "this run predicts numbers: use values"
+            )
+
+    def _outputs(self, x: np.ndarray | None, raw: dict[str, Any]) -> np.ndarray:
         x = self.features(**raw) if x is None else x
         known = self.loaded.world.unlabelled
         wanted = known.shape[1:]
@@ -224,7 +246,7 @@ class LabelPredictor:
             raise TransferError(f"examples of shape {list(x.shape[1:])}: this run has inputs of shape {list(wanted)}")
         padded = np.resize(x, (-(-len(x) // CHUNK) * CHUNK, *wanted)).astype(known.dtype).reshape(-1, CHUNK, *wanted)
         target = jnp.zeros(CHUNK, jnp.int32)
-        return np.concatenate([np.asarray(self._probabilities(Inputs(chunk, target))) for chunk in padded])[: len(x)]
+        return np.concatenate([np.asarray(self._of_chunk(Inputs(chunk, target))) for chunk in padded])[: len(x)]
 
     def classify(self, x: np.ndarray | None = None, **raw: Any) -> list[Any]:
         """The likeliest class of each example by name, or the list of those with P > 1/2 where it may have several."""

@@ -22,15 +22,23 @@ STILL = 1e-6  # a step of this share of the coefficients is the last: float32 kn
 CONSTANT = 10.0  # the constant feature; the larger, the less the penalty holds the intercept
 
 
-def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array, multi_label: bool) -> Params:
+def fit(
+    kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array, multi_label: bool, numeric: bool = False
+) -> Params:
     """Fit on z [n, d], y [n, classes] with importance `weight` [n].
 
     min Σ_i w_i loss(W z_i, y_i) / Σ w + l2/2 |W|². ridge: squared error to ±1; softmax: log loss (of each class with
     several labels); svm: squared hinge, each class against the rest; svm_ovo: each class against each other one, which
-    vote. nn keeps the examples: 1-nearest neighbour. Raises TransferError for svm_ovo with several labels per example.
+    vote. nn keeps the examples: 1-nearest neighbour. numeric: y [n, 1] are numbers; ridge and svm are then squared error
+    to y (squared ε-insensitive with ε = 0). Raises TransferError for svm_ovo with several labels per example, and for
+    softmax and svm_ovo of numbers.
     """
+    if numeric and kind in ("softmax", "svm_ovo"):
+        raise TransferError(f"method.classifier={kind} is for classes; task=regression has ridge and nn")
     if kind == "nn":
-        return {"z": z, "y": y}
+        return {"z": z, "value" if numeric else "y": y}
+    if numeric:
+        kind, y = "ridge", (y + 1) / 2
     if kind == "svm_ovo" and multi_label:
         raise TransferError("method.classifier=svm_ovo is for one class per example; use svm")
     signs = y @ votes(y.shape[1]).T if kind == "svm_ovo" else 2 * y - 1
@@ -76,7 +84,7 @@ def fit(kind: str, z: jax.Array, y: jax.Array, weight: jax.Array, l2: jax.Array,
 
 def logits(params: Params, z: jax.Array) -> jax.Array:
     """[B, classes]: W z; won minus lost duels, and by less than one of them the margins, for svm_ovo; for 1-nearest
-    neighbour minus the squared distance to the nearest example of a class."""
+    neighbour minus the squared distance to the nearest example of a class, of numbers that of the nearest example."""
     if "kernel" in params:
         margins = _with_constant(z - params["mean"][None, :]) @ params["kernel"]
         if "votes" not in params:
@@ -84,6 +92,8 @@ def logits(params: Params, z: jax.Array) -> jax.Array:
         sums = margins @ params["votes"]
         return jnp.sign(margins) @ params["votes"] + sums / (1 + jnp.abs(sums))
     distance = squared_distances(z, params["z"])
+    if "value" in params:
+        return params["value"][jnp.argmin(distance, axis=1)]
     far = jax.lax.stop_gradient(jnp.max(distance)) + 1
 
     def nearest(of_class: jax.Array) -> jax.Array:

@@ -92,7 +92,7 @@ def asked_examples(world: ExamplesWorld, hidden: HiddenExamples) -> dict[str, np
     """
     y = np.asarray(hidden.y).reshape(-1, world.n_classes)[: hidden.n_events]
     row = np.asarray(world.tested) if hidden is world.test else np.arange(len(y), dtype=np.int32)
-    known = {} if world.multi_label else {"class": y.argmax(axis=1).astype(np.int32)}
+    known = {} if world.multi_label or world.numeric else {"class": y.argmax(axis=1).astype(np.int32)}
     return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row), **known}
 
 

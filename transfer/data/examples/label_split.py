@@ -16,8 +16,8 @@ def source_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
     """`split.per_class` examples of each class (null: all), of which the share `split.stop` is held out."""
     pool = np.flatnonzero(~raw.hidden)
     if how.per_class is not None:
-        pool = few(raw.y, rng.permutation(pool), how.per_class)
-    stop = share(raw.y, rng.permutation(pool), how.stop)
+        pool = few(raw.strata, rng.permutation(pool), how.per_class)
+    stop = share(raw.strata, rng.permutation(pool), how.stop)
     return Rows(np.setdiff1d(pool, stop), stop, NONE, NONE)
 
 
@@ -30,20 +30,20 @@ def target_rows(raw: Raw, how: ExampleSplit, rng: np.random.Generator) -> Rows:
     if raw.hidden.any():
         test = np.flatnonzero(raw.hidden)
     else:
-        test = NONE if how.transductive else share(raw.y, everything, how.test)
+        test = NONE if how.transductive else share(raw.strata, everything, how.test)
     pool = everything[~np.isin(everything, test)]
     if how.target_labels == "all":
         if how.transductive and not raw.hidden.any():
             raise TransferError(
                 "split.target_labels=all leaves no test example with split.transductive=true; set one of them"
             )
-        labelled, stop = pool, share(raw.y, pool, how.valid)
+        labelled, stop = pool, share(raw.strata, pool, how.valid)
     else:
-        labelled = few(raw.y, pool, how.target_labels)
+        labelled = few(raw.strata, pool, how.target_labels)
         some = how.target_labels and how.valid
-        stop = few(raw.y, labelled, max(1, round(how.valid * how.target_labels))) if some else NONE
+        stop = few(raw.strata, labelled, max(1, round(how.valid * how.target_labels))) if some else NONE
     if how.folds is not None:
-        stop = fold(raw.y, labelled, how)
+        stop = fold(raw.strata, labelled, how)
     if not len(test):
         test = np.setdiff1d(pool, labelled)
     seen = np.union1d(np.union1d(pool, test) if how.transductive else pool, nameless)

@@ -15,7 +15,7 @@ from transfer.data.examples.featurise import featurise
 from transfer.data.examples.label_split import source_rows, target_rows
 from transfer.data.examples.modalities import joined, settings_of
 from transfer.data.examples.sets.raw import Raw, check, check_classes, read_as, without_hidden
-from transfer.data.examples.world import LoadedExamples, build_examples
+from transfer.data.examples.world import LoadedExamples, Rows, build_examples
 from transfer.data.kept import kept
 from transfer.errors import TransferError
 
@@ -27,18 +27,20 @@ def load_examples(
     reader: ModuleType,
     encode: Encode | None = None,
     test: bool = True,
+    numeric: bool = False,
 ) -> LoadedExamples:
     """The world; without a test part only where no label of the target is known and no `test` is asked for.
 
     Raises TransferError, one line, for unknown names, missing files, bad labels or empty parts.
 
     reader: a module with DOMAINS, FEATURES and read(name, settings, data_dir) -> Raw; of files of one's own the module with
-    read(domains, data_dir) -> [Raw].
+    read(domains, data_dir, numeric) -> [Raw]. numeric: labels are numbers, which files of one's own may have; they are
+    standardised by those that are learnt from, of all domains together.
     """
     views = {name: settings_of(domains, name) for name in domains.modalities}
-    raws = read_examples(next(iter(views.values()), domains), data_dir, reader)
+    raws = read_examples(next(iter(views.values()), domains), data_dir, reader, numeric)
     names = [raw.name for raw in raws]
-    if not isinstance(domains, ExampleDomains) and how.target_labels == 0:
+    if not isinstance(domains, ExampleDomains) and how.target_labels == 0 and not numeric:
         check_classes(raws)
     rng = [np.random.default_rng([how.seed, i]) for i in range(len(raws))]
     rows = [target_rows(raws[0], how, rng[0])]
@@ -57,7 +59,7 @@ def load_examples(
     widths: tuple[tuple[str, int], ...] = ()
     featuriser = None
     if views:
-        blocks = {name: _seen(view, raws, fit, data_dir, reader, encode) for name, view in views.items()}
+        blocks = {name: _seen(view, raws, fit, data_dir, reader, encode, numeric) for name, view in views.items()}
         xs, widths = joined(blocks, fit, "domain.modalities")
     elif domains.features == "msda":
         # no label is looked at: what is held out of the sources for validation takes part, whichever draw it is
@@ -66,20 +68,37 @@ def load_examples(
     else:
         xs, featuriser = featurise(raws, fit, domains, encode)
     same = [raw.classes == raws[0].classes for raw in raws] if not isinstance(domains, ExampleDomains) else []
-    built = build_examples(names, xs, [raw.y for raw in raws], rows, raws[0].classes, raws[0].multi_label, widths, same)
+    ys, scale = _standardised([raw.y for raw in raws], rows) if numeric else ([raw.y for raw in raws], None)
+    built = build_examples(names, xs, ys, rows, raws[0].classes, raws[0].multi_label, widths, same, scale)
     for raw, part in zip(raws, (built.summary["target"], *built.summary["sources"]), strict=True):
         part |= read_as(raw)
     return replace(built, featuriser=featuriser)
 
 
 def _seen(
-    view: LabelledDomains, raws: list[Raw], fit: list[np.ndarray], data_dir: Path, reader: ModuleType, encode: Encode | None
+    view: LabelledDomains,
+    raws: list[Raw],
+    fit: list[np.ndarray],
+    data_dir: Path,
+    reader: ModuleType,
+    encode: Encode | None,
+    numeric: bool,
 ) -> list[np.ndarray]:
     """Features of every domain as one modality has them. Raises TransferError where it has other examples than `raws`."""
-    own = read_examples(view, data_dir, reader)
+    own = read_examples(view, data_dir, reader, numeric)
     if not all(np.array_equal(one.y, other.y) for one, other in zip(own, raws, strict=True)):
         raise TransferError("domain.modalities: they have different examples; what decides these stands beside them")
     return featurise(own, fit, view, encode)[0]
+
+
+def _standardised(ys: list[np.ndarray], rows: list[Rows]) -> tuple[list[np.ndarray], tuple[float, float]]:
+    """(y - m) / s with mean m and standard deviation s of all that is learnt from, and these. Raises TransferError for
+    numbers that are all the same."""
+    known = np.concatenate([y[part.train] for y, part in zip(ys, rows, strict=True)]).astype(np.float64)
+    mean, std = float(known.mean()), float(known.std())
+    if not std > 0:
+        raise TransferError(f"all numbers that are learnt from are {mean:g}: there is nothing to predict")
+    return [((y - mean) / std).astype(np.float32) for y in ys], (mean, std)
 
 
 @kept(1)
@@ -89,10 +108,10 @@ def _denoised(domains: LabelledDomains, data_dir: Path, reader: ModuleType, fit:
     return featurise(raws, [np.frombuffer(known, np.int64) for known in fit], domains)[0]
 
 
-def read_examples(domains: LabelledDomains, data_dir: Path, reader: ModuleType) -> list[Raw]:
+def read_examples(domains: LabelledDomains, data_dir: Path, reader: ModuleType, numeric: bool = False) -> list[Raw]:
     """The target as it is in its files, and its sources without the test examples that theirs prescribe."""
     if not isinstance(domains, ExampleDomains):
-        raws = reader.read(domains, data_dir)
+        raws = reader.read(domains, data_dir, numeric)
         for raw in raws:
             check(raw)
         return raws

@@ -28,7 +28,8 @@ class Inputs(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Examples:
-    """x float32 [n, ...] and y float32 [n, classes]: one class each (one-hot), or any number with `multi_label`.
+    """x float32 [n, ...] and y float32 [n, classes]: one class each (one-hot), or any number with `multi_label`; or
+    y [n, 1], a standardised number.
 
     sparse: x by its entries, where a model reads them alone; a batch then has a SparseBatch in place of x.
     """
@@ -46,13 +47,17 @@ class Examples:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class HiddenExamples:
-    """Examples to evaluate on, in equal chunks: inputs [C, B, ...], y [C, B, classes], weight [C, B] (0 marks padding)."""
+    """Examples to evaluate on, in equal chunks: inputs [C, B, ...], y [C, B, classes], weight [C, B] (0 marks padding).
+
+    scale: float32 [2], the mean and the standard deviation by which numbers y were standardised; None: y are classes.
+    """
 
     inputs: Inputs
     y: jax.Array
     weight: jax.Array
     multi_label: bool = field(metadata={"static": True})
     n_events: int = field(metadata={"static": True})
+    scale: Any = None
 
 
 @jax.tree_util.register_dataclass
@@ -125,6 +130,11 @@ class ExamplesWorld:
     def multi_label(self) -> bool:
         return self.test.multi_label
 
+    @property
+    def numeric(self) -> bool:
+        """Whether numbers are predicted, and no classes."""
+        return self.test.scale is not None
+
 
 @dataclass(frozen=True)
 class LoadedExamples:
@@ -157,35 +167,38 @@ def build_examples(
     multi: bool,
     modalities: tuple[tuple[str, int], ...] = (),
     same_labels: Sequence[bool] = (),
+    scale: tuple[float, float] | None = None,
 ) -> LoadedExamples:
     """The world of domains 0 (the target) and 1, 2, ... (its sources) from features, labels and what each row is for.
 
-    same_labels: whether each domain has the target's classes; empty: those have that have as many.
+    same_labels: whether each domain has the target's classes; empty: those have that have as many. scale: mean and standard
+    deviation by which the numbers ys were standardised; None: they are classes.
     """
     same = same_labels or [y.shape[1] == ys[0].shape[1] for y in ys]
 
     def examples(i: int, which: np.ndarray) -> Examples:
         return Examples(xs[i][which], ys[i][which], multi)
 
-    sources = tuple(
-        Source(examples(i, rows[i].train), hidden([(i, examples(i, rows[i].stop))], multi), same[i])
-        for i in range(1, len(xs))
-    )
+    def kept(parts: list[tuple[int, np.ndarray]]) -> HiddenExamples:
+        return hidden([(i, examples(i, which)) for i, which in parts], multi, scale)
+
+    sources = tuple(Source(examples(i, rows[i].train), kept([(i, rows[i].stop)]), same[i]) for i in range(1, len(xs)))
     labelled = examples(0, rows[0].train) if len(rows[0].train) else None
     selecting = [0] if labelled else [i for i in range(1, len(xs)) if same[i]]
     host = ExamplesWorld(
         sources=sources,
         unlabelled=xs[0][rows[0].unlabelled],
         labelled=labelled,
-        valid=hidden([(i, examples(i, rows[i].stop)) for i in selecting] or [(0, examples(0, rows[0].stop))], multi),
-        test=hidden([(0, examples(0, rows[0].test))], multi),
+        valid=kept([(i, rows[i].stop) for i in selecting or [0]]),
+        test=kept([(0, rows[0].test)]),
         tested=jax.numpy.asarray(rows[0].test, jax.numpy.int32),
         modalities=modalities,
     )
     summary = {
         "target": {"name": names[0], **_counts(rows[0]), "selecting": "target" if labelled else "sources"},
         "sources": [{"name": name, **_counts(row)} for name, row in zip(names[1:], rows[1:], strict=True)],
-        "classes": list(classes),
+        "classes": list(classes) if scale is None else [],
+        **({} if scale is None else {"numbers": {"mean": scale[0], "std": scale[1]}}),
         "inputs": list(xs[0].shape[1:]),
         **({"modalities": dict(modalities)} if modalities else {}),
         "multi_label": multi,
@@ -193,7 +206,7 @@ def build_examples(
     return LoadedExamples(jax.device_put(host), classes, summary, _fingerprint(host))
 
 
-def hidden(parts: list[tuple[int, Examples]], multi: bool) -> HiddenExamples:
+def hidden(parts: list[tuple[int, Examples]], multi: bool, scale: tuple[float, float] | None = None) -> HiddenExamples:
     """Lay examples of one or several domains out in equal padded chunks."""
     x = np.concatenate([np.asarray(part.x) for _, part in parts])
     y = np.concatenate([np.asarray(part.y) for _, part in parts])
@@ -206,7 +219,8 @@ def hidden(parts: list[tuple[int, Examples]], multi: bool) -> HiddenExamples:
         return np.concatenate([values, padding]).reshape(chunks, width, *values.shape[1:])
 
     weight = chunked(np.ones(len(x), np.float32))
-    return HiddenExamples(Inputs(chunked(x), chunked(domain)), chunked(y), weight, multi, n_events=len(x))
+    unit = None if scale is None else np.array(scale, np.float32)
+    return HiddenExamples(Inputs(chunked(x), chunked(domain)), chunked(y), weight, multi, n_events=len(x), scale=unit)
 
 
 def evenly_spaced(x: jax.Array, most: int = MOST) -> jax.Array:

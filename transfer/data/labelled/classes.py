@@ -1,4 +1,4 @@
-"""Which classes there are: those of the target and of all sources that have one of them."""
+"""Which classes there are: those of the target and of all sources that have one of them. Or labels as numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from transfer.errors import TransferError
 
 MOST = 1000  # classes; more are names or numbers
 SHOWN = 5  # classes that are listed by name
+NUMBER = ("number",)  # what stands for the classes where labels are numbers
 
 
-def check_labels(name: str, found: Found, target: bool) -> None:
-    """Raise TransferError where a source has examples without a label, and where the labels are no classes."""
+def check_labels(name: str, found: Found, target: bool, numeric: bool = False) -> None:
+    """Raise TransferError where a source has examples without a label, and where labels are no classes and have to be."""
     count = sum(label is None for label in found.labels)
     if count and not target:
         where = found.place(next(i for i, label in enumerate(found.labels) if label is None))
@@ -29,10 +30,12 @@ def check_labels(name: str, found: Found, target: bool) -> None:
         )
     classes = set(chain.from_iterable(label for label in found.labels if label))
     known = len(found.labels) - count
+    if numeric:
+        return
     if len(classes) > MOST or (known >= 20 and len(classes) > known / 2):
         raise TransferError(
             f"{found.path}: {found.columns.get('label', 'y')} has {len(classes):,} different labels in {known:,} examples, "
-            "which are no classes (numbers cannot be predicted of examples); name another column with label: COLUMN"
+            "which are no classes; name another column with label: COLUMN, or write task=regression for numbers"
         )
 
 
@@ -55,6 +58,24 @@ def known_of(labels: Sequence[Labels], classes: tuple[str, ...]) -> np.ndarray:
     places, y = {name: i for i, name in enumerate(classes)}, np.zeros((len(labels), len(classes)), np.float32)
     for row, label in zip(y, labels, strict=True):
         row[[places[name] for name in label or ()]] = 1
+    return y
+
+
+def numbers_of(found: Found) -> np.ndarray:
+    """y float32 [n, 1], 0 where no label is known. Raises TransferError, with its place, for a label that is no number."""
+    y = np.zeros((len(found.labels), 1), np.float32)
+    for i, label in enumerate(found.labels):
+        try:
+            y[i] = [float(part) for part in label or ("0",)]
+            fine = bool(np.isfinite(y[i, 0]))
+        except ValueError:  # a word, or several labels
+            fine = False
+        if not fine:
+            said = " ".join(label or ())
+            raise TransferError(
+                f"{found.path}, {found.place(i)}: the label {said!r} is not one finite number; correct it, name another "
+                "column with label: COLUMN, or write task=classification"
+            )
     return y
 
 

@@ -19,7 +19,7 @@ from transfer.data.interactions.places import no_file
 from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
 from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
-from transfer.data.labelled.classes import check_labels, classes_of, known_of
+from transfer.data.labelled.classes import NUMBER, check_labels, classes_of, known_of, numbers_of
 from transfer.data.labelled.found import Found, plain
 from transfer.data.labelled.tables import kind_of, read_table
 from transfer.errors import TransferError, nearest
@@ -38,8 +38,8 @@ class Part:
     found: Found
 
 
-def read(domains: ExampleFiles, data_dir: Path) -> list[Raw]:
-    """The target and its sources; an `each` among these makes one of every value.
+def read(domains: ExampleFiles, data_dir: Path, numeric: bool = False) -> list[Raw]:
+    """The target and its sources; an `each` among these makes one of every value. numeric: labels are numbers.
 
     Raises TransferError, one line, for the first fault of a file, for examples of a source without a label, and where the
     domains have features of different kinds.
@@ -53,10 +53,15 @@ def read(domains: ExampleFiles, data_dir: Path) -> list[Raw]:
     if len({part.name for part in parts}) < len(parts):
         parts = [replace(part, name=f"{part.name} {i}" if i else part.name) for i, part in enumerate(parts)]
     for i, part in enumerate(parts):
-        check_labels(part.name, part.found, target=i == 0)
+        check_labels(part.name, part.found, target=i == 0, numeric=numeric)
+    if numeric:
+        return [_raw(part, numbers_of(part.found), NUMBER, domains.features, numeric=True) for part in parts]
     classes = classes_of([part.found for part in parts])
     several = any(part.found.several for part in parts)
-    return [_raw(part, of, several, domains.features) for part, of in zip(parts, classes, strict=True)]
+    return [
+        _raw(part, known_of(part.found.labels, of), of, domains.features, multi_label=several)
+        for part, of in zip(parts, classes, strict=True)
+    ]
 
 
 def _wanted(domains: ExampleFiles) -> str | None:
@@ -187,7 +192,7 @@ def _within(found: Found, file: ExampleFile) -> np.ndarray:
     return np.flatnonzero(kept)
 
 
-def _raw(part: Part, classes: tuple[str, ...], several: bool, features: str) -> Raw:
+def _raw(part: Part, y: np.ndarray, classes: tuple[str, ...], features: str, **kind: bool) -> Raw:
     found = part.found
     counts: Any = found.counts
     arrays = found.arrays
@@ -199,7 +204,6 @@ def _raw(part: Part, classes: tuple[str, ...], several: bool, features: str) -> 
         counts, arrays = None, np.asarray(counts.todense(), np.float32)
     unlabelled = np.array([label is None for label in found.labels])
     given: dict[str, Any] = {"texts": found.texts, "counts": counts, "arrays": arrays}
-    y = known_of(found.labels, classes)
     nameless = unlabelled if unlabelled.any() else None
-    given |= {"multi_label": several, "path": found.path, "unlabelled": nameless, "columns": found.columns}
-    return Raw(part.name, y, classes, np.zeros(len(y), bool), **given)
+    given |= {"path": found.path, "unlabelled": nameless, "columns": found.columns}
+    return Raw(part.name, y, classes, np.zeros(len(y), bool), **given, **kind)

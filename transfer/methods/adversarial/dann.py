@@ -16,7 +16,7 @@ from transfer.learning.adaptation import adapted
 from transfer.learning.discriminator import discriminated
 from transfer.program import Classifier, Needs, Program, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True, representation=True)
 HP = {**adaptation.HP, **adaptation.MOMENTUM, **game.HP, **discriminator.HP}
 DEFAULTS = {
     "model": "mlp",

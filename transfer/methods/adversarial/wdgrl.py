@@ -20,7 +20,7 @@ from transfer.learning.discriminator import apply, between, domain_accuracy, ini
 from transfer.learning.game import Game, View
 from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task, Turn
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True, representation=True)
 HP = {**adaptation.HP, **game.HP, **game.PLAYER, "gradient_penalty": Range(10.0, low=0)}
 DEFAULTS = {
     "model": "mlp",

@@ -17,7 +17,7 @@ from transfer.learning.adaptation import Descent, adapted
 from transfer.learning.alignment import aligned
 from transfer.program import Classifier, Needs, Program, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = {**adaptation.HP, **adaptation.MOMENTUM}
 
 

@@ -22,7 +22,7 @@ from transfer.models.softmax import flat
 from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Solve, Task
 from transfer.solvers import classifiers
 
-NEEDS = Needs(tasks=("rating", "ranking", "classification"), target_labels=True, next_item=True)
+NEEDS = Needs(tasks=("rating", "ranking", "classification", "regression"), target_labels=True, next_item=True)
 HP = LEARNER_HP
 
 
@@ -46,7 +46,8 @@ def build(config: Config, world: AnyWorld, task: Task, model: AnyModel) -> Progr
     def solve(world: ExamplesWorld, done: Done, hp: Hp, key: jax.Array) -> Params:
         few = labelled(world)
         weight = jnp.ones(few.y.shape[0])
-        return classifiers.fit(config.method.classifier, flat(few.x), few.y, weight, hp["l2"], few.multi_label)
+        kind = config.method.classifier
+        return classifiers.fit(kind, flat(few.x), few.y, weight, hp["l2"], few.multi_label, world.numeric)
 
     return Program(
         (Solve("target", solve),),

@@ -14,7 +14,7 @@ from transfer.learning import adaptation
 from transfer.learning.adaptation import adapted
 from transfer.program import Classifier, Needs, Program, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = adaptation.HP
 
 

@@ -13,7 +13,7 @@ from transfer.learning.adaptation import adapted
 from transfer.learning.game import of_penalty
 from transfer.program import Classifier, Needs, Program, Range, Task
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True, representation=True)
 HP = {**adaptation.HP, **game.HP, "weight": Range(10.0, low=0)}
 DEFAULTS = {"model": "mlp"}  # a representation that learns
 

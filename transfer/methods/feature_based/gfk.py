@@ -19,7 +19,7 @@ from transfer.learning.alignment import aligned
 from transfer.program import Classifier, Hp, Needs, Params, Program, Task
 from transfer.solvers.spectra import check_dim, principal
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = alignment.HP
 
 

@@ -22,7 +22,7 @@ from transfer.learning.alignment import aligned
 from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers import ratios
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = {**alignment.HP, "clip": Range(10.0, low=0, above=True), "ratio_l2": Range(0.01, low=0)}
 
 

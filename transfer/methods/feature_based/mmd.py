@@ -15,7 +15,7 @@ from transfer.learning.game import of_penalty
 from transfer.program import Classifier, Needs, Program, Task
 from transfer.solvers.kernels import mmd
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True, representation=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True, representation=True)
 HP = {**adaptation.HP, **game.HP}
 DEFAULTS = {"model": "mlp"}  # a representation that learns
 

@@ -22,7 +22,7 @@ from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.classifiers import squared_distances
 from transfer.solvers.spectra import check_dim
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = {**alignment.HP, "mu": Range(1.0, low=0, above=True)}
 
 

@@ -18,7 +18,7 @@ from transfer.learning.alignment import aligned
 from transfer.program import Classifier, Hp, Needs, Params, Program, Range, Task
 from transfer.solvers.spectra import power, spectrum
 
-NEEDS = Needs(tasks=("classification",), source=True, same_labels=True)
+NEEDS = Needs(tasks=("classification", "regression"), source=True, same_labels=True)
 HP = {**alignment.HP, "shrinkage": Range(1.0, low=0)}
 Settings = alignment.Settings
 

@@ -23,7 +23,7 @@ from transfer.learning.supervised import LEARNER_HP, AnyModel, data_of, supervis
 from transfer.program import AnyWorld, Classifier, Done, Hp, Needs, Params, Program, Range, Task
 
 NEEDS = Needs(
-    tasks=("rating", "ranking", "classification"),
+    tasks=("rating", "ranking", "classification", "regression"),
     source=True,
     shared_users=True,
     target_labels=True,

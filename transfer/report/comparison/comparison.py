@@ -133,7 +133,7 @@ class Comparison:
     @property
     def unit(self) -> str:
         """What has a row in the tables of test values."""
-        return "examples" if self.facts["task"] == "classification" else "users"
+        return "examples" if self.facts["task"] in ("classification", "regression") else "users"
 
     @cached_property
     def best(self) -> list[Setting]:

@@ -28,10 +28,10 @@ MEANING = {
     "mrr": "one over the place of the first hidden item among {k}",
     "map": "the precision at every hidden item among the first {k}, on average",
     "precision": "the share of hidden items among the first {k}",
-    "rmse": "the root of the mean squared error of predicted ratings, in points of the rating scale",
+    "rmse": "the root of the mean squared error of {what}",
     "accuracy": "the share of examples whose class is right",
     "f1": "the harmonic mean of precision and recall of each class, on average",
-    "mae": "the mean absolute error of predicted ratings, in points of the rating scale",
+    "mae": "the mean absolute error of {what}",
 }
 
 
@@ -51,10 +51,12 @@ def chance(p: float) -> str:
     return "–" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def meaning(metric: str) -> str:
-    """What a metric counts, in a clause; empty for one that is not known here."""
+def meaning(metric: str, task: str) -> str:
+    """What a metric of a task counts, in a clause; empty for one that is not known here."""
     name, _, k = metric.rpartition("_")[2].partition("@")
-    return MEANING.get(name, "").format(k=k)
+    of_examples = task == "regression"
+    what = "predicted numbers, in their own unit" if of_examples else "predicted ratings, in points of the rating scale"
+    return MEANING.get(name, "").format(k=k, what=what)
 
 
 def pair_of(comparison: Comparison, a: str, b: str) -> tuple[Pair, int] | None:
@@ -77,7 +79,8 @@ def lead(comparison: Comparison) -> list[str]:
         if comparison.members
         else over
     )
-    explained = f" {metric} is {meaning(metric)}; {direction} is better." if meaning(metric) else f" {direction} is better."
+    clause = meaning(metric, comparison.facts["task"])
+    explained = f" {metric} is {clause}; {direction} is better." if clause else f" {direction} is better."
     chosen = np.isfinite(first.score)
     place = f"{first.method} is the choice of validation among {len(ranked)} methods"
     place = (

@@ -16,7 +16,8 @@ SHOWN = 5  # classes that are listed by name
 
 @dataclass(frozen=True)
 class Raw:
-    """Labels y float32 [n, classes] (one-hot, or multi-hot with `multi_label`) of texts, word counts and arrays.
+    """Labels y float32 [n, classes] (one-hot, or multi-hot with `multi_label`) of texts, word counts and arrays; `numeric`:
+    y [n, 1] are numbers.
 
     texts: n strings; counts: a scipy sparse matrix [n, words]; arrays: float32 [n, ...]. What is there is joined into the
     features. `hidden` marks the test examples that the data set itself prescribes, `unlabelled` those whose label nobody
@@ -34,6 +35,12 @@ class Raw:
     path: Path | None = None
     unlabelled: np.ndarray | None = None
     columns: dict[str, str] | None = None
+    numeric: bool = False
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What splits keep the shares of, [n, classes]: the classes; numbers are all of one."""
+        return np.ones_like(self.y) if self.numeric else self.y
 
 
 def check(raw: Raw) -> None:
@@ -45,7 +52,7 @@ def check(raw: Raw) -> None:
         raise TransferError(f"{where}: labels {list(raw.y.shape)} of {len(raw.classes)} classes do not go with {lengths}")
     if not len(raw.y):
         raise TransferError(f"{where}: it has no example")
-    faulty = np.argwhere(~np.isfinite(raw.y) | (raw.y < 0) | (raw.y > 1))
+    faulty = np.argwhere(~np.isfinite(raw.y) | (not raw.numeric) & ((raw.y < 0) | (raw.y > 1)))
     if len(faulty):
         raise TransferError(f"{where}: the label in {_place(faulty[0])} is {raw.y[tuple(faulty[0])]}; it must be 0 or 1")
     if raw.arrays is not None and len(faulty := np.argwhere(~np.isfinite(raw.arrays))):
@@ -71,7 +78,7 @@ def check_classes(raws: list[Raw]) -> None:
 
 def read_as(raw: Raw) -> dict[str, Any]:
     """How a domain was understood: the column taken for each role, examples without a label, classes that it lacks."""
-    lacks = [name for name, there in zip(raw.classes, raw.y.max(axis=0, initial=0), strict=True) if not there]
+    lacks = [name for name, there in zip(raw.classes, raw.strata.max(axis=0, initial=0), strict=True) if not there]
     said: dict[str, Any] = {"columns": raw.columns, "lacks": lacks} if raw.columns else {}
     return said | ({} if raw.unlabelled is None else {"without_label": int(raw.unlabelled.sum())})
 
