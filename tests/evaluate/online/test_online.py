@@ -99,6 +99,14 @@ def test_a_trial_finds_the_best_arm_and_regrets_less_for_it() -> None:
     assert float(alike.regret[-1]) == pytest.approx(0, abs=1e-2)
 
 
+def test_an_arm_without_rewards_is_not_judged_by_their_spread() -> None:
+    shop = market(0.5)._replace(buy=jnp.full((READERS, ITEMS), 0.005))  # a purchase in about 400 visits: on most days none
+    few = trial(jax.random.key(0), shop, jnp.asarray([WORST, BEST]), 40, 200, REVENUE)
+    value = np.asarray(worth(shop, jnp.asarray([WORST, BEST]))[REVENUE].mean(1))
+    assert (np.abs(np.asarray(few.mean) - value) <= np.asarray(few.half)).all()
+    assert np.isinf(np.asarray(few.half)[0]).all()
+
+
 def test_a_draft_takes_turns_and_repeats_nothing() -> None:
     first, second = jnp.array([1, 2, 3, 4, 5]), jnp.array([3, 1, 6, 7, 8])
     items, team = (

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from transfer.evaluate.online.sequential import ALPHA, half_width, spread_of
 from transfer.evaluate.online.visits import Market, Visits, brought, visit, worth
 
+LEAST = 30  # rewarded visits: with fewer an arm's spread is not known, and its sequence is without end
+
 
 class Trial(NamedTuple):
     """Of every day: visits so far, mean reward and half of its confidence sequence, float32 [days, arms]; open: which arms
@@ -41,7 +43,8 @@ def trial(
     """A test over days with so many visits a day, each of a random reader to one of the arms that are open, drawn alike.
 
     lists: int32 [arms, people, positions]; reward: a row of `worth`. An arm is given up when the upper end of its sequence
-    is below the lower end of another's; that any of the sequences ever leaves out its mean has chance ALPHA at most.
+    is below the lower end of another's; that any of the sequences ever leaves out its mean has chance ALPHA at most, as far
+    as LEAST rewarded visits are many.
     give_up: False keeps all arms open.
     """
     arms, people = lists.shape[:2]
@@ -49,7 +52,7 @@ def trial(
     loss = jnp.max(value) - value
 
     def day(state: Any, number: jax.Array) -> tuple[Any, Trial]:
-        count, total, squares, is_open, regret = state
+        count, rewarded, total, squares, is_open, regret = state
         who, which, what = jax.random.split(jax.random.fold_in(key, number), 3)
         reader = jax.random.randint(who, (readers,), 0, people)
         arm = jax.random.categorical(which, jnp.where(is_open, 0.0, -jnp.inf), shape=(readers,))
@@ -57,14 +60,16 @@ def trial(
         gain = brought(market, shown)[reward]
         came = jax.ops.segment_sum(jnp.ones_like(gain), arm, arms)
         count, total = count + came, total + jax.ops.segment_sum(gain, arm, arms)
+        rewarded = rewarded + jax.ops.segment_sum((gain > 0).astype(jnp.float32), arm, arms)
         squares = squares + jax.ops.segment_sum(gain**2, arm, arms)
         mean, spread = spread_of(count, total, squares)
-        half = half_width(count, spread, ALPHA / arms)
+        half = jnp.where(rewarded < LEAST, jnp.inf, half_width(count, spread, ALPHA / arms))
         regret = regret + jnp.sum(came * loss)
         best = jnp.max(jnp.where(is_open, mean - half, -jnp.inf))
         is_open = is_open & (jnp.logical_not(give_up) | (mean + half >= best))
-        return (count, total, squares, is_open, regret), Trial(count, mean, half, is_open, regret, arm, reader, shown)
+        state = (count, rewarded, total, squares, is_open, regret)
+        return state, Trial(count, mean, half, is_open, regret, arm, reader, shown)
 
     zero = jnp.zeros(arms, jnp.float32)
-    state = (zero, zero, zero, jnp.ones(arms, bool), jnp.float32(0))
+    state = (zero, zero, zero, zero, jnp.ones(arms, bool), jnp.float32(0))
     return jax.lax.scan(day, state, jnp.arange(days))[1]
