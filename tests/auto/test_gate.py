@@ -91,6 +91,30 @@ def test_no_gate_is_kept_where_nothing_tells_readers_apart() -> None:
     assert kept <= 1, "2.5 % of 16, and chance"
 
 
+def test_readers_of_a_fold_are_judged_by_what_the_other_folds_say() -> None:
+    pool, (one, other, *_) = planted(0, told=1.5)
+    turned = other._replace(traits=other.traits * np.array([1, -1, 1, 1]))
+    gate = gated(pool, [one, turned], "ndcg@10", 1)
+    assert gate is not None
+    assert gate.nested is not None
+    for rows in gate.nested.values():
+        assert rows.values["ndcg@10"].mean() < 0.28, "each says the opposite of the other"
+
+
+def test_where_the_traits_begin_changes_no_share() -> None:
+    rng = np.random.default_rng(0)
+    helped, z = rng.choice([-1.0, 1.0], READERS), rng.normal(size=(READERS, 4))
+    z[:, 1] += helped
+    values = np.linspace(-0.5, 0.5, 9)[:, None] * helped
+    found = [
+        expit(bias + traits @ slopes)
+        for traits in (z, z + 5)
+        for slopes, bias in [fitted(traits, values, np.full(READERS, 1 / READERS))]
+    ]
+    assert np.ptp(found[0]) > 0.5
+    np.testing.assert_allclose(found[0], found[1], atol=0.01)
+
+
 def test_there_is_no_gate_without_a_choice() -> None:
     pool, folds = planted(0, told=1.0)
     assert gated([pool[0], pool[0]], folds, "ndcg@10", 1) is None
