@@ -13,7 +13,8 @@ os.environ.setdefault("NPROC", str(max(8, os.cpu_count() or 1)))
 # Modules that had another place before the rooms: NEW PLACE -> old names, as old or old:new where the name changed too.
 _MOVED = {
     "config": "domains selection",
-    "data.examples": "data.cache data.encoded data.featurise data.label_split data.msda data.tokens",
+    "data": "data.examples.cache",
+    "data.examples": "data.encoded data.featurise data.label_split data.msda data.tokens",
     "data.interactions": "data.clean data.domain data.events data.near_duplicates data.read data.sequences data.simulate "
     "data.split data.world",
     "data.features": "data.text:words data.interactions.text:words",

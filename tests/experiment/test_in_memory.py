@@ -73,6 +73,23 @@ def test_what_pandas_takes_for_missing_has_no_label() -> None:
     )
 
 
+def test_a_domain_is_there_as_long_as_one_that_equals_it() -> None:
+    one, other = transfer.domain(X, Y), transfer.domain(X.copy(), Y.copy())
+    assert one.settings == other.settings
+    path = one.settings["path"]
+    del other
+    gc.collect()
+    assert from_memory(path) is not None
+    other = transfer.domain(X.copy(), Y.copy())
+    del one
+    gc.collect()
+    assert from_memory(path) is not None
+    del other
+    gc.collect()
+    with pytest.raises(TransferError, match="is gone"):
+        from_memory(path)
+
+
 def test_domains_are_called_by_their_content_and_gone_with_their_object(tmp_path: Path) -> None:
     one, other = transfer.domain(X, Y), transfer.domain(X.copy(), Y.tolist())
     assert one.settings["path"] != transfer.domain(X + 1, Y).settings["path"]

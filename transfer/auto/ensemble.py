@@ -46,7 +46,9 @@ def pool_of(tried: list[Candidate], most: int) -> list[Candidate]:
     """At most so many of the best candidates, of which mixtures are made, the best first; with them the best that sees a
     source and the best that sees none. Nobody where there are no folds, and for classes."""
     able = [one for one in tried if all(word.partition(".")[0].partition("=")[0] in OWN for word in one.words)]
-    ranked = sorted((one for one in able if len(one.runs) > 1 and not one.of_examples), key=lambda one: -one.score)
+    folded = (one for one in able if len(one.runs) > 1 and not one.of_examples)
+    # of equals the one without a source first: what its source does not change is no transfer
+    ranked = sorted(folded, key=lambda one: (-one.score, one.uses_source))
     if most < 2 or len(ranked) < 2:
         return []
     world = _predictor(load_run(ranked[0].runs[0].folder)).loaded.world

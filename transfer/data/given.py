@@ -18,26 +18,34 @@ from transfer.errors import TransferError
 PREFIX = "memory:"  # where a domain that is no file is said to lie
 
 
+class _Held:
+    """Content that all domains of its path hold."""
+
+    def __init__(self, content: Any):
+        self.content = content
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Domain:
     """One domain in memory: `content` by path, frames or pairs (x, y) of labelled examples; `settings` as of a file.
 
-    kind: files (events of users and items) or examples. It is read as long as somebody holds it.
+    kind: files (events of users and items) or examples. It is read as long as somebody holds it, or an equal one.
     """
 
     kind: str
     settings: dict[str, Any]
     content: dict[str, Any] = field(default_factory=dict)
+    held: list[_Held] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for path in self.content:
-            _there[path] = self
+        for path, content in self.content.items():
+            self.held.append(_there.setdefault(path, _Held(content)))
 
     def __repr__(self) -> str:
         return f"Domain({self.kind}, {', '.join(f'{key}={value!r}' for key, value in self.settings.items())})"
 
 
-_there: WeakValueDictionary[str, Domain] = WeakValueDictionary()
+_there: WeakValueDictionary[str, _Held] = WeakValueDictionary()
 
 
 def from_memory(path: Path | str) -> Any:
@@ -45,12 +53,12 @@ def from_memory(path: Path | str) -> Any:
     name = str(path)
     if not name.startswith(PREFIX):
         return None
-    if (domain := _there.get(name)) is None:
+    if (held := _there.get(name)) is None:
         raise TransferError(
             f"{name}: this domain was given from Python and is gone; give it again, as in transfer.load(FOLDER, source=…, "
             "target=…)"
         )
-    return domain.content[name]
+    return held.content
 
 
 def of_frame(frame: Any) -> tuple[str, pl.DataFrame]:

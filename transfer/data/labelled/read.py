@@ -192,7 +192,7 @@ def _within(found: Found, file: ExampleFile) -> np.ndarray:
     return np.flatnonzero(kept)
 
 
-def _raw(part: Part, y: np.ndarray, classes: tuple[str, ...], features: str, **kind: bool) -> Raw:
+def _raw(part: Part, y: np.ndarray, classes: tuple[str, ...], features: str, **kind: Any) -> Raw:
     found = part.found
     counts: Any = found.counts
     arrays = found.arrays
