@@ -66,7 +66,7 @@ def _no_column(table: Table, problem: str, setting: str, value: str | None = Non
     """Raise TransferError: what there is, and what to write: the column's name, or what the first line says is amiss."""
     names = [" ".join(TYPES.sub("", name).split()) for name in table.schema]
     remedy = f"correct `{setting}`" if value is None else f"name it: {to_write(table.dialect, **{setting: value})}"
-    found = next((sign for sign in GUESSED if names and sign in names[0]), None)
+    found = next((sign for sign in GUESSED if sign in "".join(table.schema)), None)
     if table.is_text and len(names) == 1 and found:
         remedy = f"set `separator` if that is several columns in one: {to_write(table.dialect, separator=found)}"
     elif _may_be_a_row(table, names):
