@@ -27,12 +27,13 @@ from transfer.solvers import histories
 
 Floats = NDArray[np.float64]
 METHODS = names("methods")
-# Methods that read texts run in tests/test_text.py: the planted items have none. Classification is in test_alignment.py.
+# Methods that read texts run in tests/test_text.py: the planted items have none. Classification is in test_alignment.py,
+# regression in test_regression.py.
 CLAIMED = [
     (method, task)
     for method in METHODS
     for task in find("methods", method).NEEDS.tasks
-    if task != "classification" and not find("methods", method).NEEDS.texts
+    if task not in ("classification", "regression") and not find("methods", method).NEEDS.texts
 ]
 
 ELSEWHERE = [*PADDED, ("ptupcdr", "rating")]
