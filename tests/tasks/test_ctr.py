@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from transfer.api import compose
+from transfer.data.interactions.folds import stacked
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.evaluate.chances import Asked, asked, logistic
@@ -48,6 +49,22 @@ def scored(table: np.ndarray, sampled: int) -> tuple[dict[str, float], Asked]:
     means, events = jax.jit(both)(rows, world().test)
     there = np.asarray(events.weight).reshape(-1) > 0
     return {k: float(v) for k, v in means.items()}, Asked(*(np.asarray(part).reshape(-1)[there] for part in events))
+
+
+@pytest.mark.parametrize("sampled", [0, 3])
+def test_padding_asks_nothing_else(sampled: int) -> None:
+    """The part as long as a longer one has the figures that it has alone."""
+    part = world().test
+    longer = replace(part, row=np.pad(part.row, ((0, 0), (0, 9)), constant_values=part.users.shape[1]))
+    longer = replace(longer, item=np.pad(part.item, ((0, 0), (0, 9))), rating=np.pad(part.rating, ((0, 0), (0, 9))))
+    both = stacked([part, longer])
+    assert both is not None
+    assert both.row.shape[-1] == part.row.shape[-1] + 9
+    rows = jnp.asarray(np.random.default_rng(0).normal(0, 2, (world().n_users, world().n_items)), jnp.float32)
+    asking = task(f"task.sampled={sampled}")
+    figures = jax.jit(lambda of: asking.evaluate(lambda users: rows[users], of))
+    found = [figures(of) for of in (part, jax.tree.map(lambda leaf: leaf[0], both))]
+    assert {k: float(v) for k, v in found[1].items()} == pytest.approx({k: float(v) for k, v in found[0].items()}, rel=1e-5)
 
 
 @pytest.mark.parametrize("sampled", [0, 3])

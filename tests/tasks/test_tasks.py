@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from random import Random
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ import transfer.data.interactions.events as events_module
 from transfer.api import compose
 from transfer.config.schema import Task as Settings
 from transfer.data.interactions.events import Heldout
+from transfer.data.interactions.folds import stacked
 from transfer.data.interactions.world import World
 from transfer.data.load import _load
 from transfer.errors import TransferError
@@ -251,6 +253,52 @@ def test_ranking_metrics_are_those_of_each_user_alone_in_any_chunks(split: str, 
             assert float(ours[name]) == pytest.approx(value, rel=2e-5), name
     again = measure(scores, part)
     assert {name: float(x) for name, x in again.items()} == {name: float(x) for name, x in ours.items()}
+
+
+@pytest.mark.parametrize("name", ["ranking", "rating"])
+def test_hidden_parts_of_one_shape_are_measured_as_each_alone(name: str) -> None:
+    """One is padded to the other: users, events, what was seen."""
+    world = small_world(split="cold_start", split__beta=0.4).world
+    parts = [world.valid, world.test]
+    table = random_table(world)
+    task, scores = ranking_task() if name == "ranking" else rating_task(), looked_up(table)
+    one = stacked(parts)
+    assert one is not None
+    assert one.users.shape[0] == 2
+    widths = {part.users.shape[1] for part in parts}
+    assert len(widths) == 2, "else nothing is padded"
+
+    @jax.jit
+    def measure(part: Heldout) -> Any:
+        return task.measure(task.predict(scores, part), part, True)
+
+    for i, part in enumerate(parts):
+        (means, rows), (wanted, of_users) = measure(jax.tree.map(lambda leaf, i=i: leaf[i], one)), measure(part)
+        assert set(means) == set(wanted)
+        assert {k: float(v) for k, v in means.items()} == pytest.approx(
+            {k: float(v) for k, v in wanted.items()}, rel=1e-5, nan_ok=True
+        )
+        for key, values in of_users.items():
+            np.testing.assert_allclose(rows[key][: int(part.n_users)], values[: int(part.n_users)], rtol=1e-5)
+
+
+def test_hidden_parts_that_differ_in_kind_or_fill_several_chunks_are_not_stacked() -> None:
+    world = small_world(split="cold_start", split__beta=0.4).world
+    assert stacked([replace(world.valid, catalogue=None), replace(world.test, catalogue=None)]) is not None
+    assert stacked([replace(world.valid, catalogue=None), world.test]) is None
+    assert stacked([replace(world.valid, users=np.zeros((2, 3), np.int32)), world.test]) is None
+
+
+def test_padding_of_a_narrow_part_is_padding_of_the_wide_one() -> None:
+    world = small_world(split="cold_start", split__beta=0.4).world
+    none = [np.full((1, 4), part.users.shape[1], np.int32) for part in (world.valid, world.test)]  # of dislikes
+    parts = [
+        replace(part, disliked_row=row, disliked_item=row)
+        for part, row in zip((world.valid, world.test), none, strict=True)
+    ]
+    one = stacked(parts)
+    assert one is not None
+    assert (np.asarray(one.disliked_row) == one.users.shape[2]).all()
 
 
 def test_a_list_holds_nothing_that_the_user_has() -> None:

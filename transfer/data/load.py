@@ -22,7 +22,6 @@ from transfer.data.features.blocks import featuriser
 from transfer.data.features.catalogue import cataloguer, check_sources
 from transfer.data.interactions.build import build_world
 from transfer.data.interactions.candidates import read_candidates
-from transfer.data.interactions.clean import clean
 from transfer.data.interactions.domain import Domain, with_numbered_ids
 from transfer.data.interactions.file_parts import read_domains as read_files
 from transfer.data.interactions.folds import alike
@@ -191,6 +190,8 @@ def read_domains(domains: FileDomains, data_dir: Path) -> Cleaned:
     """Target, sources and what cleaning them did."""
     target, sources = _as_they_are(domains, data_dir)
     target, *sources = with_numbered_ids([target, *sources])
+    from transfer.data.interactions.clean import clean  # late: kept domains need no sparse matrices
+
     return clean(target, sources, domains)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +12,8 @@ import polars as pl
 
 from transfer.config.schema import Config
 from transfer.config.selection import ORACLE
+from transfer.data.interactions.events import Heldout
+from transfer.data.interactions.folds import stacked
 from transfer.data.interactions.world import at_inference
 from transfer.evaluate.distance import Distances, measure_distances
 from transfer.experiment import unlabelled_selection
@@ -63,23 +64,28 @@ def evaluate(
     """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
     the test values of every user (or example), one table per replica. Without `test` that part stays closed, and the
     values are those of the validation part. measures: keeps what all methods of a task share on worlds of these shapes."""
-    parts = {"valid": world.valid} if world.valid.n_events else {}
+    parts: dict[str, Any] = {"valid": world.valid} if world.valid.n_events else {}
     parts |= {"test": world.test} if test else {}
-    last = next(reversed(parts), None)
+    groups = _of_one_shape(parts)
 
-    def predict_row(world: AnyWorld, row: Any) -> dict[str, Any]:
-        done, (_, hp) = row
+    def predict_row(given: tuple[AnyWorld, list[Any]], row: Any) -> list[Any]:
+        (world, hidden), (done, (_, hp)) = given, row
         scores = program.scores(at_inference(world), done, hp)
-        return {part: task.predict(scores, getattr(world, part)) for part in parts}
+        return [jax.lax.map(lambda part: task.predict(scores, part), of) for of in hidden]
+
+    def measure_row(hidden: Any, predicted: Any) -> Any:
+        return jax.lax.map(lambda of: task.measure(*of, True), (predicted, hidden))
 
     name = "predict " + " and ".join(parts)  # worlds of one shape share what is compiled
-    predicted = run(name, predict_row, world, (done, replicas)) if parts else {}
+    hidden = list(groups.values())
+    predicted = run(name, predict_row, (world, hidden), (done, replicas)) if parts else []
     found = {}
-    for part, hidden in parts.items():
-        row = partial(_measure_row, task, part == last)
-        found[part] = jax.device_get(measures(f"measure {part}, {part == last}", row, hidden, predicted[part]))
+    for names, of, said in zip(groups, hidden, predicted, strict=True):
+        values = jax.device_get(measures("measure " + " and ".join(names), measure_row, of, said))
+        found |= {part: jax.tree.map(lambda leaf, i=i: leaf[:, i], values) for i, part in enumerate(names)}
     means = {part: of for part, (of, _) in found.items()}
     count = range(len(replicas.keys))
+    last = next(reversed(parts), None)
     index = task.rows(world, parts[last]) if last else {}
     rows = found[last][1] if last else {}
     real = len(next(iter(index.values()), ()))  # rows beyond them are padding
@@ -88,5 +94,9 @@ def evaluate(
     return [jax.tree.map(lambda leaf, i=i: float(leaf[i]), means) for i in count], tables
 
 
-def _measure_row(task: Task, beyond: bool, hidden: Any, predicted: Any) -> Any:
-    return task.measure(predicted, hidden, beyond)
+def _of_one_shape(parts: dict[str, Any]) -> dict[tuple[str, ...], Any]:
+    """Hidden parts with a leading axis, by their names: as one where they can have one shape, else one by one."""
+    one = stacked(list(parts.values())) if all(isinstance(part, Heldout) for part in parts.values()) and parts else None
+    if one is not None:
+        return {tuple(parts): one}
+    return {(name,): jax.tree.map(lambda leaf: leaf[None], part) for name, part in parts.items()}

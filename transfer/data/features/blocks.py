@@ -14,8 +14,7 @@ from transfer.config.features import Block, Place
 from transfer.data.examples.encoded import Encode, encoded_texts
 from transfer.data.features.columns import array_of, columns_of, texts_of
 from transfer.data.features.images import pixels_of
-from transfer.data.features.spaces import Rows, centred, parted, project, standardised
-from transfer.data.features.words import RAREST, vectors
+from transfer.data.features.spaces import RAREST, Rows, centred, parted, project, standardised
 from transfer.data.interactions.domain import Domain
 from transfer.data.interactions.read import locate
 from transfer.errors import TransferError
@@ -51,6 +50,8 @@ def _block(
     if block.kind in ("words", "encoded"):
         texts = [texts_of(place, of, ids, data_dir) for place, of, ids in zip(places, domains, items, strict=True)]
         if block.kind == "words":
+            from transfer.data.features.words import vectors  # late: it needs sparse matrices
+
             return vectors(texts, block.dim or WIDTH)
         plain = [[text or "" for text in of_domain] for of_domain in texts]
         rows = encoded_texts(plain, block.encoder or "", block.length, encode)

@@ -12,7 +12,7 @@ import polars as pl
 from transfer.config.domains import FileDomains, ItemTable, SimulatedDomains
 from transfer.config.features import Place
 from transfer.data.features.columns import columns_of
-from transfer.data.features.words import RAREST
+from transfer.data.features.spaces import RAREST
 from transfer.data.interactions.domain import Domain
 from transfer.errors import TransferError
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Rows = NDArray[np.float32]
+RAREST = 2  # a word or a label of fewer items says nothing of how items are alike
 SPARE, PASSES = 16, 4  # of the randomised SVD: extra directions, power iterations
 
 

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from transfer.data.features.spaces import Rows, centred, parted, project
+from transfer.data.features.spaces import RAREST, Rows, centred, parted, project
 from transfer.errors import TransferError
 
 BUCKETS = 2**17
-RAREST, COMMONEST = 2, 0.2  # a word counts if it is in at least 2 texts and in at most this share of one domain's
+COMMONEST = 0.2  # a word counts if it is in at least RAREST texts and in at most this share of one domain's
 WORD = re.compile(r"[^\W\d_]{3,}")
 
 

@@ -1,4 +1,4 @@
-"""Folds of one world as arrays of one shape, so that they share compiled programs and the sources' place in memory."""
+"""Folds of one world, and its hidden parts, as arrays of one shape: they share compiled programs and place in memory."""
 
 from __future__ import annotations
 
@@ -57,24 +57,37 @@ def _events(parts: list[Interactions]) -> list[Interactions]:
     ]
 
 
+def stacked(parts: list[Heldout]) -> Heldout | None:
+    """Hidden parts as one, with a leading axis: what is done to all of them is traced once. None where a part has several
+    chunks (padding would be worked on for long), or something that another has not."""
+    if any(part.users.shape[0] > 1 for part in parts) or len(set(map(jax.tree.structure, parts))) > 1:
+        return None
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *_hidden(parts))
+
+
 def _hidden(parts: list[Heldout]) -> list[Heldout]:
+    """Of as many chunks each, padded to the longest."""
+    width = _longest(parts, lambda part: part.users)
     hidden, seen = _longest(parts, lambda part: part.row), _longest(parts, lambda part: part.seen_row)
     there = [name for name in ("disliked", "open") if getattr(parts[0], f"{name}_row") is not None]
     longest = {name: max(getattr(part, f"{name}_row").shape[-1] for part in parts) for name in there}
+
+    def rows(part: Heldout, name: str, length: int) -> Any:
+        row = np.asarray(getattr(part, name))
+        return _lengthened(np.where(row == part.users.shape[1], width, row).astype(row.dtype), length, width)
+
     return [
         replace(
             part,
-            row=_lengthened(part.row, hidden, part.users.shape[1]),
+            users=_lengthened(part.users, width, 0),
+            row=rows(part, "row", hidden),
             item=_lengthened(part.item, hidden, 0),
             rating=_lengthened(part.rating, hidden, 0),
-            seen_row=_lengthened(part.seen_row, seen, part.users.shape[1]),
+            seen_row=rows(part, "seen_row", seen),
             seen_item=_lengthened(part.seen_item, seen, 0),
             seen_liked=_lengthened(part.seen_liked, seen, False),
-            **{
-                f"{name}_{of}": _lengthened(getattr(part, f"{name}_{of}"), longest[name], beyond)
-                for name in there
-                for of, beyond in (("row", part.users.shape[1]), ("item", 0))
-            },
+            **{f"{name}_row": rows(part, f"{name}_row", longest[name]) for name in there},
+            **{f"{name}_item": _lengthened(getattr(part, f"{name}_item"), longest[name], 0) for name in there},
         )
         for part in parts
     ]
