@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,39 @@ def test_a_world_of_files_is_called_target_and_sources(tmp_path: Path) -> None:
     world["sources"] = [{"name": f"kind {number}", **part} for number in range(26)]
     folder = write_run(tmp_path / "many" / "0", *words, values=[0.5] * USERS, domain="files", world=world)
     assert only(folder.parent).title == "books ← 26 sources, ranking, split cold_start"
+
+
+SAID = {  # what sources differ in, and what titles say of it
+    "where": (
+        [{"path": "all.parquet", "where": {"category": [name]}} for name in ("Movies", "Music")],
+        ["Movies", "Music"],
+    ),
+    "path": ([{"path": f"{name}.csv", "item": name} for name in ("movies", "music")], ["movies.csv", "music.csv"]),
+    "positive": ([{"path": "movies.csv", "positive": likes} for likes in (3.0, 4.0)], ["3.0", "4.0"]),
+    "each": ([{"path": "all.csv", "each": name} for name in ("kind", None)], ["kind", "all.csv"]),
+    "name": (["movies", "music"], ["movies", "music"]),
+}
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_two_worlds_of_one_file_have_two_titles(tmp_path: Path, what: str) -> None:
+    sources, told = SAID[what]
+    for number, given in enumerate(sources):
+        words = ("method=emcdr", "domain.name=epinions", f"domain.source={json.dumps([given])}")
+        write_run(tmp_path / str(number), *words, values=[0.5] * USERS)
+    titles = [comparison.title for comparison in compare(read_runs(tmp_path), pairs=False)]
+    assert titles == [f"epinions, ranking, split cold_start, domain.source={said}" for said in told]
+
+
+def test_long_lists_of_sources_that_differ_in_their_last_have_two_titles(tmp_path: Path) -> None:
+    for number in range(2):
+        parts = [{"path": "all.csv", "where": {"category": [f"kind {place}"]}} for place in [*range(25), 25 + number]]
+        words = ("method=emcdr", "domain.name=epinions", f"domain.source={json.dumps(parts)}")
+        write_run(tmp_path / str(number), *words, values=[0.5] * USERS)
+    one, other = (comparison.title for comparison in compare(read_runs(tmp_path), pairs=False))
+    assert one != other
+    assert "domain.source=kind 0 + kind 1 + " in one
+    assert len(one) < 200
 
 
 def test_an_ordering_names_a_setting_whatever_else_varies(tmp_path: Path) -> None:

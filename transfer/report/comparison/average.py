@@ -69,8 +69,8 @@ def _average(members: list[Comparison]) -> Comparison:
     title = first.title
     if words["domain.name"] in UNNAMED:
         title = f"{words['domain.name']},{title.partition(',')[2]}"
-    for key in PAIR:
-        title = title.replace(f", {key}={spelled(words.get(key))}", "")
+    ends = tuple(f"{key}{sign}" for key in PAIR for sign in "=.")
+    title = ", ".join(part for part in title.split(", ") if not part.startswith(ends))
     chosen = [_chosen(member) for member in members]
     settings = []
     for name in chosen[0]:

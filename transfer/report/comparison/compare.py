@@ -41,13 +41,13 @@ def compare(runs: list[Run], pairs: bool = True) -> list[Comparison]:
     named: dict[tuple[str, ...], list[Flat]] = {}
     for rows in mixed:
         named.setdefault(shared_name(rows[0]), []).append(measured(rows[0]))
-    return [_compare(rows, varying(named[shared_name(rows[0])]), pairs) for rows in mixed]
+    return [_compare(rows, named[shared_name(rows[0])], pairs) for rows in mixed]
 
 
-def _compare(runs: list[Run], differing: list[str], pairs: bool) -> Comparison:
+def _compare(runs: list[Run], others: list[Flat], pairs: bool) -> Comparison:
     first = next(run for run in runs if run.done)
     metric, sign = first.result["select"]["metric"], first.result["select"]["sign"]
-    comparison = Comparison(title_of(first, differing), metric, sign, _settings(runs), runs)
+    comparison = Comparison(title_of(first, others), metric, sign, _settings(runs), runs)
     for each in comparison.best:
         comparison.tests[each.method] = {run.pair: tested for run in each.runs if (tested := read_tested(run))}
     fill(comparison)

@@ -140,7 +140,7 @@ def _read_run(place: Path) -> Run | None:
 def _read_config(path: Path) -> Flat:
     """A run's configuration, flat. Raises TransferError where it lacks what every comparison needs."""
     value = read_yaml(path)
-    flat = dict(_flatten(value)) if isinstance(value, dict) else {}
+    flat = dict(flatten(value)) if isinstance(value, dict) else {}
     for key in ("domain.name", "task.name", "split.name", "method.name"):
         if not isinstance(flat.get(key), str):
             raise TransferError(f"{path.name}: {key} is missing or no text")
@@ -150,10 +150,11 @@ def _read_config(path: Path) -> Flat:
     return flat
 
 
-def _flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """What a nested configuration holds, by dotted key; lists as JSON."""
     for key, item in value.items():
         if isinstance(item, dict):
-            yield from _flatten(item, f"{prefix}{key}.")
+            yield from flatten(item, f"{prefix}{key}.")
         else:
             plain = item is None or isinstance(item, str | int | float)
             yield prefix + key, item if plain else json.dumps(item, default=str)
