@@ -34,6 +34,16 @@ def same_items() -> World:
     return replace(world(), sources=(replace(world().sources[0], target_items=twins),))
 
 
+def natr_brought(case: Case, history: list[Floats], user: int) -> Floats:
+    """s of a user with these factors of the source, pair by pair."""
+    params = jax.tree.map(np.float64, case.done["attention"])
+    if not history:
+        return np.zeros_like(params["by_item"])
+    mapped = np.array(history) @ params["transfer"]
+    a = np.exp([params["by_item"] @ relu(params["body"]["factors"][user] * row) for row in mapped])
+    return np.asarray(a @ mapped / a.sum())
+
+
 def natr_score(case: Case, history: list[Floats], user: int, item: int) -> float:
     """The paper's score, pair by pair; history: factors of the source."""
     own, head = (jax.tree.map(np.float64, case.done["attention"][name]) for name in ("body", "head"))
@@ -42,9 +52,7 @@ def natr_score(case: Case, history: list[Floats], user: int, item: int) -> float
     said = head["mean"] + own["bias"][user] + head["bias"][item]
     if not history:
         return said + p @ q
-    mapped = np.array(history) @ params["transfer"]
-    a = np.exp([params["by_item"] @ relu(p * row) for row in mapped])
-    s = a @ mapped / a.sum()
+    s = natr_brought(case, history, user)
     beta = float(case.hp["transfer"]) * sigmoid(params["by_domain"] @ relu(s * q) - params["by_domain"] @ relu(p * q))
     return said + (beta * s + (1 - beta) * p) @ q
 
@@ -78,6 +86,23 @@ def test_natr_predicts_a_book_without_it_in_the_history() -> None:
     found = fit.loss(case.done["attention"], case.done, batch, case.hp, key, jnp.float32(0))
     assert float(found) == pytest.approx(np.mean(losses), rel=1e-3)
     assert set(case.done["attention"]) == {"body", "head", "by_item", "by_domain", "transfer"}, "e is not among them"
+
+
+def test_the_prior_of_natr_holds_what_is_brought_as_it_holds_a_readers_own_factors() -> None:
+    case, key = Case("natr", "task.loss=bpr"), jax.random.key(0)
+    fit, e, films = case.program.stages[-1], np.float64(case.done["source"]["head"]["factors"]), domains()[1]
+    own, head = (jax.tree.map(np.float64, case.done["attention"][name]) for name in ("body", "head"))
+    batch = fit.batch(case.world, case.done, key)
+    squares = []
+    for user, items in zip(*jax.device_get((batch["events"].users, batch["events"].items)), strict=True):
+        s = natr_brought(case, [e[j] for j in np.flatnonzero(films[user])], user)
+        of_items = [head["bias"][i] ** 2 + head["factors"][i] @ head["factors"][i] for i in items]
+        squares.append(own["bias"][user] ** 2 + own["factors"][user] @ own["factors"][user] + s @ s + np.mean(of_items))
+    held, free = (
+        float(fit.loss(case.done["attention"], case.done, batch, {**case.hp, "l2": l2}, key, jnp.float32(0)))
+        for l2 in (0.3, 0.0)
+    )
+    assert held - free == pytest.approx(0.3 * np.mean(squares), rel=1e-3)
 
 
 def test_natr_is_refused_where_nothing_is_common() -> None:

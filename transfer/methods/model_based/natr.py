@@ -4,7 +4,8 @@ s_u = Σ_j a_uj T e_j over the items j of her history with factors e_j of the so
 ŝ(u, i) = μ + b_u + b_i + (β s_u + (1 - β) p_u) · q_i with β = σ(v · relu(s_u ⊙ q_i) - v · relu(p_u ⊙ q_i)).
 e is learnt from the source alone and held; T, w, v, p, q and biases from the target. β is 0 for who has no such history.
 method.by=users: the history is what she has in the source. items: what she has in the target and the source has too,
-without the item that a step is to predict. With hp.transfer=0, which multiplies β, the source says nothing.
+without the item that a step is to predict. With hp.transfer=0, which multiplies β, the source says nothing. The prior
+hp.l2 holds what reaches the items, s as it holds p.
 
 Deviations: e is what model=mf or another learns by the task's loss; the paper has items in common alone.
 
@@ -58,17 +59,16 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         events, _, there = history(world, done)
         return histories.rows(events, there.at[events.items].get(mode="fill", fill_value=0.0), users)
 
-    def brought(params: Params, e: jax.Array, rows: jax.Array, p: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """s of users from the histories' rows [B, items] -> [B, d], and who has a history [B]."""
-        mapped = e @ params["transfer"]
-        a = jax.nn.softmax(jnp.where(rows > 0, attention(params["by_item"], p, mapped[None]), -1e9), axis=1)
-        known = jnp.any(rows > 0, axis=1).astype(jnp.float32)
-        return (a * rows) @ mapped, known
+    def read(params: Params, e: jax.Array, rows: jax.Array, users: jax.Array) -> Params:
+        """A user's own bias and factors, s from the rows of histories [B, items], and who has one, of users [B]."""
+        z, mapped = model.features(params["body"], users), e @ params["transfer"]
+        a = jax.nn.softmax(jnp.where(rows > 0, attention(params["by_item"], z["factors"], mapped[None]), -1e9), axis=1)
+        return {**z, "brought": (a * rows) @ mapped, "known": jnp.any(rows > 0, axis=1)}
 
-    def outputs(params: Params, z: Params, y: Params, s: jax.Array, known: jax.Array, hp: Hp) -> jax.Array:
-        p, q = z["factors"], y["factors"]
+    def outputs(params: Params, z: Params, y: Params, hp: Hp) -> jax.Array:
+        p, s, q = z["factors"], z["brought"], y["factors"]
         beta = jax.nn.sigmoid(attention(params["by_domain"], s, q) - attention(params["by_domain"], p, q))
-        beta = hp["transfer"] * known[:, None] * beta
+        beta = jnp.where(z["known"][:, None], hp["transfer"] * beta, 0.0)
         return y["mean"] + z["bias"][:, None] + y["bias"] + beta * product(s, q) + (1 - beta) * product(p, q)
 
     def every_item(params: Params) -> Params:
@@ -92,20 +92,18 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
 
     def loss(params: Params, done: Done, batch: dict[str, Any], hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         events: Batch = batch["events"]
-        z, y = model.features(params["body"], events.users), model.of_items(params["head"], events.items)
-        s, known = brought(params, batch["e"], batch["rows"], z["factors"])
-        found = outputs(params, z, y, s, known, hp)
+        z, y = read(params, batch["e"], batch["rows"], events.users), model.of_items(params["head"], events.items)
+        found = outputs(params, z, y, hp)
         if task.every_item:
-            found = jnp.concatenate([found, outputs(params, z, every_item(params), s, known, hp)], axis=1)
-        return jnp.mean(task.loss(found, events)) + hp["l2"] * model.penalty(z, y, events)
+            found = jnp.concatenate([found, outputs(params, z, every_item(params), hp)], axis=1)
+        held = {"bias": z["bias"], "factors": jnp.concatenate([z["factors"], z["brought"]], axis=1)}
+        return jnp.mean(task.loss(found, events)) + hp["l2"] * model.penalty(held, y, events)
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         params, (_, e, _) = done["attention"], history(world, done)
 
         def score(users: jax.Array) -> jax.Array:
-            z = model.features(params["body"], users)
-            s, known = brought(params, e, chosen(world, done, users), z["factors"])
-            return outputs(params, z, every_item(params), s, known, hp)
+            return outputs(params, read(params, e, chosen(world, done, users), users), every_item(params), hp)
 
         return score
 
