@@ -23,8 +23,8 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning.supervised import LEARNER_HP
-from transfer.methods.feature_based.emcdr import factors, flat, has_events, unflat
-from transfer.program import Done, Fit, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, stream
+from transfer.methods.feature_based.emcdr import factors, fit_of_map, flat, has_events, scores_with
+from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Solve, Task, stream
 from transfer.solvers import perceptron
 from transfer.solvers.histories import mean_rows
 
@@ -68,28 +68,24 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         time = jnp.sqrt(jnp.stack([kept[t], 1 - kept[t]], axis=1))
         return perceptron.apply(g, jnp.concatenate([z, guide, time], axis=1))
 
-    def back(g: Params, guide: jax.Array, dim: int, hp: Hp) -> jax.Array:
-        """From noise to factors, for users [B] with a guide -> [B, dim]."""
+    def carried(world: World, done: Done, hp: Hp) -> Scores:
+        """From noise to factors."""
+        g, of_z = done["map"], done["spread"]["z"]
 
-        def step(n: jax.Array, z: jax.Array) -> jax.Array:
-            t = jnp.full(guide.shape[0], steps - n)
-            free = predict(g, z, t, jnp.zeros_like(guide))
-            found = free + (1 + hp["guidance"]) * (predict(g, z, t, guide) - free)
-            noise = (z - jnp.sqrt(kept[steps - n]) * found) / jnp.sqrt(1 - kept[steps - n])
-            return jnp.sqrt(kept[steps - n - 1]) * found + jnp.sqrt(1 - kept[steps - n - 1]) * noise
-
-        return jax.lax.fori_loop(0, steps, step, jnp.zeros((guide.shape[0], dim)))
-
-    def scores(world: World, done: Done, hp: Hp) -> Scores:
-        trained, of_z = has_events(world, "target"), done["spread"]["z"]
-
-        def score(users: jax.Array) -> jax.Array:
+        def of(users: jax.Array) -> jax.Array:
             guide = standard(told(world, done, users), done["spread"]["guide"])
-            drawn = of_z["mean"][None, :] + of_z["root"][None, :] * back(done["map"], guide, len(of_z["mean"]), hp)
-            own = flat(model.features(done["target"]["body"], users))
-            return model.scores(done["target"]["head"], unflat(jnp.where(trained[users][:, None], own, drawn)))
 
-        return score
+            def step(n: jax.Array, z: jax.Array) -> jax.Array:
+                t = jnp.full(users.shape[0], steps - n)
+                free = predict(g, z, t, jnp.zeros_like(guide))
+                found = free + (1 + hp["guidance"]) * (predict(g, z, t, guide) - free)
+                noise = (z - jnp.sqrt(kept[steps - n]) * found) / jnp.sqrt(1 - kept[steps - n])
+                return jnp.sqrt(kept[steps - n - 1]) * found + jnp.sqrt(1 - kept[steps - n - 1]) * noise
+
+            z = jax.lax.fori_loop(0, steps, step, jnp.zeros((users.shape[0], len(of_z["mean"]))))
+            return of_z["mean"][None, :] + of_z["root"][None, :] * z
+
+        return of
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         guide, z = (len(done["spread"][name]["mean"]) for name in ("guide", "z"))
@@ -112,7 +108,8 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         error = jnp.sum(jnp.square(predict(g, noisy, t, seen * batch["guide"]) - z), axis=1)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
-    learn = Fit("map", init, batch, loss, size=lambda world: world.target.train.users.shape[0], scores=scores)
+    scores = scores_with(model, carried)
+    learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     return Program((*factors(config, task, model), Solve("spread", spread), learn), scores)
 
 

@@ -64,16 +64,8 @@ def stages(config: Config, task: Task, model: Model, kind: maps.Kind) -> tuple[F
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
     size, kind = config.train.batch_size, config.method.map
 
-    def scores(world: World, done: Done, hp: Hp) -> Scores:
-        trained = has_events(world, "target")
-
-        def score(users: jax.Array) -> jax.Array:
-            kept = model.features(done["target"]["body"], users)
-            carried = maps.apply(kind, done["map"], flat(model.features(done["source"]["body"], users)))
-            z = jnp.where(trained[users][:, None], flat(kept), carried)
-            return model.scores(done["target"]["head"], unflat(z))
-
-        return score
+    def carried(world: World, done: Done, hp: Hp) -> Scores:
+        return lambda users: maps.apply(kind, done["map"], flat(model.features(done["source"]["body"], users)))
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         width = flat(model.features(done["target"]["body"], jnp.zeros(1, jnp.int32))).shape[1]
@@ -88,9 +80,25 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         error = jnp.sum(jnp.square(maps.apply(kind, params, batch["source"]) - batch["target"]), axis=1)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
+    scores = scores_with(model, carried)
     learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     before = stages(config, task, model, kind)
     return Program((*before, learn) if kind == "mlp" else before, scores)
+
+
+def scores_with(model: Model, carried: Callable[[World, Done, Hp], Scores]) -> Callable[[World, Done, Hp], Scores]:
+    """Users with target events keep their own factors, the others have carried(world, done, hp)(users [B]) [B, 1 + dim]."""
+
+    def scores(world: World, done: Done, hp: Hp) -> Scores:
+        trained, others = has_events(world, "target"), carried(world, done, hp)
+
+        def score(users: jax.Array) -> jax.Array:
+            own = flat(model.features(done["target"]["body"], users))
+            return model.scores(done["target"]["head"], unflat(jnp.where(trained[users][:, None], own, others(users))))
+
+        return score
+
+    return scores
 
 
 def fit_of_map(**parts: Any) -> Fit:

@@ -58,16 +58,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         events = world.sources[0].train
         return histories.rows(events, (events.ratings >= events.mean_rating - 1e-4).astype(jnp.float32), users)
 
-    def scores(world: World, done: Done, hp: Hp) -> Scores:
-        trained = emcdr.has_events(world, "target")
-
-        def score(users: jax.Array) -> jax.Array:
-            kept = model.features(done["target"]["body"], users)
+    def carried(world: World, done: Done, hp: Hp) -> Scores:
+        def of(users: jax.Array) -> jax.Array:
             z = emcdr.flat(model.features(done["source"]["body"], users))
-            z = jnp.where(trained[users][:, None], emcdr.flat(kept), personal(done, done["meta"], z, liked(world, users)))
-            return model.scores(done["target"]["head"], emcdr.unflat(z))
+            return personal(done, done["meta"], z, liked(world, users))
 
-        return score
+        return of
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         width = done["map"]["matrix"].shape[0]
@@ -91,6 +87,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
             error = event_losses(task, model, head, emcdr.unflat(z), model.of_items(head, events.items), events)
         return jnp.mean(jnp.where(batch["shared"], error, 0.0))
 
+    scores = emcdr.scores_with(model, carried)
     learn = Fit(
         "meta",
         init=init,

@@ -24,7 +24,7 @@ from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.errors import TransferError
 from transfer.learning.supervised import LEARNER_HP
-from transfer.methods.feature_based.emcdr import factors, fit_of_map, flat, has_events, unflat
+from transfer.methods.feature_based.emcdr import factors, fit_of_map, flat, has_events, scores_with, unflat
 from transfer.models import cml
 from transfer.program import Done, Hp, Model, Needs, Params, Program, Range, Scores, Task, stream
 from transfer.solvers import perceptron
@@ -61,19 +61,16 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         rows = model.of_items(done["source"]["head"], items)
         return flat({"bias": jnp.zeros(items.shape), "factors": rows["factors"]})
 
-    def scores(world: World, done: Done, hp: Hp) -> Scores:
-        events, f = world.sources[0].train, done["map"]
-        watched, trained = has_events(world, "source"), has_events(world, "target")
+    def carried(world: World, done: Done, hp: Hp) -> Scores:
+        events, f, watched = world.sources[0].train, done["map"], has_events(world, "source")
         around = mean_rows(events, mapped(f, of_items(done, jnp.arange(events.n_items))))[:, 1:]
 
-        def score(users: jax.Array) -> jax.Array:
+        def of(users: jax.Array) -> jax.Array:
             own = mapped(f, flat(model.features(done["source"]["body"], users)))
             share = jnp.where(watched[users], hp["neighbourhood"], 0.0)[:, None]
-            carried = own.at[:, 1:].set((1 - share) * own[:, 1:] + share * around[users])
-            kept = flat(model.features(done["target"]["body"], users))
-            return model.scores(done["target"]["head"], unflat(jnp.where(trained[users][:, None], kept, carried)))
+            return own.at[:, 1:].set((1 - share) * own[:, 1:] + share * around[users])
 
-        return score
+        return of
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
         return perceptron.init(key, 1 + config.model.dim, config.method.hidden, 1 + config.model.dim)
@@ -96,5 +93,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         triplets = jax.nn.relu(hp["margin"] + near - far)
         return jnp.mean(jnp.where(batch["shared"], error + hp["weight"] * triplets, 0.0))
 
+    scores = scores_with(model, carried)
     learn = fit_of_map(init=init, batch=batch, loss=loss, scores=scores)
     return Program((*factors(config, task, model), learn), scores)
