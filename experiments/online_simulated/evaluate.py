@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,8 @@ from transfer.evaluate.online.trial import trial
 from transfer.evaluate.online.visits import Market, seen, worth
 from transfer.evaluate.significance import summary
 from transfer.experiment.online_test import REWARDS, Arms, arms_of, market_of
+from transfer.report.figures import Near, settle
 
-HERE = Path(__file__).parent
 METHODS = ("popularity", "item_knn", "ease", "ials", "graph_filter", "user_knn", "ridge_map", "history_map")
 METHODS = (*METHODS, "residual_map", "kernel_map")
 REFERENCE = METHODS.index("popularity")  # the only one of them that sees no source: of new readers nothing else is known
@@ -34,6 +32,7 @@ COMMON = (
     "domain.capacity=32768",  # arrays of one shape: a method is one compiled program for all worlds
 )
 Figures = dict[str, Any]
+NEAR = Near(relative=0.02, absolute=0.02)
 
 
 def world(correlation: float, seed: int) -> Figures:
@@ -217,34 +216,10 @@ def _table(title: str, heads: list[str], rows: list[list[str]]) -> str:
     return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def differing(found: Any, expected: Any, place: str = "") -> list[str]:
-    """Where figures are further from the expected ones than 2 % of them or 0.02."""
-    if isinstance(expected, dict):
-        return [line for key in expected for line in differing(found[key], expected[key], f"{place}/{key}")]
-    if isinstance(expected, list):
-        pairs = zip(found, expected, strict=True)
-        return [line for i, pair in enumerate(pairs) for line in differing(*pair, f"{place}/{i}")]
-    close = isinstance(expected, float) and np.isclose(found, expected, rtol=0.02, atol=0.02, equal_nan=True)
-    return [] if close or found == expected else [f"{place}: {found}, expected {expected}"]
-
-
-def main() -> None:
-    """Exit status 1 where a figure is not the expected one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three worlds: that it runs; nothing is compared")
-    parser.add_argument("--accept", action="store_true", help="take these figures for the expected ones")
-    asked = parser.parse_args()
-    found = study(WORLDS[8:11] if asked.quick else WORLDS, 5 if asked.quick else DAYS)
-    print(json.dumps(found, indent=1))
-    place = HERE / "expected.json"
-    if asked.accept:
-        place.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        (HERE / "table.md").write_text(tables(found), encoding="utf-8")
-    elif not asked.quick:
-        lines = differing(found, json.loads(place.read_text(encoding="utf-8")))
-        print("\n".join(lines) or "all figures are the expected ones")
-        sys.exit(bool(lines))
+def asked_for(asked: argparse.Namespace) -> Figures:
+    """The figures that a command line asks for."""
+    return study(WORLDS[8:11] if asked.quick else WORLDS, 5 if asked.quick else DAYS)
 
 
 if __name__ == "__main__":
-    main()
+    settle(Path(__file__), asked_for, tables, NEAR, argparse.ArgumentParser(description=__doc__))

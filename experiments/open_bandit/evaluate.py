@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,11 @@ from transfer.evaluate.logged.slates import SLATES, slate_values
 from transfer.experiment.evaluate_log import evaluate
 from transfer.experiment.log_policies import Contexts, contexts_of, of_log
 from transfer.experiment.log_values import How, arrays_of
+from transfer.report.figures import Near, settle
 
-HERE = Path(__file__).parent
 CAMPAIGNS, POLICIES = ("men", "women"), ("random", "bts")
 Figures = dict[str, Any]
+NEAR = Near(relative=0.01, absolute=1e-4, free=("seconds", "GiB before", "GiB at most"))
 
 
 def both_policies(data: Path) -> Figures:
@@ -260,43 +259,19 @@ def tables(found: Figures) -> str:
     return "\n".join(lines)
 
 
-def differing(found: Any, expected: Any, place: str = "") -> list[str]:
-    """Where figures are further from the expected ones than 1 % of them or 1e-4; times and memory are not compared."""
-    if isinstance(expected, dict):
-        keys = [key for key in expected if key not in ("seconds", "GiB before", "GiB at most")]
-        return [line for key in keys for line in differing(found[key], expected[key], f"{place}/{key}")]
-    if isinstance(expected, list):
-        pairs = zip(found, expected, strict=True)
-        return [line for i, pair in enumerate(pairs) for line in differing(*pair, f"{place}/{i}")]
-    alike = abs(found - expected) <= 1e-4 + 0.01 * abs(expected) if isinstance(expected, float) else found == expected
-    return [] if alike else [f"{place}: {found}, expected {expected}"]
-
-
-def main() -> None:
-    """Exit status 1 where a figure is not the expected one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--quick", action="store_true", help="small: that it runs; nothing is compared")
-    parser.add_argument("--accept", action="store_true", help="take these figures for the expected ones")
-    asked = parser.parse_args()
+def asked_for(asked: argparse.Namespace) -> Figures:
+    """The figures that a command line asks for."""
     logs, draws, n = (20, 50, 20_000) if asked.quick else (1000, 200, 1_000_000)
-    found = {
+    return {
         "open bandit": both_policies(asked.data),
         "coverage": coverage(2000, logs, draws),
         "differences": differences(2000, logs),
         "slates": slates(2000, logs),
         "scale": scale(n, 100, 100 if not asked.quick else 16),
     }
-    print(json.dumps(found, indent=1, ensure_ascii=False))
-    place = HERE / "expected.json"
-    if asked.accept:
-        place.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        (HERE / "table.md").write_text(tables(found), encoding="utf-8")
-    elif not asked.quick:
-        lines = differing(found, json.loads(place.read_text(encoding="utf-8")))
-        print("\n".join(lines) or "all figures are the expected ones")
-        sys.exit(bool(lines))
 
 
 if __name__ == "__main__":
-    main()
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("data", type=Path)
+    settle(Path(__file__), asked_for, tables, NEAR, words)
