@@ -60,6 +60,10 @@ def test_a_study_is_accepted_and_then_reproduced(tmp_path: Path, capfd: pytest.C
 
 def test_studies_have_names_in_a_checkout_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert read_study(reproduce._folder("dann_moons")).title
+    with pytest.raises(
+        TransferError, match=r"^open_bandit is a script of its own: python experiments/open_bandit/evaluate.py"
+    ):
+        reproduce._folder("open_bandit")
     monkeypatch.setattr(reproduce, "STUDIES", tmp_path / "experiments")
     with pytest.raises(TransferError, match="give the folder of a study"):
         reproduce._folder("dann_moons")

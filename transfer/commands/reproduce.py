@@ -38,11 +38,14 @@ def reproduce(name: str, out: Path | None, quick: bool, accept: bool, more: list
 
 
 def _folder(name: str) -> Path:
-    """The folder of a study. Raises TransferError where an installed package is asked for one by its name."""
+    """The folder of a study. Raises TransferError for a script, and where an installed package is asked for one by its name."""
     if (Path(name) / "study.yaml").exists():
         return Path(name)
     if not STUDIES.is_dir():
         raise TransferError(f"{name}: no study.yaml there; give the folder of a study: only a checkout knows them by name")
+    for script in ("evaluate.py", "study.py"):
+        if (STUDIES / name / script).exists():
+            raise TransferError(f"{name} is a script of its own: python experiments/{name}/{script} --help")
     return STUDIES / name
 
 
