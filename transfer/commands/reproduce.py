@@ -38,7 +38,7 @@ def reproduce(name: str, out: Path | None, quick: bool, accept: bool, more: list
 
 
 def _folder(name: str) -> Path:
-    """The folder of a study. Raises TransferError for a script, and where an installed package is asked for one by its name."""
+    """The folder of a study. Raises TransferError for a script, and where an installed package is asked for a name."""
     if (Path(name) / "study.yaml").exists():
         return Path(name)
     if not STUDIES.is_dir():
