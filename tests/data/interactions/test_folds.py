@@ -11,7 +11,7 @@ from conftest import small_overrides
 
 from transfer.api import compose
 from transfer.data import load
-from transfer.data.interactions.world import Loaded
+from transfer.data.interactions.world import Loaded, asked_users
 from transfer.experiment.build import load_world
 from transfer.experiment.run import Result, run_batch
 from transfer.training import loop
@@ -74,3 +74,16 @@ def test_padding_changes_no_figure_of_a_fold(method: str, monkeypatch: pytest.Mo
     exact = run(2, method).metrics["valid"]
     load._load_folds.cache_clear()
     assert padded == pytest.approx(exact, rel=1e-5, abs=1e-6)
+
+
+def test_a_fold_asks_whom_its_readers_alone_would_know() -> None:
+    """Readers whose films fell below the core are in the world of all folds by the books that other folds learn from; a
+    fold that hides these knows nothing of them, and the test asks nobody like them."""
+    for number in range(FOLDS):
+        world = fold(number, domain__core=3, domain__target_events=14, domain__source_events=6).world
+        films = np.diff(world.sources[0].train.starts)
+        for hidden in (world.valid, world.test):
+            asked = asked_users(world, hidden)["user"]
+            assert len(asked)
+            assert (films[asked] > 0).all()
+        assert (films == 0).sum() > 10, "there are such readers"

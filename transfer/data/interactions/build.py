@@ -86,7 +86,9 @@ def build_world(
     fallen = began.filter(~began.is_in(trained.implode()))
     may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
     of_items = train["item"].unique() if readers and not parts.new_items else items[0]
-    known = pl.col("user").is_in(users.implode()) & pl.col("item").is_in(of_items.implode())
+    # whom a fold alone would know: with folds others are in the world by what the fold hides of them
+    seen_users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]) if readers else users
+    known = pl.col("user").is_in(seen_users.unique().implode()) & pl.col("item").is_in(of_items.implode())
     hidden = {
         name: part.filter(known & pl.col("user").is_in(may_ask.implode()))
         for name, part in (("valid", valid), ("test", test))
