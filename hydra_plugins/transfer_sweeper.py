@@ -67,9 +67,9 @@ class FairSweeper(TransferSweeper):
 class AutoSweeper(TransferSweeper):
     """Cross-validates candidates within a budget, chooses one or no transfer at all, and tests the choice once."""
 
-    def __init__(self, folds: int, members: int, candidates: dict[str, list[str]], **grid: Any):
+    def __init__(self, folds: int, divisions: int, members: int, candidates: dict[str, list[str]], **grid: Any):
         super().__init__(**grid)
-        self.folds, self.members, self.candidates = folds, members, candidates
+        self.folds, self.divisions, self.members, self.candidates = folds, divisions, members, candidates
 
     def sweep(self, arguments: list[str]) -> Any:
         from transfer.auto.search import auto

@@ -93,7 +93,7 @@ def worlds() -> Iterator[World]:
     for target, strength in (("noisy", 0.3), ("inverted", 1.0), ("rotated", 0.5)):
         words = ("domain=digits_shift", f"domain.target={target}", f"domain.strength={strength}", "split.target_labels=10")
         yield World(f"digits → {target}", "digits", (*few[:1], *words, *few[1:]), {})
-    grid = product((0, 1, 2, 3), (-1.0, -0.3, 0.0, 0.3, 0.9), (0.4, 1.0), (5, 15))
+    grid = product((0, 1, 2, 3, 4), (-1.0, -0.3, 0.0, 0.3, 0.9), (0.4, 1.0), (5, 15))
     for draw, correlation, shared, events in grid:
         facts = {"correlation": correlation, "shared": shared, "target_events": events, "draw": draw}
         words = (*SIMULATED, *(f"domain.{key}={value}" for key, value in facts.items() if key != "draw"))

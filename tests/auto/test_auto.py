@@ -86,9 +86,21 @@ def test_of_many_useless_sources_none_is_taken_more_often_than_promised() -> Non
         base = Made("base", values(rng, 0.2), False)
         rivals = [Made(f"{i}", values(rng, 0.2), True) for i in range(20)]
         taken += choose(base, *rivals).chosen is not base
-        uncorrected += any(gain(one, base, 1).low > 0 for one in rivals)  # type: ignore[arg-type]
+        uncorrected += any(gain(one, base).low > 0 for one in rivals)  # type: ignore[arg-type]
     assert taken <= 0.06 * 100
     assert uncorrected > 0.15 * 100
+
+
+def test_candidates_that_are_alike_need_no_larger_gain_than_one() -> None:
+    """Twenty copies of a gain are one finding; among twenty strangers the same gain may be chance."""
+    rng = np.random.default_rng(0)
+    base, change = Made("base", values(rng, 0.2), False), values(rng, 0.0)
+    change = change - change.mean() + 2.5 * change.std() / np.sqrt(change.size)
+    helps = Made("helps", base.values + change, True)
+    copies = [Made(f"copy {i}", helps.values, True) for i in range(20)]
+    strangers = [Made(f"{i}", values(rng, 0.1), True) for i in range(20)]
+    assert choose(base, helps, *copies).chosen is not base
+    assert choose(base, helps, *strangers).chosen is base
 
 
 def test_it_transfers_where_tastes_are_shared_and_only_there(command: Command, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_few_labels_say_whether_the_source_helps(
     tested = [one for one in results if "test" in one["metrics"]]
     assert {one["world"]["target"]["stop"] for one in tested} == {0}
     assert {one["world"]["target"]["train"] for one in tested} == {50}, "all that is labelled"
-    assert len(results) - len(tested) == 2 * 5
+    divisions = 5 if transfers else 1
+    assert len(results) - len(tested) == 2 * 5 * divisions, "a source that is worse is not looked at again"
+    assert (f"5 folds of each of {divisions} divisions" in found["text"]) is transfers
     assert "keep: last" in (tmp_path / "S" / "0" / "config.yaml").read_text(), "what judges says not where to stop"
 
 

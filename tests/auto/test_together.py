@@ -145,7 +145,7 @@ def test_what_chance_alone_puts_together_is_not_kept() -> None:
         kept += decide(pool, [together]).chosen is together
         best = max(pool, key=lambda one: one.score)
         naive.append(all_folds(values, greedy(lambda counts: all_folds(values, counts), 6)) - best.score)
-        honest.append(gain(together, best, 1).mean)
+        honest.append(gain(together, best).mean)
     assert len(naive) > 25
     assert kept == 0
     assert min(naive) > 0

@@ -146,3 +146,32 @@ def test_seeds_on_one_split_do_not_pass_for_splits() -> None:
     assert (clustered.low, clustered.high) == pytest.approx((alone.low, alone.high))
     assert math.isnan(significance.summary(values, ["a"] * 9).low), "nine seeds of one split speak of no other split"
     assert math.isnan(significance.summary([0.1, 0.2]).low), "two numbers have no interval"
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.95])
+def test_bounds_of_several_means_hold_at_once(alike: float) -> None:
+    """Against the integral of the multivariate t over the box; of equal means they are those of one, of strangers nearly
+    Bonferroni's."""
+    shape = np.full((4, 4), alike) + (1 - alike) * np.eye(4)
+    errors = np.linalg.cholesky(shape).T  # its columns have these correlations
+    limit = significance.simultaneous(errors, 30)
+    box = stats.multivariate_t(shape=shape, df=30, seed=0).cdf(np.full(4, limit), lower_limit=np.full(4, -limit))
+    assert box == pytest.approx(0.95, abs=0.004)
+    one, all_strangers = (stats.t.ppf(1 - 0.025 / many, 30) for many in (1, 4))
+    assert one < limit <= all_strangers
+    assert limit < 0.97 * all_strangers or alike < 0.9
+    assert significance.simultaneous(np.repeat(errors[:, :1], 4, axis=1), 30) == pytest.approx(one, rel=0.02)
+
+
+def test_errors_by_user_add_up_to_the_variance_of_each_mean() -> None:
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=60), rng.normal(size=50)
+    one, weight = np.zeros(60, np.int64), np.full(60, 1 / 60)
+    people = np.arange(60) // 2
+    rows = [(first, Units(one, people, weight)), (second, Units(one[:50], people[:50] + 10, weight[:50] * 1.2))]
+    errors = significance.by_user(rows)
+    assert errors.shape == (35, 2), "users 0 to 34, whom not both have seen"
+    assert not errors[30:, 0].any()
+    assert not errors[:10, 1].any()
+    for column, (values, units), groups in zip(errors.T, rows, (30, 25), strict=True):
+        assert np.sqrt(groups / (groups - 1) * column @ column) == pytest.approx(significance.paired(values, units).error)

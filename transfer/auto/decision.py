@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from transfer.config import selection
-from transfer.evaluate.significance import LEVEL, Units, paired
-from transfer.report.comparison.per_user import Tests, column_of, difference, linearised, read_tested
+from transfer.evaluate.significance import Units, by_user, paired, simultaneous
+from transfer.report.comparison.per_user import Array, Sample, Tests, column_of, difference, linearised, read_tested
 from transfer.report.comparison.runs import Run
 
 
@@ -69,7 +68,7 @@ class Candidate(NamedTuple):
 
 class Gain(NamedTuple):
     """What a candidate brings a reader over the reference, positive is better: mean, standard error, the bounds that a
-    choice among several needs (Bonferroni), and the shares of readers who gain and who lose; NaN where unknown."""
+    choice among several needs, and the shares of readers who gain and who lose; NaN where unknown."""
 
     mean: float
     error: float
@@ -107,20 +106,26 @@ def decide(candidates: list[Candidate], mixtures: Sequence[Candidate] = ()) -> D
     reference = max((one for one in candidates if not one.uses_source), key=lambda one: one.score)
     single = [one for one in candidates if one.uses_source]
     rivals = [*single, *(one for one in mixtures if one.uses_source)]
-    gains = {one.name: gain(one, reference, len(rivals)) for one in rivals}
+    of = dict(zip((one.name for one in rivals), gains(rivals, reference), strict=True))
     chosen = reference
-    if better := [one for one in single if gains[one.name].low > 0]:
-        first = gains[max(better, key=lambda one: gains[one.name].low).name]
-        close = [one for one in better if gains[one.name].mean >= first.mean - first.error]
+    if better := [one for one in single if of[one.name].low > 0]:
+        first = of[max(better, key=lambda one: of[one.name].low).name]
+        close = [one for one in better if of[one.name].mean >= first.mean - first.error]
         chosen = min(close, key=lambda one: one.seconds)
     best = max(candidates, key=lambda one: one.score)
-    mixed = tuple(Mixed(one, best, gain(one, best, len(mixtures))) for one in mixtures)
-    sure = [
-        one for one in mixed if one.gain.low > 0 and (not one.candidate.uses_source or gains[one.candidate.name].low > 0)
-    ]
+    mixed = tuple(Mixed(one, best, gain) for one, gain in zip(mixtures, gains(mixtures, best), strict=True))
+    sure = [one for one in mixed if one.gain.low > 0 and (not one.candidate.uses_source or of[one.candidate.name].low > 0)]
     if sure:
         chosen = max(sure, key=lambda one: one.gain.low).candidate
-    return Decision(chosen, reference, gains, mixed)
+    return Decision(chosen, reference, of, mixed)
+
+
+def contenders(candidates: list[Candidate]) -> list[Candidate]:
+    """Of whom more should be known before it is decided: the best without a source and the best with one, where that has
+    a higher mean."""
+    without, seeing = ([one for one in candidates if one.uses_source is sees] for sees in (False, True))
+    best = [max(some, key=lambda one: one.score) for some in (without, seeing) if some]
+    return best if len(best) == 2 and best[1].score > best[0].score else []
 
 
 def without_labels(candidates: list[Candidate]) -> Decision:
@@ -130,22 +135,35 @@ def without_labels(candidates: list[Candidate]) -> Decision:
     return Decision(chosen, next((one for one in candidates if "method=source_only" in one.words), candidates[0]), {})
 
 
-def gain(ours: Candidate, theirs: Candidate, count: int) -> Gain:
-    """What `ours` brings over `theirs`, with the bounds of one of `count` comparisons.
+def gain(ours: Candidate, theirs: Candidate) -> Gain:
+    """What `ours` brings over `theirs`, a comparison that was made once."""
+    return gains([ours], theirs)[0]
 
-    Folds are parts of one draw of the data and not draws of their own: all readers count as those of one split. An example
-    is in one fold alone, and is known by its place there.
+
+def gains(rivals: Sequence[Candidate], reference: Candidate) -> list[Gain]:
+    """What each rival brings over the reference, with bounds that hold for all of them at once.
+
+    Folds are parts of one draw of the data and not draws of their own: all readers count as those of one split, and a
+    labelled example that divisions hid again and again as one.
     """
+    samples = [_compared(one, reference) for one in rivals]
+    known = [(sample.linear, sample.units) for sample in samples if sample]
+    tests = [paired(*one) for one in known]
+    limit = simultaneous(by_user(known), min(one.freedom for one in tests)) if known else math.nan
+    bounds = iter([(one.difference, one.error, limit * one.error) for one in tests])
+    return [_gain(sample.plain, sample.units, *next(bounds)) if sample else Gain(*(math.nan,) * 6) for sample in samples]
+
+
+def _gain(plain: Array, units: Units, mean: float, error: float, half: float) -> Gain:
+    shares = (float(units.weight @ of) for of in ((plain > 0).astype(float), (plain < 0).astype(float)))
+    return Gain(mean, error, mean - half, mean + half, *shares)
+
+
+def _compared(ours: Candidate, theirs: Candidate) -> Sample | None:
+    """Differences by reader, higher is better, all of one split; None where no reader was seen by both."""
     how = ours.runs[0].result["select"]
     sample = difference(how["metric"], ours.tests(), theirs.tests())
     if sample is None:
-        return Gain(*(math.nan,) * 6)
-    split, user = sample.units.split, sample.units.user
-    if ours.of_examples:
-        user = user + split * (1 + user.max())
-    units = Units(np.zeros_like(split), user, sample.units.balanced())
-    found = paired(how["sign"] * sample.linear, units)
-    half = float(stats.t.ppf(1 - (1 - LEVEL) / 2 / max(count, 1), found.freedom)) * found.error
-    plain = how["sign"] * sample.plain
-    shares = (float(units.weight @ of) for of in ((plain > 0).astype(float), (plain < 0).astype(float)))
-    return Gain(found.difference, found.error, found.difference - half, found.difference + half, *shares)
+        return None
+    units = Units(np.zeros_like(sample.units.split), sample.units.user, sample.units.balanced())
+    return sample._replace(linear=how["sign"] * sample.linear, plain=how["sign"] * sample.plain, units=units)

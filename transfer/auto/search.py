@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
 from transfer.auto import words as told
-from transfer.auto.decision import Candidate, decide, gain, name, without_labels
+from transfer.auto.decision import Candidate, contenders, decide, gain, name, without_labels
 from transfer.auto.mixtures import mixtures_of
 from transfer.config.schema import Config
 from transfer.config.selection import ORACLE
@@ -79,7 +80,7 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
         if place >= (budget.runs or math.inf) or (tried and left(1 - END) < 0):
             not_reached.append(words)
             continue
-        jobs = [[*given, *words, f"seed={SEED}", "test=false", *fold] for fold in folds]
+        jobs = _jobs(given, words, folds)
         first = place * len(folds)
         returns.append(sweeper.launcher.launch(jobs[:1], initial_job_idx=first))
         runs = _of(folder, first, 1)  # alone: it compiles for all folds, and what it is refused for, they would be
@@ -95,23 +96,32 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
             left_out[name(words)] = next((run.error for run in runs if not run.done), "it left no result")
     if not tried or (not unlabelled and all(one.uses_source for one in tried)):
         raise TransferError("sweep=auto: no method without a source has ended, so nothing can be measured against it")
+    first = len(applying) * len(folds)
+    again = [] if unlabelled else _again(sweeper, default, len(folds))
+    for one in contenders(tried) if again else []:
+        if left(1 - END) < one.seconds * len(again) / len(folds):
+            break
+        returns.append(sweeper.launcher.launch(_jobs(given, one.words, again), initial_job_idx=first))
+        more = _of(folder, first, len(again))
+        if len(more) == len(again) and all(run.done for run in more):
+            tried[tried.index(one)] = one._replace(runs=[*one.runs, *more])
+        first += len(again)
     mixtures: list[Candidate] = []
     try:
         mixtures = [] if unlabelled or left(1) < 0 else mixtures_of(tried, sweeper.members)
     except TransferError as error:
         left_out["ensemble"] = str(error)
     decision = without_labels(tried) if unlabelled else decide(tried, mixtures)
-    last = len(applying) * len(folds)
     final = list({one.words: one for one in (decision.chosen, decision.reference)}.values())
     jobs = [[*given, *one.words, f"seed={SEED + 1}"] for one in final]
     if whole := not unlabelled and _can_do_without(sweeper, jobs):
         jobs = [[*job, WHOLE] for job in jobs]
-    returns.append(sweeper.launcher.launch(jobs, initial_job_idx=last))
-    tested = [Candidate(one.words, _done(folder, last + i), PER_USER, one.called) for i, one in enumerate(final)]
+    returns.append(sweeper.launcher.launch(jobs, initial_job_idx=first))
+    tested = [Candidate(one.words, _done(folder, first + i), PER_USER, one.called) for i, one in enumerate(final)]
     report = told.report(
         decision,
         tested,
-        gain(tested[0], tested[-1], 1) if len(tested) > 1 and all(one.runs for one in tested) else None,
+        gain(tested[0], tested[-1]) if len(tested) > 1 and all(one.runs for one in tested) else None,
         tried=len(tried),
         folds=len(folds),
         left_out=left_out,
@@ -122,7 +132,7 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
     write_json(folder / CHOICE, report)
     link = folder / CHOSEN  # a run like any other; the report counts it once
     link.unlink(missing_ok=True)
-    link.symlink_to(str(last))
+    link.symlink_to(str(first))
     return returns
 
 
@@ -200,6 +210,17 @@ def _folds(sweeper: Any, config: Config) -> list[list[str]]:
     if isinstance(split, ExampleSplit) and isinstance(split.target_labels, int):
         count = min(count, split.target_labels)
     return [[f"split.folds={count}", f"split.fold={fold}"] for fold in range(count)]
+
+
+def _again(sweeper: Any, config: Config, folds: int) -> list[list[str]]:
+    """The folds of further divisions of few labelled examples; none of anything else, of which there is enough."""
+    if not isinstance(config.split, ExampleSplit) or not isinstance(config.split.target_labels, int):
+        return []
+    return [[f"split.folds={folds}", f"split.fold={fold}"] for fold in range(folds, sweeper.divisions * folds)]
+
+
+def _jobs(given: list[str], words: Sequence[str], folds: list[list[str]]) -> list[list[str]]:
+    return [[*given, *words, f"seed={SEED}", "test=false", *fold] for fold in folds]
 
 
 def _can_do_without(sweeper: Any, jobs: list[list[str]]) -> bool:

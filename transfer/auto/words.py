@@ -31,6 +31,7 @@ def report(
         **_mixtures(decision),
         "tried": tried,
         "folds": folds,
+        "divisions": len(decision.chosen.runs) // folds if decision.chosen.of_examples else 1,
         "left_out": left_out,
         "not_reached": not_reached,
         "whole": whole,
@@ -45,6 +46,8 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
     sources = ", ".join(side["name"] for side in world["sources"]) or "no source"
     target, metric, many = world["target"]["name"], how["metric"], len(decision.gains)
     judged = f"over {facts['folds']} folds" if facts["folds"] > 1 else "on the validation part"
+    if facts["divisions"] > 1:
+        judged += f" of each of {facts['divisions']} divisions"
     who = "examples" if chosen.of_examples else "readers"
     said = []
     if how["by"] != "valid":

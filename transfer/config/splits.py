@@ -14,7 +14,7 @@ Selecting = Annotated[float, Field(ge=0, lt=1)]  # 0: nothing selects, and what 
 
 class Folds(Frozen):
     """Cross-validation: what is not test in `folds` equal parts, of which part `fold` (0, 1, ...) selects in place of
-    the share `valid`."""
+    the share `valid`. From `folds` on they are those of another division, which labelled examples alone have."""
 
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
@@ -23,15 +23,14 @@ class Folds(Frozen):
     def _a_fold_is_one_of_the_folds(self) -> Self:
         if (self.folds is None) != (self.fold is None):
             raise ValueError("split.folds and split.fold go together: split.folds=5 split.fold=0,1,2,3,4")
-        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
-            raise ValueError(f"split.fold={self.fold}: the last of {self.folds} folds is {self.folds - 1}")
         return self
 
     def of(self, count: int) -> slice:
         """Where the part that selects stands among `count` things in random order; only with folds."""
         assert self.folds is not None
         assert self.fold is not None
-        return slice(self.fold * count // self.folds, (self.fold + 1) * count // self.folds)
+        part = self.fold % self.folds
+        return slice(part * count // self.folds, (part + 1) * count // self.folds)
 
 
 class ExampleSplit(Folds):
@@ -78,6 +77,8 @@ class Split(Folds):
         if self.folds is not None and (self.name not in FOLDED or self.test_users):
             told = "beside split.test_users" if self.test_users else f"with split={self.name}: take {', '.join(FOLDED)}"
             raise ValueError(f"split.folds={self.folds} has no effect {told}")
+        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
+            raise ValueError(f"split.fold={self.fold}: the last of {self.folds} folds is {self.folds - 1}")
         return self
 
     @model_validator(mode="after")

@@ -88,10 +88,11 @@ def measure(
 def asked_examples(world: ExamplesWorld, hidden: HiddenExamples) -> dict[str, np.ndarray]:
     """Whose the rows of `measure` are: an example stands where a user does, with one event, no history.
 
-    `user` is its row in the data for the test part, its place in any other; `class` its true one, where it has one only.
+    `user` is its row in the target's data, in sources that select its place; `class` its true one, where it has one only.
     """
     y = np.asarray(hidden.y).reshape(-1, world.n_classes)[: hidden.n_events]
-    row = np.asarray(world.tested) if hidden is world.test else np.arange(len(y), dtype=np.int32)
+    known_rows = ((world.test, world.tested), (world.valid, world.selecting))
+    row = next((np.asarray(rows) for part, rows in known_rows if hidden is part), np.arange(len(y), dtype=np.int32))
     known = {} if world.multi_label or world.numeric else {"class": y.argmax(axis=1).astype(np.int32)}
     return {"user": row, "history": np.zeros_like(row), "events": np.ones_like(row), **known}
 

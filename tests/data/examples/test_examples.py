@@ -124,6 +124,11 @@ def test_every_fold_of_labels_selects_by_a_part_of_its_own(known: int | str) -> 
         assert {*part.train, *part.stop} == labelled
         sizes = y[part.stop].sum(axis=0)
         assert max(sizes) - min(sizes) <= 1, "of every class as many"
+    again = [set(rows(folds=3, fold=fold).stop) for fold in range(3, 6)]
+    assert all(set(part.stop) not in again for part in parts), "another division"
+    assert again[0] == set(rows(folds=3, fold=3).stop), "the same each time"
+    assert sum(map(len, again)) == len(set.union(*again)) == len(selecting)
+    assert set.union(*again) <= labelled
     whole = rows(valid=0)
     assert not len(whole.stop)
     np.testing.assert_array_equal(whole.test, alone.test)

@@ -60,10 +60,12 @@ def fold(y: np.ndarray, labelled: np.ndarray, how: ExampleSplit) -> np.ndarray:
     """The part of the labelled examples that selects, of each class (by an example's first) as many, to one.
 
     With split.target_labels=all they are exactly as many, so that folds share their programs: what is left of a class
-    then trains in every fold.
+    then trains in every fold. Folds from `split.folds` on are of another division: they are repeated cross-validation.
 
     Raises TransferError where none is labelled, or fewer of a class than there are folds.
     """
+    if again := (how.fold or 0) // (how.folds or 1):
+        labelled = np.random.default_rng([how.seed, again]).permutation(labelled)
     first = y[labelled].argmax(1)
     classes = [labelled[first == c] for c in range(y.shape[1])]
     if not len(labelled) or min(len(of) for of in classes if len(of)) < (how.folds or 0):

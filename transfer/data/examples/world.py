@@ -79,8 +79,9 @@ class ExamplesWorld:
     """Sources, the target's unlabelled x [n, ...], its few labelled examples (or None), the parts that select and test.
 
     `valid` holds labelled target examples where there are some, else what the sources hold out: never test labels.
-    Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` int32 [n] names the test
-    examples: their rows in the target's data. `pretrained` holds a model's body from a file of weights, `initial` the
+    Labels of target examples that count as unlabelled are in `test` alone, if anywhere. `tested` and
+    `selecting` int32 [n] name the examples of `test` and `valid`: their rows in the target's data (in `valid`, of sources:
+    their places). `pretrained` holds a model's body from a file of weights, `initial` the
     parameters of another run that stages start from, where one is named. `sparse_unlabelled`: x by its entries, as in
     Examples. `modalities`: the blocks of columns of x by name, with their widths; none: x is one.
     """
@@ -91,6 +92,7 @@ class ExamplesWorld:
     valid: HiddenExamples
     test: HiddenExamples
     tested: jax.Array
+    selecting: Any
     pretrained: Any = None
     initial: Any = None
     sparse_unlabelled: SparseRows | None = None
@@ -184,14 +186,17 @@ def build_examples(
 
     sources = tuple(Source(examples(i, rows[i].train), kept([(i, rows[i].stop)]), same[i]) for i in range(1, len(xs)))
     labelled = examples(0, rows[0].train) if len(rows[0].train) else None
-    selecting = [0] if labelled else [i for i in range(1, len(xs)) if same[i]]
+    domains = [0] if labelled else [i for i in range(1, len(xs)) if same[i]]
+    valid = kept([(i, rows[i].stop) for i in domains or [0]])
+    chosen = rows[0].stop if labelled else np.arange(valid.n_events)
     host = ExamplesWorld(
         sources=sources,
         unlabelled=xs[0][rows[0].unlabelled],
         labelled=labelled,
-        valid=kept([(i, rows[i].stop) for i in selecting or [0]]),
+        valid=valid,
         test=kept([(0, rows[0].test)]),
         tested=jax.numpy.asarray(rows[0].test, jax.numpy.int32),
+        selecting=jax.numpy.asarray(chosen, jax.numpy.int32),
         modalities=modalities,
     )
     summary = {
@@ -234,7 +239,7 @@ def _counts(rows: Rows) -> dict[str, int]:
 
 def _fingerprint(world: ExamplesWorld) -> str:
     digest = hashlib.sha256(str(world.modalities).encode() if world.modalities else b"")
-    for leaf in jax.tree.leaves(world):
+    for leaf in jax.tree.leaves(replace(world, selecting=None)):  # what selects is itself in it
         digest.update(str(leaf.shape).encode())
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]
