@@ -127,3 +127,36 @@ def test_interleaving_prefers_the_better_list_and_none_of_two_that_are_alike() -
         assert mine.mean() > 5 * mine.std() / 4096**0.5
         assert other.mean() < -5 * other.std() / 4096**0.5
         assert abs(same.mean()) < 3 * same.std() / 4096**0.5
+
+
+def test_interleaving_counts_clicks_on_what_is_seen() -> None:
+    """With so much bias only the first position is: it is either arm's best, one time in two."""
+    first, second = BEST, WORST
+    came = np.asarray(preference(jax.random.key(2), market(40.0), jnp.asarray(first), jnp.asarray(second), 8192))
+    assert set(came) <= {-1.0, 0.0, 1.0}
+    clicked = [CLICK[np.arange(READERS), of[:, 0]].mean() / 2 for of in (first, second)]
+    for sign, chance in zip((-1, 1), clicked, strict=True):
+        assert (came == sign).mean() == pytest.approx(chance, abs=4 * (chance / 8192) ** 0.5)
+
+
+def test_every_evening_of_a_trial_is_what_its_visits_say() -> None:
+    """Means, sequences for as many arms, and who is open: by hand, from what was shown."""
+    arms, days = [BEST, np.roll(BEST, 1, axis=1), BY_WORTH[:, 1 : 1 + LENGTH], WORST], 40
+    found = outcome(arms, 3, True)
+    shown, gone = np.ones(len(arms), bool), 0
+    gains = np.where(np.asarray(found.shown.purchase) == 1, PRICE[np.asarray(found.shown.item)], 0.0).sum(axis=2)
+    for day in range(days):
+        low, high = np.full(len(arms), -np.inf), np.full(len(arms), np.inf)
+        for arm in range(len(arms)):
+            mine = gains[: day + 1][np.asarray(found.arm)[: day + 1] == arm]
+            assert float(found.mean[day, arm]) == pytest.approx(mine.mean(), rel=1e-4)
+            if (mine > 0).sum() >= 30:
+                half = half_width(jnp.float32(len(mine)), jnp.float32(mine.std()), 0.05 / len(arms))
+                assert float(found.half[day, arm]) == pytest.approx(float(half), rel=1e-3)
+                low[arm], high[arm] = mine.mean() - float(half), mine.mean() + float(half)
+            else:
+                assert np.isinf(found.half[day, arm])
+        shown &= high >= low[shown].max()
+        np.testing.assert_array_equal(found.open[day], shown)
+        gone = max(gone, int((~shown).sum()))
+    assert 0 < gone < len(arms), "else nothing is tested"
