@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import small_overrides
@@ -13,6 +14,8 @@ import transfer
 from transfer.api import run
 from transfer.data.interactions.simulate import simulate
 from transfer.errors import TransferError
+from transfer.evaluate.online.sequential import half_width
+from transfer.experiment.online_test import _preferred
 from transfer.results.predictor import Predictor
 
 WORLD = small_overrides(split="cold_start", task="ranking", domain__correlation=0.95, domain__click_rate=0.2)
@@ -64,6 +67,7 @@ def test_its_log_has_the_rates_and_the_chances_of_what_was_shown(runs: dict[str,
     for row in report.arms.iter_rows(named=True):
         assert 5 * rates[row["arm"]]["ctr"] == pytest.approx(row["value"], rel=1e-4)
     assert rates["user_knn"]["feedback"] > 20
+    assert set(report.log["feedback"].drop_nulls()) == {0, 1}, "dislikes are told too"
     planted, loaded = simulate(runs["user_knn"].config.domain)[2], runs["user_knn"].predictor.loaded
     columns = [planted.items.index(item) for item in loaded.items]
     chance = dict(zip(planted.users, planted.click[:, columns].mean(1), strict=True))  # of any item, all alike
@@ -94,3 +98,20 @@ def test_what_is_no_online_test_is_refused(runs: dict[str, Any]) -> None:
     other = replace(both[0], config=config.model_copy(update={"split": config.split.model_copy(update={"seed": 1})}))
     with pytest.raises(TransferError, match="other: its world or its split is not that of worse"):
         transfer.online_test({"worse": both[0], "other": other})
+    with pytest.raises(TransferError, match="other: nobody was tested"):
+        transfer.online_test({"worse": both[0], "other": replace(both[0], per_user=None)})
+
+
+def test_a_preference_is_decided_at_the_first_visit_that_leaves_out_zero() -> None:
+    values = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], 3000, p=[0.2, 0.4, 0.4]).astype(np.float32)
+    told = _preferred(values, "better", "worse")
+    first = next(
+        n
+        for n in range(2, len(values) + 1)
+        if (mine := values[:n]).std() > 0 and abs(mine.mean()) > float(half_width(jnp.float32(n), jnp.float32(mine.std())))
+    )
+    assert told["decided"] == first
+    assert told["low"] < 0.2 < told["high"]
+    assert told["preference"] == pytest.approx(values.mean(), abs=1e-4)
+    same = _preferred(np.ones(100, np.float32), "better", "worse")
+    assert same["decided"] is None, "nothing is known yet of how visits differ"
