@@ -74,12 +74,12 @@ def evaluate(
         return [jax.lax.map(lambda part: task.predict(scores, part), of) for of in hidden]
 
     def measure_row(hidden: Any, predicted: Any) -> Any:
-        return jax.lax.map(lambda of: task.measure(*of, True), (predicted, hidden))
+        return jax.lax.map(lambda of: task.measure(of[0], of[1], True), (predicted, hidden))
 
     name = "predict " + " and ".join(parts)  # worlds of one shape share what is compiled
     hidden = list(groups.values())
     predicted = run(name, predict_row, (world, hidden), (done, replicas)) if parts else []
-    found = {}
+    found: dict[str, Any] = {}
     for names, of, said in zip(groups, hidden, predicted, strict=True):
         values = jax.device_get(measures("measure " + " and ".join(names), measure_row, of, said))
         found |= {part: jax.tree.map(lambda leaf, i=i: leaf[:, i], values) for i, part in enumerate(names)}
