@@ -9,18 +9,19 @@ Ridge classifiers on the labelled target, on the source, and on both, where the 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from command import asked
 from scipy import stats
 
 from transfer.composing import compose
 from transfer.evaluate.significance import LEVEL, Units, by_user, paired, simultaneous
 from transfer.experiment.build import load_world
 
+KINDS = ("simulated", "digits", "reviews")
 FOLDS, DIVISIONS, L2 = 5, 5, 0.001  # the penalty that task=classification has by default
 SOURCES, TESTED = 600, 1500  # examples at most
 SHARES = (0.5, 0.8)
@@ -220,7 +221,8 @@ def _counted(some: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
+    words = asked(__doc__, "FILE", KINDS)
+    if words.what == "measure":
+        measure(words.data, words.out, words.kinds)
     else:
-        print(tables([json.loads(line) for line in Path(sys.argv[2]).read_text().splitlines()]))
+        print(tables([json.loads(line) for line in words.file.read_text().splitlines()]))

@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from command import asked
 from order import described
 from worlds import World, worlds
 
@@ -35,6 +35,7 @@ from transfer.report.comparison.per_user import column_of
 from transfer.report.comparison.runs import Run, read_runs
 from transfer.results.run_folder import PER_USER, VALID_PER_USER
 
+KINDS = ("digits", "simulated", "amazon", "epinions", "goodbooks", "reviews")
 FOLDS, DIVISIONS, MEMBERS = 5, 5, 6
 BUDGETS = (0.1, 0.3, 1.0)
 
@@ -244,9 +245,10 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "measure":
-        measure(sys.argv[2], Path(sys.argv[3]), sys.argv[4:])
+    words = asked(__doc__, "FOLDER", KINDS)
+    if words.what == "measure":
+        measure(words.data, words.out, words.kinds)
     else:
         from tables import tables
 
-        print(tables(list(read(Path(sys.argv[2])))))
+        print(tables(list(read(words.file))))
