@@ -51,6 +51,8 @@ def test_figures_are_the_same_within_what_is_near_and_where_anything_goes() -> N
     assert differing({"a": [1.009, 2.0], "b": {"c": 99.1}, "n": 7, "none": nan}, expected, NEAR) == []
     found = {"a": [1.011, 2.0], "b": {"c": 98.9, "seconds": 3.0}, "n": 8, "none": 0.0}
     assert [line.split(":")[0] for line in differing(found, expected, NEAR)] == ["/a/0", "/b/c", "/n", "/none"]
+    assert differing({"x": 1.0, "seconds": 2.0}, {"seconds": 3.0}, NEAR) == ["/x: 1.0, expected None"]
+    assert differing({"b": [1.0]}, {"b": {"c": 1.0}}, NEAR) == ["/b: [1.0], expected {'c': 1.0}"]
     assert differing({"a": [1.0], "b": {}}, expected, NEAR) == [
         "/a: [1.0], expected [1.0, 2.0]",
         "/b/c: None, expected 100.0",
@@ -77,6 +79,9 @@ def test_a_script_compares_accepts_and_runs_small(
     def of(asked: Namespace) -> dict[str, Any]:
         return {"x": figure["small" if asked.quick else "whole"]}
 
+    status, said = run()
+    assert status == 2
+    assert "expected.json is not there" in said
     assert run("--accept")[0] == 0
     assert json.loads((tmp_path / "expected.json").read_text()) == {"x": 1.0}
     assert (tmp_path / "table.md").read_text() == "| 1.0 |\n"

@@ -20,9 +20,9 @@ class Near(NamedTuple):
 
 def differing(found: Any, expected: Any, near: Near, place: str = "") -> list[str]:
     """A line for every figure that is not the expected one: where it stands, and both. NaN is NaN's equal."""
-    if isinstance(expected, dict):
-        keys = [key for key in expected if key not in near.free]
-        return [line for key in keys for line in differing(found.get(key), expected[key], near, f"{place}/{key}")]
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = [key for key in expected | found if key not in near.free]
+        return [line for key in keys for line in differing(found.get(key), expected.get(key), near, f"{place}/{key}")]
     if isinstance(expected, list) and isinstance(found, list) and len(found) == len(expected):
         pairs = enumerate(zip(found, expected, strict=True))
         return [line for i, pair in pairs for line in differing(*pair, near, f"{place}/{i}")]
@@ -56,6 +56,8 @@ def settle(
     if asked.accept:
         place.write_text(text + "\n", encoding="utf-8")
         (script.parent / "table.md").write_text(tables(found), encoding="utf-8")
+    elif not place.exists() and not asked.quick:
+        parser.error(f"{place} is not there, so nothing can be compared: write --accept to take these figures for it")
     elif not asked.quick:
         lines = differing(found, json.loads(place.read_text(encoding="utf-8")), near)
         print("\n".join(lines) or "all figures are the expected ones")
