@@ -69,12 +69,17 @@ _strict_but_for_optax()
 
 # What takes half a minute or more, the longest first: begun early, so that no worker waits for one that began last.
 LONG = (
-    *("experiment/test_transfer", "data/interactions/test_capacity", "sweep/test_sweep", "sweep/test_engines"),
-    *("methods/test_adversarial_factors", "report/test_damaged_runs", "methods/test_feature_maps", "training/test_resume"),
-    *("data/interactions/test_fold_in", "sweep/test_kills", "models/test_sequences", "learning/test_adversarial"),
-    *("data/test_load", "results/test_explain", "training/test_rows", "training/test_reuse", "methods/test_methods"),
-    *("models/test_pretrained", "data/examples/test_examples", "training/test_train", "report/test_reproduce"),
-    *("sweep/test_halving", "methods/test_alignment", "learning/test_guard"),
+    *("training/test_devices", "test_readme", "test_cli", "solvers/test_likeness"),
+    *("models/test_sequences", "training/test_shards", "learning/test_source_weights"),
+    *("experiment/test_transfer", "auto/test_auto", "methods/test_methods", "tasks/test_tasks"),
+    *("data/interactions/test_capacity", "models/test_parity", "data/examples/test_examples"),
+    *("models/test_pretrained", "tasks/test_regression", "learning/test_adversarial"),
+    *("methods/test_finetune", "results/test_new_readers", "test_notebooks"),
+    *("methods/test_source_prices", "methods/test_attention", "methods/test_residual_map"),
+    *("training/test_rows", "report/test_report", "training/test_processes"),
+    *("methods/test_joint_models", "auto/test_labelled", "methods/test_alignment"),
+    *("methods/test_factor_maps", "training/test_warm_start", "experiment/test_export"),
+    *("sweep/test_sweep", "learning/test_guard", "serve/test_serve", "models/test_windows_of_images"),
 )
 
 

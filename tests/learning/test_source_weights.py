@@ -131,12 +131,13 @@ def by_hand(weights: Floats, *sources: Floats) -> Floats:
     trained = np.flatnonzero(books.any(1))
     lengths = np.maximum(sum(x.sum(1) for x in sources), 1) ** -0.25
     x = np.hstack([w * source * lengths[:, None] for w, source in zip(weights, sources, strict=True)])
+    own, mine = x[trained], books[trained]
+    means = (mine.sum(0) - mine) / (len(trained) - 1)
+    grams = own.T @ own - own[:, :, None] * own[:, None] + float(HP["ridge"]) * np.eye(x.shape[1])
+    moments = own.T @ mine - own[:, :, None] * mine[:, None] - (own.sum(0) - own)[:, :, None] * means[:, None]
+    predicted = means + np.einsum("rf,rfb->rb", own, np.linalg.solve(grams, moments))
     reached = np.zeros(len(books))
-    for reader in trained:
-        others = trained[trained != reader]
-        mean = books[others].mean(0)
-        gram = x[others].T @ x[others] + float(HP["ridge"]) * np.eye(x.shape[1])
-        scores = mean + x[reader] @ np.linalg.solve(gram, x[others].T @ (books[others] - mean))
+    for reader, scores in zip(trained, predicted, strict=True):
         gain = 1 / np.log2(np.arange(10) + 2)
         edges = (scores + edge * books[reader] for edge in (1e-6, -1e-6))  # among equals hers come first, or last
         found = np.mean([books[reader][np.argsort(-edged, kind="stable")[:10]] for edged in edges], axis=0)

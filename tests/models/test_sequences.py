@@ -42,7 +42,7 @@ def histories(n: int) -> st.SearchStrategy[list[tuple[int, int]]]:
 
 # Few sizes: arrays of every other length are programs of their own.
 @given(st.sampled_from([1, 8, 40]).flatmap(histories), st.sampled_from([1, 6]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_no_prediction_sees_its_own_day_or_a_later_one(events: list[tuple[int, int]], length: int) -> None:
     """Every event is an item of its own here, so that a window says whose it is."""
     user, day = (np.array(column) for column in zip(*events, strict=True))
