@@ -94,9 +94,9 @@ def test_dtcdr_combines_the_factors_of_the_domains_that_know_a_reader(words: str
     np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("published", [False, True])
-def test_conet_joins_the_towers_in_every_layer(published: bool) -> None:
-    case = Case("conet", "method.hidden=[4,3,2]", f"method.as_published_code={published}")
+@pytest.mark.parametrize(("published", "product"), [(False, 0), (True, 0), (False, 1)])
+def test_conet_joins_the_towers_in_every_layer(published: bool, product: int) -> None:
+    case = Case("conet", "method.hidden=[4,3,2]", f"method.as_published_code={published}", f"method.product={product == 1}")
     p, expected = case.params, np.zeros((READERS, ITEMS[0]))
     for u in range(READERS):
         partners = [
@@ -110,7 +110,7 @@ def test_conet_joins_the_towers_in_every_layer(published: bool) -> None:
                     new[0] += h[d] @ p["cross"][d - 1][n]
                     new[d] += h[0] @ p["cross"][d - 1][n]
                 h = [relu(each) for each in new]
-            expected[u, i] = h[0] @ p["towers"][0]["out"][:, 0]
+            expected[u, i] = h[0] @ p["towers"][0]["out"][:, 0] + product * (p["users"][u] @ p["items"][0][i])
     np.testing.assert_allclose(case.scores(), case.offset(0) + expected, rtol=1e-3, atol=1e-4)
 
 
@@ -167,6 +167,8 @@ def test_networks_and_connections_are_held() -> None:
     for method, held in (("conet", ("towers", "cross")), ("dtcdr", ("heads",))):
         case = Case(method)
         leaves = {name: [leaf for leaf in jax.tree.leaves(case.params[name]) if leaf.ndim > 1] for name in held}
+        if method == "dtcdr":
+            leaves["heads"] = [leaf - (leaf.shape == (1, DIM)) for leaf in leaves["heads"]]
         wanted = sum(np.square(leaf).sum() for each in leaves.values() for leaf in each)
         assert case.loss(decay=0.1) - case.loss(decay=0.0) == pytest.approx(0.1 * wanted, rel=1e-3)
     case = Case("conet")
@@ -204,7 +206,7 @@ def test_a_source_is_scored_as_a_target_would_be(method: str) -> None:
 LEARN = ("train.batch_size=256", "hp.learning_rate=0.03")
 APART = {
     "clfm": (LEARN, "hp.source_weight=0"),
-    "dtcdr": (LEARN, "hp.source_weight=0"),
+    "dtcdr": ((*LEARN, "hp.decay=0.3"), "hp.source_weight=0"),  # no perceptron is left: the product carries
     "conet": (LEARN, "method.as_published_code=true"),
     "bitgcf": (("train.batch_size=32", "hp.learning_rate=0.1", "hp.l2=0.01"), "hp.common=0 hp.keep=1"),
 }

