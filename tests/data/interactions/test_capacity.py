@@ -50,6 +50,7 @@ SLOW = (
     "natr",
     "deepapf",
     "diffusion_map",
+    "disencdr",
 )
 
 
