@@ -156,6 +156,15 @@ def test_the_loss_is_the_targets_and_the_weighed_mean_of_the_sources_with_the_pr
     assert case.loss() == pytest.approx(losses[0] + 0.3 * (losses[1] + losses[2]) / 2, rel=1e-4)
 
 
+@pytest.mark.parametrize("words", ["bitgcf hp.common=0 hp.keep=1", "clfm method.common=0.5"])
+def test_a_source_of_weight_0_says_nothing(words: str) -> None:
+    case = Case(*words.split(), "hp.l2=0")
+    alone, both = case.loss(source_weight=0.0), case.loss()
+    case.given = {**case.given, "items": [rows if d == 0 else 2 * rows for d, rows in enumerate(case.given["items"])]}
+    assert case.loss(source_weight=0.0) == alone
+    assert case.loss() != pytest.approx(both, rel=1e-3)
+
+
 def test_domains_are_drawn_each_for_itself() -> None:
     books = interactions([np.flatnonzero(row) for row in domains()[0]], ITEMS[0])
     case = Case("clfm", here=world_of(books, books))
