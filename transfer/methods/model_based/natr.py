@@ -38,7 +38,7 @@ class Settings(Method):
 
 
 def build(config: Config, world: World, task: Task, model: Model) -> Program:
-    size, by_items = config.train.batch_size, config.method.by == "items"
+    size, by_items, every_item = config.train.batch_size, config.method.by == "items", jnp.arange(world.n_items)[None]
     common = world.sources[0].target_items if by_items else world.bridges
     if (by_items and common is None) or (common is not None and not common.shape[0]):
         other = "users" if by_items else "items"
@@ -71,10 +71,6 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         beta = jnp.where(z["known"][:, None], hp["transfer"] * beta, 0.0)
         return y["mean"] + z["bias"][:, None] + y["bias"] + beta * product(s, q) + (1 - beta) * product(p, q)
 
-    def every_item(params: Params) -> Params:
-        head = params["head"]
-        return {"mean": head["mean"], "bias": head["bias"][None], "factors": head["factors"][None]}
-
     def init(world: World, done: Done, key: jax.Array) -> Params:
         dim = done["source"]["head"]["factors"].shape[1]
         tables = {
@@ -95,15 +91,16 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         z, y = read(params, batch["e"], batch["rows"], events.users), model.of_items(params["head"], events.items)
         found = outputs(params, z, y, hp)
         if task.every_item:
-            found = jnp.concatenate([found, outputs(params, z, every_item(params), hp)], axis=1)
+            found = jnp.concatenate([found, outputs(params, z, model.of_items(params["head"], every_item), hp)], axis=1)
         held = {"bias": z["bias"], "factors": jnp.concatenate([z["factors"], z["brought"]], axis=1)}
         return jnp.mean(task.loss(found, events)) + hp["l2"] * model.penalty(held, y, events)
 
     def scores(world: World, done: Done, hp: Hp) -> Scores:
         params, (_, e, _) = done["attention"], history(world, done)
+        y = model.of_items(params["head"], every_item)
 
         def score(users: jax.Array) -> jax.Array:
-            return outputs(params, read(params, e, chosen(world, done, users), users), every_item(params), hp)
+            return outputs(params, read(params, e, chosen(world, done, users), users), y, hp)
 
         return score
 
