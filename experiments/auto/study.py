@@ -28,6 +28,7 @@ from transfer.auto.mixtures import mixtures_of
 from transfer.composing import compose
 from transfer.config import selection
 from transfer.config.schema import Config
+from transfer.config.splits import Split
 from transfer.errors import TransferError
 from transfer.experiment.run import Result, run_batch
 from transfer.learning.gate import TRAITS, tilted
@@ -150,12 +151,17 @@ def folds_run(world: World, words: Sequence[str], data: str, folder: Path, numbe
     config = compose([*world.words, *words, f"data_dir={data}", "train.progress=false"])
     place = _place(folder)
     for fold in numbers:
-        split = config.split.model_copy(update={"folds": folds_in(config), "fold": fold})
+        split = config.split.model_copy(update={"folds": folds_in(config), "fold": fold, **room(config)})
         run_batch([config.model_copy(update={"split": split, "test": False})], [place / f"{fold:03}"])
     runs = sorted(read_runs(place), key=lambda run: run.folder.name)
     if not all(run.done for run in runs):
         raise TransferError("a run has diverged")
     return runs
+
+
+def room(config: Config) -> dict[str, float]:
+    """Of readers: the folds have the shape of a fit on all of them."""
+    return {"valid": 0.0} if isinstance(config.split, Split) else {}
 
 
 def folds_in(config: Config) -> int:
@@ -170,7 +176,9 @@ def _place(folder: Path) -> Path:
 
 def _tested(config: Config, place: Path) -> Result:
     """The last fit, on the validation part too where nothing is selected by it."""
-    whole = config.model_copy(update={"split": config.split.model_copy(update={"valid": 0.0}), "seed": 1})
+    of_folds = {"folds": folds_in(config)} if room(config) else {}
+    split = config.split.model_copy(update={"valid": 0.0, **of_folds})
+    whole = config.model_copy(update={"split": split, "seed": 1})
     try:
         return run_batch([whole], [place])[0]
     except TransferError:

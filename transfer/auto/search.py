@@ -114,8 +114,10 @@ def auto(sweeper: Any, arguments: list[str]) -> list[Any]:
     decision = without_labels(tried) if unlabelled else decide(tried, mixtures)
     final = list({one.words: one for one in (decision.chosen, decision.reference)}.values())
     jobs = [[*given, *one.words, f"seed={SEED + 1}"] for one in final]
-    if whole := not unlabelled and _can_do_without(sweeper, jobs):
-        jobs = [[*job, WHOLE] for job in jobs]
+    of_folds = folds[0][:1] if WHOLE in folds[0] else []  # of their shape, so that what was compiled for them serves it
+    on_all = [[*job, *of_folds, WHOLE] for job in jobs]
+    if whole := not unlabelled and _can_do_without(sweeper, on_all):
+        jobs = on_all
     returns.append(sweeper.launcher.launch(jobs, initial_job_idx=first))
     tested = [Candidate(one.words, _done(folder, first + i), PER_USER, one.called) for i, one in enumerate(final)]
     report = told.report(
@@ -197,8 +199,9 @@ def _are_new(world: Any) -> bool:
 
 
 def _folds(sweeper: Any, config: Config) -> list[list[str]]:
-    """The overrides of every fold; none of them where the split draws nobody, or the target has no labels: what selects is
-    the validation part. Few labelled examples have no more folds than there are of a class.
+    """The overrides of every fold, with room for a fit on all of them; none of them where the split draws nobody, or the
+    target has no labels: what selects is the validation part. Few labelled examples have no more folds than there are of a
+    class.
 
     Raises TransferError for fewer than two folds.
     """
@@ -209,7 +212,8 @@ def _folds(sweeper: Any, config: Config) -> list[list[str]]:
         raise TransferError(f"hydra.sweeper.folds={count}: sweep=auto judges by folds; write 2 or more")
     if isinstance(split, ExampleSplit) and isinstance(split.target_labels, int):
         count = min(count, split.target_labels)
-    return [[f"split.folds={count}", f"split.fold={fold}"] for fold in range(count)]
+    room = [] if isinstance(split, ExampleSplit) else [WHOLE]
+    return [[f"split.folds={count}", f"split.fold={fold}", *room] for fold in range(count)]
 
 
 def _again(sweeper: Any, config: Config, folds: int) -> list[list[str]]:
@@ -225,7 +229,7 @@ def _jobs(given: list[str], words: Sequence[str], folds: list[list[str]]) -> lis
 
 def _can_do_without(sweeper: Any, jobs: list[list[str]]) -> bool:
     """Whether all of these can learn from the validation part too: none of them selects by it, as what stops early does."""
-    for job in _planned(sweeper, [[*job, WHOLE] for job in jobs]):
+    for job in _planned(sweeper, jobs):
         try:
             if job.config is None:
                 return False

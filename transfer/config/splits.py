@@ -14,16 +14,22 @@ Selecting = Annotated[float, Field(ge=0, lt=1)]  # 0: nothing selects, and what 
 
 class Folds(Frozen):
     """Cross-validation: what is not test in `folds` equal parts, of which part `fold` (0, 1, ...) selects in place of
-    the share `valid`. From `folds` on they are those of another division, which labelled examples alone have."""
+    the share `valid`. From `folds` on they are those of another division, which labelled examples alone have.
+    """
 
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _a_fold_is_one_of_the_folds(self) -> Self:
-        if (self.folds is None) != (self.fold is None):
+        if (self.folds is None) != (self.fold is None) and not self.of_all:
             raise ValueError("split.folds and split.fold go together: split.folds=5 split.fold=0,1,2,3,4")
         return self
+
+    @property
+    def of_all(self) -> bool:
+        """Whether nothing is held out of what is not test, in a world of the shape of its folds."""
+        return False
 
     def of(self, count: int) -> slice:
         """Where the part that selects stands among `count` things in random order; only with folds."""
@@ -71,6 +77,10 @@ class Split(Folds):
     valid_users: str | None = None
     test_users: str | None = None
     candidates: str | None = None
+
+    @property
+    def of_all(self) -> bool:
+        return self.folds is not None and self.fold is None and self.valid == 0
 
     @model_validator(mode="after")
     def _folds_have_an_effect(self) -> Split:

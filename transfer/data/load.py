@@ -59,9 +59,10 @@ def load_world(config: Config, reader: ModuleType | None, encode: Encode | None 
     assert isinstance(config.split, Split)
     asked = config.task.asked if config.task.domains == "all" else None
     given = Given(config.domain, Path(config.data_dir), config.task.positives, encode, asked)
-    if (fold := config.split.fold) is None:
+    if config.split.folds is None:
         return _load(given, config.split)
-    return _load_folds(given, config.split.model_copy(update={"fold": 0}))[fold]
+    folds = _load_folds(given, config.split.model_copy(update={"fold": 0}))
+    return folds[-1 if config.split.of_all else config.split.fold or 0]
 
 
 class Given(NamedTuple):
@@ -98,7 +99,10 @@ def _load(given: Given, how: Split) -> Loaded:
 
 @kept(1)
 def _load_folds(given: Given, how: Split) -> list[Loaded]:
+    """The folds, and with split.valid=0 last the world in which none of them is held out."""
     every = [how.model_copy(update={"fold": fold}) for fold in range(how.folds or 0)]
+    if how.valid == 0:
+        every.append(how.model_copy(update={"folds": None, "fold": None}))
     return alike(_worlds(given, every))
 
 
@@ -143,9 +147,7 @@ def _worlds(given: Given, every: list[Split]) -> list[Loaded]:
     options["catalogue"] = cataloguer(domains, data_dir)
     if how.candidates:
         options["candidates"] = (how.candidates, read_candidates(locate(how.candidates, data_dir)))
-    if how.fold is not None and not capacity:
-        hidden = {name: [getattr(parts, name) for parts in divided] for name in ("valid", "test")}
-        options["readers"] = {name: max(part["user"].n_unique() for part in of) for name, of in hidden.items()}
+    options["folded"] = how.fold is not None and not capacity
     worlds = [build_world(target, sources, parts, positives, domains.core, features, **options) for parts in divided]
     for loaded in worlds:
         loaded.summary["cleaning"] = cleaning

@@ -78,8 +78,8 @@ def measure(
     """Means, and {name: float32 [users, padding last]}: the selected metric, ndcg and recall at every k, hit and precision
     and what is measured beyond hits at the k of the selected one; NaN where a user has nothing of it.
 
-    Means are those of hits, coverage and popularity of the lists; with `beyond` of all that is known of the lists
-    (feedback, prices, genres, texts).
+    Means are those of hits; with `beyond` of all that is known of the lists too (coverage, popularity, feedback, prices,
+    genres, texts).
     """
     shelf = heldout.catalogue if beyond else None
     popularity, n_items = heldout.popularity, heldout.popularity.shape[0]
@@ -89,11 +89,11 @@ def measure(
 
     def chunk(counts: jax.Array, of: tuple[Heldout, Ranked]) -> tuple[jax.Array, tuple[ByUser, jax.Array | None]]:
         part, (ties, lists, judged) = of
-        assert lists is not None
         found = user_metrics(ties, part.row, part.item, part.users.shape[0], ks, price)
-        counts, auc = list_metrics.exposures(counts, lists, ks), None
         if not beyond:
-            return counts, (found | {"popularity": list_metrics.means(lists, popularity[lists.item], ks)}, auc)
+            return counts, (found, None)
+        assert lists is not None
+        counts, auc = list_metrics.exposures(counts, lists, ks), None
         if judged is not None and part.disliked_row is not None:
             auc = feedback.judged_auc(judged, part.row, part.disliked_row, part.users.shape[0])
         part = replace(part, catalogue=shelf, popularity=popularity)
@@ -101,7 +101,7 @@ def measure(
 
     start = jnp.zeros((len(ks), n_items), jnp.int32)
     counts, (found, auc) = jax.lax.scan(chunk, start, (heldout.by_chunk(), ranked))
-    means = _means(found, heldout) | {"coverage": list_metrics.coverage(counts, heldout.candidates)}
+    means = _means(found, heldout)
     if "judged" in found:
         means["like_share"] = _mean(found["like_share"][None], heldout, weights=found["judged"][None])[0]
     chosen, _, at_k = select.partition("@")
@@ -111,6 +111,7 @@ def measure(
     rows |= {f"{name}@{k}": found[name][..., ks.index(k)] for name in found if name not in LESS or name == chosen}
     single: dict[str, jax.Array] = {}  # that has no k
     if beyond:
+        means["coverage"] = list_metrics.coverage(counts, heldout.candidates)
         means["gini"] = list_metrics.gini(counts, heldout.candidates)
         single = _given(heldout)
     if auc is not None:

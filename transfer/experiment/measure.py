@@ -36,8 +36,8 @@ class Measured:
 
 
 def measure(config: Config, program: Program, job: Job, done: Done) -> Measured:
-    """All figures of the selected parameters; with test=false, while one tunes, the test part stays closed and how far
-    apart the domains are is not measured."""
+    """All figures of the selected parameters; with test=false, while one tunes, the test part stays closed, and neither
+    how far apart the domains are nor what lists hold beyond hits is measured."""
     clock = job.run.clock
     began, compiling = time.perf_counter(), clock["compile"]
     test = config.test or config.select == ORACLE  # it looks at the test labels even while tuning
@@ -63,7 +63,8 @@ def evaluate(
 ) -> tuple[list[dict[str, dict[str, float]]], list[pl.DataFrame]]:
     """Metrics of the validation and the test part from the selected parameters, {part: {name: value}} per replica, and
     the test values of every user (or example), one table per replica. Without `test` that part stays closed, and the
-    values are those of the validation part. measures: keeps what all methods of a task share on worlds of these shapes."""
+    values are those of the validation part, and all figures those of hits. measures: keeps what all methods of a task
+    share on worlds of these shapes."""
     parts: dict[str, Any] = {"valid": world.valid} if world.valid.n_events else {}
     parts |= {"test": world.test} if test else {}
     groups = _of_one_shape(parts)
@@ -74,14 +75,14 @@ def evaluate(
         return [jax.lax.map(lambda part: task.predict(scores, part), of) for of in hidden]
 
     def measure_row(hidden: Any, predicted: Any) -> Any:
-        return jax.lax.map(lambda of: task.measure(of[0], of[1], True), (predicted, hidden))
+        return jax.lax.map(lambda of: task.measure(of[0], of[1], test), (predicted, hidden))
 
-    name = "predict " + " and ".join(parts)  # worlds of one shape share what is compiled
-    hidden = list(groups.values())
-    predicted = run(name, predict_row, (world, hidden), (done, replicas)) if parts else []
+    hidden = list(groups.values())  # parts of one shape share what is compiled, as worlds do
+    predicted = run(f"predict {shapes_of(hidden)}", predict_row, (world, hidden), (done, replicas)) if parts else []
     found: dict[str, Any] = {}
     for names, of, said in zip(groups, hidden, predicted, strict=True):
-        values = jax.device_get(measures("measure " + " and ".join(names), measure_row, of, said))
+        what = f"measure {'all' if test else 'hits'} of {shapes_of(of)}"
+        values = jax.device_get(measures(what, measure_row, of, said))
         found |= {part: jax.tree.map(lambda leaf, i=i: leaf[:, i], values) for i, part in enumerate(names)}
     means = {part: of for part, (of, _) in found.items()}
     count = range(len(replicas.keys))

@@ -266,15 +266,17 @@ def _facts(
 
 
 def program_of(config: Config, world: AnyWorld) -> tuple[str, str]:
-    """What decides what is compiled: the static part but for where the world comes from, and the shapes of its arrays."""
-    return config.program_key(without=BY_CONTENT), shapes_of(world)
+    """What decides what is compiled: the static part but for where the world comes from and whether it is tested, and the
+    shapes of its arrays."""
+    return config.program_key(without=(*BY_CONTENT, "test")), shapes_of(world)
 
 
 def load_run(folder: Path) -> Result:
     """A finished run from its folder and the data. Raises TransferError where the folder or the data do not fit."""
     config, facts = run_folder.read_run(folder)
     config = check_settings(config)
-    loaded = load_world(config)
+    by_itself = config.split.model_copy(update={"folds": None}) if config.split.of_all else config.split
+    loaded = load_world(config.model_copy(update={"split": by_itself}))
     if loaded.fingerprint != facts["fingerprint"]:
         raise TransferError(
             f"{folder}: the data in {config.data_dir} is not what this run was trained on (fingerprints differ)"

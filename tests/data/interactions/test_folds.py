@@ -11,11 +11,13 @@ from conftest import small_overrides
 
 from transfer.api import compose
 from transfer.data import load
+from transfer.data.interactions import events
+from transfer.data.interactions.folds import OF_ROW, _laid_out
 from transfer.data.interactions.world import Loaded, asked_users
 from transfer.experiment.build import load_world
-from transfer.experiment.run import Result, run_batch
+from transfer.experiment.run import Result, program_of, run_batch
 from transfer.training import loop
-from transfer.training.compiler import executables_of
+from transfer.training.compiler import executables_of, shapes_of
 
 FOLDS = 3
 SPLITS = ("cold_start", "ratio", "cold_items")
@@ -74,6 +76,54 @@ def test_padding_changes_no_figure_of_a_fold(method: str, monkeypatch: pytest.Mo
     exact = run(2, method).metrics["valid"]
     load._load_folds.cache_clear()
     assert padded == pytest.approx(exact, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_fit_on_all_folds_has_their_shape_and_the_content_of_a_world_of_its_own(split: str) -> None:
+    folded = {"domain__target_events": 4, "split__folds": FOLDS, "split__valid": 0}
+    everything, one = (
+        load_world(compose(small_overrides(split=split, **folded, split__fold=number))) for number in (None, 0)
+    )
+    plain = load_world(compose(small_overrides(split=split, domain__target_events=4, split__valid=0)))
+    assert everything.fingerprint == plain.fingerprint != one.fingerprint
+    assert everything.users == plain.users
+    assert shapes_of(everything.world) == shapes_of(one.world) != shapes_of(plain.world)
+    train = everything.world.target.train
+    assert int(train.starts[-1]) == int(train.there.sum()) == plain.world.target.train.users.shape[0]
+    assert not int(everything.world.valid.n_events)
+    assert asked_users(everything.world, everything.world.test).keys() == asked_users(plain.world, plain.world.test).keys()
+
+
+def test_hidden_parts_in_other_chunks_have_the_same_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "CHUNK_SCORES", 400)
+    plain = load_world(compose(small_overrides(split="cold_start", split__valid=0))).world.test
+    assert plain.users.shape[0] > 2
+    other = _laid_out(plain, 2, 40)
+    for name, of_row in OF_ROW.items():
+        if getattr(plain, name) is None:
+            continue
+        told = []
+        for part in (plain, other):
+            row = np.asarray(getattr(part, name))
+            there = row < part.users.shape[1]
+            user = np.take_along_axis(np.asarray(part.users), np.where(there, row, 0), axis=1)[there]
+            told.append(sorted(zip(user, *(np.asarray(getattr(part, of))[there] for of in of_row), strict=True)))
+        assert told[0] == told[1]
+    assert other.users.shape == (2, 40)
+
+
+def test_a_fit_on_all_folds_compiles_nothing_but_what_lists_hold() -> None:
+    """And its figures are those of the same fit without room for folds."""
+    words = {"split__folds": FOLDS, "split__valid": 0, "split": "cold_start", "method": "ease"}
+    config = compose(small_overrides(**words, split__fold=1, test=False))
+    run_batch([config])
+    key = program_of(config, load_world(config).world)
+    before = set(executables_of(*key))
+    found = run_batch([compose(small_overrides(**words, split__fold=None))])[0]
+    assert set(executables_of(*key)) == before, "nothing new"
+    plain = run_batch([compose(small_overrides(**words | {"split__folds": None}))])[0]
+    assert found.metrics == plain.metrics
+    assert set(run_batch([config])[0].metrics["valid"]) < set(found.metrics["test"]), "hits alone, while one tunes"
 
 
 def test_a_fold_asks_whom_its_readers_alone_would_know() -> None:

@@ -31,7 +31,7 @@ def build_world(
     timed: bool = False,
     capacity: int | None = None,
     shared_items: bool = False,
-    readers: dict[str, int] | None = None,
+    folded: bool = False,
     catalogue: Callable[[Domain, pl.Series, dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     candidates: tuple[str, pl.DataFrame] | None = None,
 ) -> Loaded:
@@ -42,8 +42,8 @@ def build_world(
     come after training, so may items of the target: all are candidates. With a capacity every array of events has that
     length, and all users and items that the domains have are in the world, whether they have training events or not: its
     shapes then do not depend on who chose what. shared_items: equal ids of items in two domains are the same product.
-    features: blocks of vectors of the items of every domain, the target first. readers: how many readers of each hidden
-    part any fold has; users and items are then those of all that is not test, the same in every fold (`folds.alike`).
+    features: blocks of vectors of the items of every domain, the target first. folded: users and items are those of all
+    that is not test, the same in every fold (`folds.alike`).
     catalogue: what the target's lists are measured by, from the domain, its items and their blocks. candidates:
     user, item of whom may be shown what, and the file that says so.
     """
@@ -59,10 +59,10 @@ def build_world(
     visible, known_later = every[3 : 3 + len(sources)], every[3 + len(sources) :]
     counts: dict[str, Any] = {"events_before_filters": len(train) + len(valid) + len(test)}
     began = train["user"].unique()
-    learnable = pl.concat([part.select("user", "item") for part in (train, valid)]) if readers else train
+    learnable = pl.concat([part.select("user", "item") for part in (train, valid)]) if folded else train
     kept, *visible = [_core(events, core) for events in [learnable, *visible]]
     counts["events_lost_to_core"] = len(learnable) - len(kept)
-    train = train.join(kept, on=["user", "item"], how="semi", maintain_order="left") if readers else kept
+    train = train.join(kept, on=["user", "item"], how="semi", maintain_order="left") if folded else kept
     if not capacity:
         with_events = _with_events(sources, visible)
         counts["sources_without_events"] = [s.name for i, s in enumerate(sources) if i not in with_events]
@@ -85,9 +85,9 @@ def build_world(
     trained = train["user"].unique()
     fallen = began.filter(~began.is_in(trained.implode()))
     may_ask = trained if parts.newcomers == "none" else users.filter(~users.is_in(fallen.implode()))
-    of_items = train["item"].unique() if readers and not parts.new_items else items[0]
+    of_items = train["item"].unique() if folded and not parts.new_items else items[0]
     # whom a fold alone would know: with folds others are in the world by what the fold hides of them
-    seen_users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]) if readers else users
+    seen_users = pl.concat([events["user"] for events in [train, *visible, *known_later, *asked]]) if folded else users
     known = pl.col("user").is_in(seen_users.unique().implode()) & pl.col("item").is_in(of_items.implode())
     hidden = {
         name: part.filter(known & pl.col("user").is_in(may_ask.implode()))
@@ -98,8 +98,7 @@ def build_world(
         raise TransferError(f"no test event of {target.name} has a user and an item known from training; use another split")
 
     room = Room(capacity, len(users)) if capacity else None
-    counts_of = [kept["user"].n_unique() if readers else None, *(None for _ in visible)]  # who has events to stop by
-    sides = [_side(*own, users, room) for own in zip([train, *visible], items, counts_of, strict=True)]
+    sides = [_side(*own, users, room) for own in zip([train, *visible], items, strict=True)]
     if shared_items:
         sides[1:] = [
             replace(side, target_items=_places(ids, items[0])) for side, ids in zip(sides[1:], items[1:], strict=True)
@@ -117,9 +116,7 @@ def build_world(
     whole = [_joined(*both) for both in zip([train, *visible], known_later, items, strict=True)] if known_later else []
     seen = coded_events(whole[0], **index) if whole else learnt_from
     others = [
-        part.filter(known)
-        for part in (parts.rated, parts.rated_valid)
-        if part is not None and (len(part) or capacity or readers)
+        part.filter(known) for part in (parts.rated, parts.rated_valid) if part is not None and (len(part) or capacity)
     ]
     rated = [coded_events(part, **index) for part in others]
     of_lists: dict[str, np.ndarray] = catalogue(target, items[0], sides[0].features) if catalogue else {}  # type: ignore[arg-type]
@@ -131,8 +128,8 @@ def build_world(
 
     def part_of(name: str, seen: list[Coded], rated: list[Coded]) -> Heldout:
         disliked = coded_events(dislikes[name], **index) if dislikes else None
-        asked, count = _candidates(coded[name], len(items[0])) if parts.new_items else None, (readers or {}).get(name)
-        more = (asked, count, rated, disliked, shelf, lists.get(name))
+        asked = _candidates(coded[name], len(items[0])) if parts.new_items else None
+        more = (asked, rated, disliked, shelf, lists.get(name))
         return heldout_of(coded[name], seen, learnt_from, len(items[0]), room, *more)
 
     host = World(
@@ -246,12 +243,12 @@ def _core(events: pl.DataFrame, core: int) -> pl.DataFrame:
     return events
 
 
-def _side(events: pl.DataFrame, items: pl.Series, count: int | None, users: pl.Series, room: Room | None) -> Side:
+def _side(events: pl.DataFrame, items: pl.Series, users: pl.Series, room: Room | None) -> Side:
     size: Any = {"n_users": len(users), "n_items": len(items), "room": room}
     fit = coded_events(events.filter(~pl.col("stop")), users, items)
     stop = coded_events(events.filter(pl.col("stop")), users, items)
     return Side(
         train=interactions_of(coded_events(events, users, items), **size),
         fit=interactions_of(fit, **size),
-        stop=heldout_of(stop, [fit], fit, len(items), room, count=count),
+        stop=heldout_of(stop, [fit], fit, len(items), room),
     )

@@ -152,22 +152,18 @@ def heldout_of(
     n_items: int,
     room: Room | None = None,
     candidates: np.ndarray | None = None,
-    count: int | None = None,
     rated: Sequence[Coded] = (),
     disliked: Coded | None = None,
     catalogue: Catalogue | None = None,
     listed: Coded | None = None,
 ) -> Heldout:
-    """Lay hidden events out in equal chunks of users, `count` of them (None: as many as there are); every chunk is padded
-    to the longest, or to `room`.
+    """Lay hidden events out in equal chunks of users; every chunk is padded to the longest, or to `room`.
 
     rated: events that are seen without being liked; disliked: hidden ones that say so; candidates bool [items]:
     the only ones that are ranked; listed: those of each user, as events.
     """
     users = np.unique(hidden["user"])
-    count = room.users if room else count or len(users)
-    chunks = max(1, min(count, -(-count * n_items // CHUNK_SCORES)))
-    width = max(1, -(-count // chunks))
+    chunks, width = chunks_of(room.users if room else len(users), n_items)
     padded = np.zeros(chunks * width, np.int32)
     padded[: len(users)] = users
 
@@ -193,16 +189,28 @@ def heldout_of(
     return Heldout(**arrays, **counts, candidates=candidates, catalogue=catalogue)  # type: ignore[arg-type]
 
 
+def chunks_of(count: int, n_items: int) -> tuple[int, int]:
+    """How many equal chunks so many users are laid out in, and how many users are in each."""
+    chunks = max(1, min(count, -(-count * n_items // CHUNK_SCORES)))
+    return chunks, max(1, -(-count // chunks))
+
+
+def in_chunks(position: np.ndarray, chunks: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Chunk, row and slot of events of the users at these positions, which rise; and how many the fullest chunk has."""
+    chunk, row = np.divmod(position, width)
+    counts = np.bincount(chunk, minlength=chunks)
+    slot = np.arange(len(position)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return chunk, row, slot, int(counts.max(initial=0))
+
+
 def _chunked(
     events: Coded, users: np.ndarray, chunks: int, width: int, room: Room | None, whole: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Row, item and rating of events in their chunks; whole: padded to a power of two, so that splits share programs."""
     position = np.searchsorted(users, events["user"])
     order = np.argsort(position, kind="stable")
-    chunk, row = np.divmod(position[order], width)
-    counts = np.bincount(chunk, minlength=chunks)
-    slot = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    longest = max(1, _length(int(counts.max(initial=0)), room))
+    chunk, row, slot, longest = in_chunks(position[order], chunks, width)
+    longest = max(1, _length(longest, room))
     shape = (chunks, 1 << (longest - 1).bit_length() if whole and not room else longest)
     rows, items, ratings = np.full(shape, width, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.float32)
     rows[chunk, slot] = row

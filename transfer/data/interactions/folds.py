@@ -9,8 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from transfer.data.interactions.events import Heldout, Interactions
+from transfer.data.interactions.events import Heldout, Interactions, chunks_of, in_chunks, interactions_of
 from transfer.data.interactions.world import Loaded, World, on_device
+
+# What a hidden part knows of events, by the array that says whose they are.
+OF_ROW = {
+    "row": ("item", "rating"),
+    "seen_row": ("seen_item", "seen_liked"),
+    "disliked_row": ("disliked_item",),
+    "open_row": ("open_item",),
+}
 
 
 def alike(folds: list[Loaded]) -> list[Loaded]:
@@ -31,9 +39,10 @@ def alike(folds: list[Loaded]) -> list[Loaded]:
             strict=True,
         )
     ]
-    valid, test = _hidden([world.valid for world in worlds]), _hidden([world.test for world in worlds])
+    valid, test = _of_worlds(worlds)
     rated: list[Any] = [world.rated for world in worlds]
-    rated = rated if None in rated else _events(rated)
+    if any(rated):
+        rated = _events([of or _no_events(worlds[0]) for of in rated])
     bridges = [_lengthened(np.asarray(world.bridges), _longest(worlds, _bridges), world.n_users) for world in worlds]
     parts = zip(target, valid, test, rated, bridges, strict=True)
     same = [
@@ -60,37 +69,68 @@ def _events(parts: list[Interactions]) -> list[Interactions]:
 def stacked(parts: list[Heldout]) -> Heldout | None:
     """Hidden parts as one, with a leading axis: what is done to all of them is traced once. None where a part has several
     chunks (padding would be worked on for long), or something that another has not."""
-    if any(part.users.shape[0] > 1 for part in parts) or len(set(map(jax.tree.structure, parts))) > 1:
+    if not _can_be_one(parts):
         return None
     return jax.tree.map(lambda *leaves: np.stack(leaves), *_hidden(parts))
 
 
+def _can_be_one(parts: list[Heldout]) -> bool:
+    return all(part.users.shape[0] == 1 for part in parts) and len(set(map(jax.tree.structure, parts))) == 1
+
+
+def _of_worlds(worlds: list[World]) -> tuple[list[Heldout], list[Heldout]]:
+    """The validation parts and the test parts; all of one shape where `stacked` would make one of them, so that what is
+    compiled for the one serves the other."""
+    valid, test = [world.valid for world in worlds], [world.test for world in worlds]
+    if not _can_be_one([*valid, *test]):
+        return _hidden(valid), _hidden(test)
+    both = _hidden([*valid, *test])
+    return both[: len(valid)], both[len(valid) :]
+
+
 def _hidden(parts: list[Heldout]) -> list[Heldout]:
-    """Of as many chunks each, padded to the longest."""
-    width = _longest(parts, lambda part: part.users)
-    hidden, seen = _longest(parts, lambda part: part.row), _longest(parts, lambda part: part.seen_row)
-    there = [name for name in ("disliked", "open") if getattr(parts[0], f"{name}_row") is not None]
-    longest = {name: max(getattr(part, f"{name}_row").shape[-1] for part in parts) for name in there}
-
-    def rows(part: Heldout, name: str, length: int) -> Any:
-        row = np.asarray(getattr(part, name))
-        return _lengthened(np.where(row == part.users.shape[1], width, row).astype(row.dtype), length, width)
-
+    """In equal chunks, as the one with the most users has them, padded to the longest."""
+    if len({part.users.shape for part in parts}) > 1:
+        shape = chunks_of(max(int(part.n_users) for part in parts), parts[0].popularity.shape[0])
+        parts = [_laid_out(part, *shape) for part in parts]
+    width = parts[0].users.shape[1]
+    longest = {row: max(getattr(part, row).shape[1] for part in parts) for row in _there(parts[0])}
     return [
         replace(
             part,
-            users=_lengthened(part.users, width, 0),
-            row=rows(part, "row", hidden),
-            item=_lengthened(part.item, hidden, 0),
-            rating=_lengthened(part.rating, hidden, 0),
-            seen_row=rows(part, "seen_row", seen),
-            seen_item=_lengthened(part.seen_item, seen, 0),
-            seen_liked=_lengthened(part.seen_liked, seen, False),
-            **{f"{name}_row": rows(part, f"{name}_row", longest[name]) for name in there},
-            **{f"{name}_item": _lengthened(getattr(part, f"{name}_item"), longest[name], 0) for name in there},
+            **{row: _lengthened(getattr(part, row), longest[row], width) for row in longest},
+            **{name: _lengthened(getattr(part, name), longest[row], 0) for row in longest for name in OF_ROW[row]},
         )
         for part in parts
     ]
+
+
+def _laid_out(part: Heldout, chunks: int, width: int) -> Heldout:
+    """The same users, in their order, in other chunks."""
+    before, count = part.users.shape[1], int(part.n_users)
+    users = np.zeros(chunks * width, np.int32)
+    users[:count] = np.asarray(part.users).reshape(-1)[:count]
+    arrays: dict[str, Any] = {"users": users.reshape(chunks, width)}
+    for name in _there(part):
+        row = np.asarray(getattr(part, name))
+        there = row < before
+        chunk, row, slot, longest = in_chunks((np.arange(len(row))[:, None] * before + row)[there], chunks, width)
+        arrays[name] = np.full((chunks, max(1, longest)), width, np.int32)
+        arrays[name][chunk, slot] = row
+        for of_row in OF_ROW[name]:
+            values = np.asarray(getattr(part, of_row))
+            arrays[of_row] = np.zeros(arrays[name].shape, values.dtype)
+            arrays[of_row][chunk, slot] = values[there]
+    return replace(part, **arrays)
+
+
+def _there(part: Heldout) -> list[str]:
+    return [row for row in OF_ROW if getattr(part, row) is not None]
+
+
+def _no_events(world: World) -> Interactions:
+    none = {"user": np.zeros(0, np.int32), "item": np.zeros(0, np.int32), "rating": np.zeros(0, np.float32)}
+    return interactions_of(none, world.n_users, world.n_items)
 
 
 def _bridges(world: World) -> Any:
