@@ -1,4 +1,4 @@
-"""What sweep=auto found, as plain JSON with one paragraph that says it in words."""
+"""What sweep=auto found, as plain JSON with a few lines that say it in words."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def report(
         "whole": whole,
         "seconds": round(seconds, 1),
     }
-    return facts | {"text": " ".join(_sentences(decision, tested, test_gain, facts))}
+    lines = _judged(decision, facts), _mixed(decision), _tested(decision, tested, test_gain, facts)
+    return facts | {"text": "\n".join(" ".join(line) for line in lines if line)}
 
 
-def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | None, facts: dict[str, Any]) -> list[str]:
+def _judged(decision: Decision, facts: dict[str, Any]) -> list[str]:
+    """What was chosen and why."""
     chosen, base = decision.chosen, decision.reference
     world, how = chosen.runs[0].result["world"], chosen.runs[0].result["select"]
     sources = ", ".join(side["name"] for side in world["sources"]) or "no source"
@@ -48,8 +50,10 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
     judged = f"over {facts['folds']} folds" if facts["folds"] > 1 else "on the validation part"
     if facts["divisions"] > 1:
         judged += f" of each of {facts['divisions']} divisions"
-    who = "examples" if chosen.of_examples else "readers"
-    said = []
+    who, said = _who(chosen), list[str]()
+    of_all = (
+        f"an interval that holds for all {many} that see a source" if many > 1 else "of the only one that sees a source"
+    )
     if how["by"] != "valid":
         said.append(
             f"{target} has no labels, so nothing can be promised: {chosen.name} is chosen by {how['by']}, without them; "
@@ -59,34 +63,53 @@ def _sentences(decision: Decision, tested: list[Candidate], test_gain: Gain | No
         gain = decision.gains[chosen.name]
         said += [
             f"Transfer: {sources} help with {target}, by {chosen.name}.",
-            f"Its {metric} on {who} that were held out, {judged}, is {_value(chosen, 'valid'):.4f}; that of {base.name}, "
-            f"the best without a source, {_value(base, 'valid'):.4f}: {_interval(gain)}, as one of {many} that were tried.",
+            f"On {who} that were held out, {judged}, its {metric} is {_value(chosen, 'valid'):.4f}, and that of "
+            f"{base.name}, the best without a source, {_value(base, 'valid'):.4f}: a gain of {_interval(gain)}, {of_all}.",
             f"{gain.gain:.0%} of the {who} gain, {gain.lose:.0%} lose.",
         ]
+        mixtures = [one.candidate.name for one in decision.mixtures]
+        rivals = {name: of.mean for name, of in decision.gains.items() if of.low > 0 and name not in mixtures}
+        if chosen.name in rivals and (best := max(rivals, key=lambda name: rivals[name])) != chosen.name:
+            said.append(
+                f"{best} gained {rivals[best]:+.4f}; {chosen.name} is faster, and within a standard error of the surest."
+            )
     else:
         said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {chosen.name} is chosen.")
         said.append(f"Its {metric} on {who} that were held out, {judged}, is {_value(chosen, 'valid'):.4f}.")
         if decision.gains:
             name, gain = max(decision.gains.items(), key=lambda item: item[1].low)
-            said.append(f"Nearest is {name}: {_interval(gain)}, as one of {many} that were tried.")
+            said.append(f"Nearest is {name}: {_interval(gain)}, {of_all}.")
+    return said
+
+
+def _mixed(decision: Decision) -> list[str]:
+    """What the ensemble and the gate bring."""
+    said, who = [], _who(decision.chosen)
     for mixed in decision.mixtures:
-        kept = "it is chosen" if chosen is mixed.candidate else "that is not enough, and it is left"
+        kept, end = ("chosen", "") if mixed.candidate is decision.chosen else ("left", ", which is not enough")
         said.append(
-            f"The {mixed.candidate.name} is {_interval(mixed.gain)} against {mixed.best.name}, the best alone, for {who} "
-            f"that did not choose its weights: {kept}."
+            f"The {mixed.candidate.name} is {kept}: against {mixed.best.name}, the best alone, it brings "
+            f"{_interval(mixed.gain)} to {who} that did not choose its weights{end}."
         )
-    values = [f"{one.name} {_value(one, 'test'):.4f}" for one in tested if one.runs]
-    if facts["whole"]:
-        said.append(f"For the test they have learnt from all {who} that are not in it.")
-    said.append(
-        f"On the test part, scored once: {', '.join(values)}" + (f": {_interval(test_gain)}." if test_gain else ".")
-    )
-    said.append(f"{facts['tried']} candidates in {facts['seconds']:.0f} s.")
+    return said
+
+
+def _tested(decision: Decision, tested: list[Candidate], test_gain: Gain | None, facts: dict[str, Any]) -> list[str]:
+    """The test, and what all of it cost."""
+    values = " and ".join(f"{one.name} {_value(one, 'test'):.4f}" for one in tested if one.runs)
+    learnt = f", after learning from all other {_who(decision.chosen)}" if facts["whole"] else ""
+    gained = f", a gain of {_interval(test_gain)}" if test_gain else ""
+    said = [f"On the test part, scored once{learnt}: {values}{gained}."]
+    said.append(f"{facts['tried']} candidates were tried, in {facts['seconds']:.0f} s.")
     if facts["not_reached"]:
         said.append(f"The budget ended before {', '.join(facts['not_reached'])}.")
     if facts["left_out"]:
         said.append(f"Left out, choice.json says why: {', '.join(facts['left_out'])}.")
     return said
+
+
+def _who(candidate: Candidate) -> str:
+    return "examples" if candidate.of_examples else "readers"
 
 
 def _interval(gain: Gain) -> str:

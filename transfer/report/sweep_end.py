@@ -23,7 +23,7 @@ def end_sweep(folder: Path) -> None:
     """Table, report, what sweep=auto chose, and the copies in a tracker where the runs ask for it; a fault of the report
     never costs the runs."""
     from transfer.console import wide_console
-    from transfer.report.comparison.files import clean, read_choice
+    from transfer.report.comparison.files import paragraphs, read_choice
     from transfer.report.page.page import write_report
     from transfer.report.sweep_table import print_sweep
     from transfer.results.run_folder import CHOICE
@@ -36,7 +36,8 @@ def end_sweep(folder: Path) -> None:
     try:
         console.print(f"report: {write_report(folder, runs)}", soft_wrap=True, markup=False, highlight=False)
         if (folder / CHOICE).exists():
-            console.print(clean(read_choice(folder / CHOICE).text, 3000), markup=False, highlight=False)
+            for line in paragraphs(read_choice(folder / CHOICE)):
+                console.print(line, markup=False, highlight=False)
         if any(run.config.get("track.name", "none") != "none" for run in runs):
             copies.copy_sweep(folder, *verdicts(runs))
     except Exception as error:

@@ -214,6 +214,11 @@ def read_choice(path: Path) -> Choice:
         raise TransferError(f"{path.name}: {clean(describe(error))}") from None
 
 
+def paragraphs(choice: Choice) -> list[str]:
+    """What choice.json says in words, a few lines of printable text."""
+    return [clean(line, 1500) for line in choice.text.split("\n")[:4]]
+
+
 def clean(text: str, letters: int = 200) -> str:
     """One line of printable text, cut where it is long: no terminal escape, no direction mark, no megabytes."""
     kept = "".join(letter if letter.isprintable() else " " for letter in text[: 20 * letters])

@@ -15,7 +15,7 @@ from transfer.errors import TransferError
 from transfer.report.comparison.average import alone, compare_all, pair_name
 from transfer.report.comparison.compare import users_by_group
 from transfer.report.comparison.comparison import Comparison
-from transfer.report.comparison.files import CONTROLS, clean, read_choice, read_yaml
+from transfer.report.comparison.files import CONTROLS, clean, paragraphs, read_choice, read_yaml
 from transfer.report.comparison.reference import TARGET_ONLY, bases, reference_name, reference_words
 from transfer.report.comparison.runs import Run, read_runs, results_table, shown_name, spreadsheet
 from transfer.report.comparison.verdicts import MARGIN
@@ -153,7 +153,7 @@ def _choice(folder: Path) -> dict[str, Any] | None:
         return "–" if value is None else f"{value:.0%}" if name in ("gain", "lose") else words.number(value, "+")
 
     gains = {clean(name): {key: shown(key, value) for key, value in of.items()} for name, of in found.gains.items()}
-    return {"text": clean(found.text, 3000), "gains": gains}
+    return {"paragraphs": paragraphs(found), "gains": gains}
 
 
 def section(comparison: Comparison, drawn: str) -> dict[str, Any]:

@@ -83,9 +83,9 @@ def lead(comparison: Comparison) -> list[str]:
     explained = f" {metric} is {clause}; {direction} is better." if clause else f" {direction} is better."
     chosen = np.isfinite(first.score)
     place = f"{first.method} is the choice of validation among {len(ranked)} methods"
-    place = (
-        place if chosen else f"Nothing was held out to choose by; {first.method} comes out first of {len(ranked)} methods"
-    )
+    tested = [setting for setting in ranked if np.isfinite(setting.summary(comparison.part, metric).mean)]
+    why = "Only what was chosen was tested" if np.isfinite(valid.mean) else "Nothing was held out to choose by"
+    place = place if chosen else f"{why}; {first.method} comes out first of {len(tested)} methods"
     place = place if len(ranked) > 1 else f"{first.method} is the only method here"
     beside = f", {number(valid.mean)} on validation" if comparison.part == "test" and np.isfinite(valid.mean) else ""
     sentences = [f"{place}: its {comparison.part_name} {metric} is {number(summary.mean)} ({over}{beside}).{explained}"]
@@ -123,7 +123,8 @@ def _second(comparison: Comparison, first: str, second: str) -> str:
     if not np.isfinite(tested.holm):
         return f"{far}; there are too few {comparison.unit} to say whether that is chance."
     p = chance(tested.holm)
-    basis = f"p {p if p[0] == '<' else f'= {p}'} after correction for {len(comparison.pairs)} comparisons, {over}"
+    many = f" after correction for {len(comparison.pairs)} comparisons" if len(comparison.pairs) > 1 else ""
+    basis = f"p {p if p[0] == '<' else f'= {p}'}{many}, {over}"
     if tested.holm < 0.05:
         return f"{far}, and the difference is real ({basis})."
     return f"{far}: no more than chance can explain ({basis})."
