@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from planted import PADDED, RANKING, TRAINED, check_whole, outcome, plant, planted, replicas, world_of
+from planted import PADDED, RANKING, TRAINED, WORLD, check_whole, outcome, plant, planted, replicas, world_of
 
 from transfer.api import compose
 from transfer.data.interactions.events import Interactions
@@ -21,9 +21,11 @@ from transfer.errors import TransferError
 from transfer.experiment import run_batch
 from transfer.experiment.build import build_program, build_task, load_world
 from transfer.experiment.checks import check_settings
+from transfer.methods.feature_based import ridge_map
 from transfer.program import Needs
 from transfer.registry import find, names
 from transfer.solvers import histories
+from transfer.training.compiler import executables_of
 
 Floats = NDArray[np.float64]
 METHODS = names("methods")
@@ -222,14 +224,44 @@ def test_ridge_map_solves_over_those_whom_both_domains_know(task: str, monkeypat
     def scores(world: World) -> Floats:
         program = build_program(config, world, build_task(config, world))
         hp = {name: jax.numpy.float32(value) for name, value in config.hp.items()}
-        done = {"map": program.stages[0].solve(world, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
-        return np.asarray(program.scores(world, done, hp)(jax.numpy.arange(world.n_users)))
+
+        @jax.jit
+        def scored(world: World, hp: Any) -> jax.Array:
+            done = {"map": program.stages[0].solve(world, {}, hp, jax.random.key(0))}  # type: ignore[union-attr]
+            return program.scores(world, done, hp)(jax.numpy.arange(world.n_users))
+
+        return np.asarray(scored(world, hp))
 
     everybody = scores(replace(world, bridges=None))
     monkeypatch.setattr(histories, "DENSE_CELLS", max(len(bridges) * max(len(bridges), width), width * world.n_items))
     np.testing.assert_allclose(scores(world), everybody, rtol=1e-4, atol=1e-4)
     with pytest.raises(TransferError, match="method=ridge_map needs a"):
         scores(replace(world, bridges=None))
+    monkeypatch.setattr(ridge_map, "MAP_CELLS", width * world.n_items - 1)
+    monkeypatch.setattr(histories, "DENSE_CELLS", len(bridges) ** 2)  # no room for films or books
+    np.testing.assert_allclose(scores(world), everybody, rtol=1e-4, atol=1e-4)
+
+
+def test_ridge_map_without_the_matrix_of_films_and_books_tells_new_readers_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = [*RANKING, *WORLD, "method=ridge_map", "split=few_shot", "split.keep=2"]
+
+    def told() -> tuple[Floats, dict[str, Any], set[str]]:
+        (result,) = run_batch([compose(words)])
+        films = result.predictor.loaded.source_items[0]  # type: ignore[union-attr]
+        new = [{result.predictor.loaded.summary["sources"][0]["name"]: films[:n]} for n in (0, 1, 7)]  # type: ignore[union-attr]
+        return result.predictor.score_new(new), result.metrics["test"], set(result.parameters["map"])
+
+    scores, metrics, kept = told()
+    executables_of.cache_clear()  # these know the program by its settings alone
+    monkeypatch.setattr(ridge_map, "MAP_CELLS", 0)
+    others, same, of_readers = told()
+    executables_of.cache_clear()
+    assert (kept, of_readers) == ({"base", "weights"}, {"base", "factor"})
+    np.testing.assert_allclose(others, scores, rtol=1e-4, atol=1e-5)
+    assert np.abs(scores[1:] - scores[:1]).max() > 0.01
+    assert same["ndcg@10"] == pytest.approx(metrics["ndcg@10"], abs=1e-3)
 
 
 def test_user_knn_by_hand() -> None:
