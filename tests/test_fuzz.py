@@ -196,6 +196,10 @@ def own(folder: Path) -> Iterator[tuple[str, Case]]:
     for i, label in enumerate(labels):
         (folder / "images" / str(label)).mkdir(parents=True, exist_ok=True)
         Image.fromarray(RNG.integers(0, 255, (5, 4, 3), np.uint8)).save(folder / "images" / str(label) / f"{i}.png")
+    grey = RNG.integers(0, 255, (30, 5, 4), np.uint8)
+    for part, values in (("images-idx3", grey), ("labels-idx1", labels.astype(np.uint8))):
+        head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">u4").tobytes()
+        (folder / f"a-{part}-ubyte").write_bytes(head + values.tobytes())
     for name, path, *words in (
         ("texts", "a.csv"),
         ("numbers", "a.csv", "domain.features=vectors"),
@@ -203,6 +207,7 @@ def own(folder: Path) -> Iterator[tuple[str, Case]]:
         ("own.npz", "a.npz"),
         ("own.svmlight", "a.svmlight"),
         ("own.png", "images"),
+        ("own.idx", "a-images-idx3-ubyte"),
     ):
         given = ("domain=examples", f"domain.target={folder / path}", "domain.source=null", "split=labelled", *words)
         config: Any = compose([*given, "method=target_only", f"data_dir={folder}"])

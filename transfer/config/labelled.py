@@ -34,7 +34,7 @@ Columns = Annotated[tuple[str, ...], BeforeValidator(_as_columns)]
 
 
 class ExampleFile(Frozen):
-    """One domain: a table (.csv, .tsv, .parquet), .npz, .svmlight, or a folder with a folder of images for each class.
+    """One domain: a table (.csv, .tsv, .parquet), .npz, .svmlight, idx, or a folder with a folder of images for each class.
 
     label, text, x, image: its columns (null: recognised); text: of several the words side by side; x: numbers, or one
     column of lists. labels: what stands between several labels of one example. where, each, columns: as of interactions.

@@ -1,12 +1,14 @@
-"""Labelled examples that are no table: arrays of NumPy, svmlight, and a folder of images for each class."""
+"""Labelled examples that are no table: arrays of NumPy, svmlight, idx, and a folder of images for each class."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from transfer.data.examples.idx import labels_beside, read_idx
 from transfer.data.examples.images import ENDINGS, picture
 from transfer.data.kept import noted
 from transfer.data.labelled.found import Found, label_of
@@ -88,6 +90,20 @@ def _refuse_line(path: Path) -> None:
                     raise TransferError(
                         f"{path}, line {number}: {word!r} where {wanted} is needed; correct or remove the line"
                     )
+
+
+def read_grey(path: Path) -> Found:
+    """Grey images of an idx file as float32 [n, height, width, 1] in [0, 1], with the labels of the file beside it.
+
+    `where` and `each` know the column label: other digits are another domain.
+    """
+    images, beside = read_idx(path, 3), labels_beside(path)
+    labels = read_idx(beside, 1)
+    if len(labels) != len(images):
+        raise TransferError(f"{path}: {len(images):,} images, and {beside} has {len(labels):,} labels; one each is needed")
+    found = of_arrays(path, images[..., None].astype(np.float32) / 255, labels)
+    told = {"image": f"{len(images):,} of {images.shape[1]} x {images.shape[2]}", "label": beside.name}
+    return replace(found, columns=told, keys={"label": [str(label) for label in labels.tolist()]})
 
 
 def read_images(folder: Path, side: int) -> Found:

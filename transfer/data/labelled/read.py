@@ -11,6 +11,7 @@ import numpy as np
 
 from transfer.config.labelled import ExampleFile, ExampleFiles
 from transfer.config.parts import domain_name, said
+from transfer.data.examples.idx import is_idx
 from transfer.data.examples.sets.raw import Raw
 from transfer.data.given import from_memory
 from transfer.data.interactions.columns import named
@@ -18,7 +19,7 @@ from transfer.data.interactions.formats import Dialect
 from transfer.data.interactions.places import no_file
 from transfer.data.interactions.table import Table, open_table
 from transfer.data.kept import noted
-from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_images, read_npz, read_svmlight
+from transfer.data.labelled.arrays import SVMLIGHT, of_arrays, read_grey, read_images, read_npz, read_svmlight
 from transfer.data.labelled.classes import NUMBER, check_labels, classes_of, known_of, numbers_of
 from transfer.data.labelled.found import Found, plain
 from transfer.data.labelled.tables import kind_of, read_table
@@ -82,6 +83,8 @@ def _read_files(files: Sequence[ExampleFile], wanted: str | None, side: int, dat
             found = read_images(path, side)
         elif path.suffix == ".npz":
             found = read_npz(path)
+        elif is_idx(path):
+            found = read_grey(path)
         elif path in counts:
             found = counts[path]
         elif isinstance(arrays := from_memory(path), tuple):
@@ -169,7 +172,10 @@ def _sources(file: ExampleFile, found: Found, target: ExampleFile | None) -> lis
 
 def _column(found: Found, given: str) -> str:
     """The column that `where` or `each` names, as the table calls it."""
-    return next(key for key in found.keys if key == given or key.rpartition(":")[0] == given)
+    for key in found.keys:
+        if given in (key, key.rpartition(":")[0]):
+            return key
+    raise TransferError(f"{found.path}: no column {given!r} for `where` or `each`; it has {', '.join(found.keys)}")
 
 
 def _within(found: Found, file: ExampleFile) -> np.ndarray:

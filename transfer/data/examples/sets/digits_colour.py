@@ -8,19 +8,19 @@ seed.
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 
 import numpy as np
 
 from transfer.config.domains import ExampleDomains
+from transfer.data.examples.idx import read_idx
 from transfer.data.examples.sets.raw import Raw, existing, one_hot
-from transfer.storage.damaged import check_size, reading
+from transfer.errors import TransferError
+from transfer.storage.damaged import reading
 
 DOMAINS = ("plain", "blended")
 FEATURES = ("pixels",)
 EACH = 2000  # digits of a domain
-LARGEST = 2**28  # bytes of an unpacked file
 PARTS = {"images-idx3": (28, 28), "labels-idx1": ()}  # of MNIST's files, and the axes beside that of the examples
 GROUNDS = ((3, 0.7), (7, 0.3))  # cells of a grid along one side, and its share
 
@@ -57,15 +57,10 @@ def grounds(count: int, side: int) -> np.ndarray:
 
 
 def _idx(path: Path, axes: tuple[int, ...]) -> np.ndarray:
-    """Bytes [n, *axes] in MNIST's format: two zero bytes, type 8, the number of axes, their lengths, the values."""
-    existing(path, "domain=digits_colour")
-    with reading(path, f"an idx file of bytes [n, {', '.join(map(str, axes))}] with {2 * EACH:,} digits or more"):
-        with gzip.open(path) as file:
-            raw = file.read(LARGEST + 1)
-        check_size(len(raw), "bytes", LARGEST)
-        head = 4 + 4 * (1 + len(axes))
-        found = np.frombuffer(raw[4:head], ">u4")
-        values = np.frombuffer(raw, np.uint8)[head:]
-        if raw[:4] != bytes([0, 0, 8, 1 + len(axes)]) or tuple(found[1:]) != axes or found[0] < 2 * EACH:
-            raise ValueError("its head says otherwise")
-        return values.reshape(found.astype(int))
+    """Bytes [n, *axes] of MNIST."""
+    found = read_idx(existing(path, "domain=digits_colour"), 1 + len(axes))
+    if found.shape[1:] != axes or len(found) < 2 * EACH:
+        raise TransferError(
+            f"{path}: {2 * EACH:,} digits or more of shape {list(axes)} are needed, and its shape is {list(found.shape)}"
+        )
+    return found
