@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
 from scipy import stats
 from sweeps import USERS, write_run
 
@@ -21,6 +23,7 @@ from transfer.report.comparison.runs import Run, read_runs
 from transfer.report.page.page import write_report
 from transfer.report.page.tables import markdown
 from transfer.report.study import Order, Study, figures, orderings
+from transfer.report.sweep_table import sweep_table
 from transfer.results.run_folder import PROJECTION
 
 PAIRS = [("plain", "rotated"), ("rotated", "plain"), ("plain", "noisy")]
@@ -159,3 +162,16 @@ def test_pairs_without_a_common_method_have_no_mean(tmp_path: Path) -> None:
     comparisons = compare(read_runs(tmp_path), pairs=False)
     assert len(comparisons) == 2
     assert averages(comparisons) == []
+
+
+def test_on_the_screen_a_mean_tells_variants_of_a_method_apart(tmp_path: Path) -> None:
+    kinds = ("method.classifier=ridge", "method.classifier=softmax")
+    for number, ((source, target), kind) in enumerate((pair, kind) for pair in PAIRS[:2] for kind in kinds):
+        words = ("method=source_only", kind, f"domain.source=[{source}]", f"domain.target={target}")
+        write_run(tmp_path / str(number), *words, values=np.full(USERS, 0.1 * number), task="classification")
+    (mean,) = averages(compare(read_runs(tmp_path), pairs=False))
+    console = Console(file=io.StringIO(), width=180)
+    console.print(sweep_table(mean))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "source_only classifier=softmax" in said
+    assert "source_only classifier=ridge" in said

@@ -102,6 +102,8 @@ def _columns(comparison: Comparison) -> list[Column]:
     keys = [key for key in keys if key == "method" or len({setting.label.get(key) for setting in settings}) > 1]
     alone = len(settings) == len(comparison.best)
     labels = [[digits(str(each.label.get(key) or each.values.get(key, "-"))) for each in settings] for key in keys]
+    if comparison.members:  # a mean over pairs has no columns of settings, which every pair may choose for itself
+        labels[0] = [each.method for each in settings]
     labels[0] = [name + (" *" if each.best and not alone else "") for name, each in zip(labels[0], settings, strict=True)]
     columns = [Column(key, cells, rank=0) for key, cells in zip(keys, labels, strict=True)]
 
