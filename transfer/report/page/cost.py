@@ -11,10 +11,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from transfer.report.comparison.comparison import Comparison, Setting
 from transfer.report.comparison.runs import Run
 from transfer.report.page.figures import shade
-from transfer.report.page.svg import INK, LINE, Figure, finish, panel, told
+from transfer.report.page.svg import INK, LINE, MUTED, Figure, finish, panel, told
 
 PER_RUN = "seconds per run"
 LETTER = 9.0  # pixels of a label, with room for what the layout moves later
+DOT, APART = 6.0, 14.0  # pixels: half a point's width, between two lines
 
 
 def cost(comparison: Comparison) -> list[Figure]:
@@ -84,19 +85,23 @@ def _short(x: float, _: Any) -> str:
 
 
 def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
-    """The points' names to their right, each moved down until it clears the one above it."""
+    """The points' names to their right, each moved down until it clears all other points and the names above it."""
     axis.autoscale_view()
     places = axis.transData.transform([(x, y) for _, x, y in points])
     taken: list[tuple[float, float, float]] = []
     for at in np.argsort(-places[:, 1]):
         x, y = places[at]
         line, end = y, x + LETTER * len(points[at][0])
-        for other_x, other_end, other_line in taken:
-            if x < other_end and other_x < end and other_line - line < 14:
-                line = other_line - 14
+        others = [(a - DOT, a + DOT, b) for i, (a, b) in enumerate(places) if i != at]
+        while met := [of for left, right, of in [*taken, *others] if x < right and left < end and abs(of - line) < APART]:
+            line = min(met) - APART
         taken.append((x, end, line))
-        offset = (7, (line - y) * 72 / 100 - 3)
-        axis.annotate(points[at][0], points[at][1:], offset, textcoords="offset points", fontsize=8.5, color=INK)
+        offset, far = (
+            (7, (line - y) * 72 / 100 - 3),
+            {"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 0, "shrinkB": 4},
+        )
+        words = {"textcoords": "offset points", "fontsize": 8.5, "color": INK, "arrowprops": far if line < y else None}
+        axis.annotate(points[at][0], points[at][1:], offset, **words)
 
 
 def seconds(runs: list[Run]) -> float:

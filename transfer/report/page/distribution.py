@@ -9,7 +9,7 @@ from transfer.report.comparison.effects import shares
 from transfer.report.comparison.per_user import difference
 from transfer.report.comparison.reference import reference, reference_name
 from transfer.report.page.figures import shade
-from transfer.report.page.svg import MUTED, Figure, finish, legend, panel, told
+from transfer.report.page.svg import MUTED, PAGE, Figure, finish, legend, panel, told
 
 METHODS, POINTS = 5, 200  # lines of a figure, and the quantiles that each is drawn by
 
@@ -43,7 +43,8 @@ def gains_of_readers(comparison: Comparison) -> list[Figure]:
     axis.set(
         xlabel=f"own gain in {comparison.metric} over {reference_name(comparison)}", ylabel=f"share of {comparison.unit}"
     )
-    legend(axis, loc="upper left", handlelength=1.2)
+    # beside the jump at zero, of which it may hide a part, no curve is there
+    legend(axis, loc="center right", handlelength=1.2, frameon=True, facecolor=PAGE, edgecolor="none", framealpha=1)
     told_of = "; ".join(words)
     caption = (
         f"Distribution of readers' gains: the share of {comparison.unit} (means over seeds, all splits) whose own gain is "

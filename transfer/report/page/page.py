@@ -163,9 +163,10 @@ def section(comparison: Comparison, drawn: str) -> dict[str, Any]:
     if drawn:
         of_test, gained = figures.figures_of_test(comparison), figures.gains(comparison)
         first = [of_test, *gained[: None if drawn == "all" else 1], *distribution.gains_of_readers(comparison)]
-        groups.append((f"Quality, gain from {figures.helper(comparison)}{' and cost' if drawn == 'all' else ''}", first))
+        costs = cost.cost(comparison) if drawn == "all" else []
+        parts = ["Quality", *([f"gain from {figures.helper(comparison)}"] if len(first) > 1 else [])]
+        groups.append((f"{', '.join(parts)}{' and cost' if costs else ''}", [*first, *costs]))
     if drawn == "all":
-        first.extend(cost.cost(comparison))
         example = comparison.members[0] if comparison.members else comparison
         pair = f", {pair_name(example)}" if comparison.members else ""
         # Of a mean over pairs they show one pair: folded, for there is much besides.

@@ -35,11 +35,11 @@ MEANING = {
 }
 
 
-def number(value: float | None, sign: str = "") -> str:
-    """Four decimals with a true minus; a dash for what is unknown."""
+def number(value: float | None, sign: str = "", places: int = 4) -> str:
+    """Four decimals, or so many, with a true minus; a dash for what is unknown."""
     if value is None or not np.isfinite(value):
         return "–"
-    return f"{value:{sign}.4f}".replace("-", "−")
+    return f"{value:{sign}.{places}f}".replace("-", "−")
 
 
 def between(low: float, high: float, sign: str = "") -> str:
