@@ -96,12 +96,10 @@ def _labels(axis: Axes, points: list[tuple[str, float, float]]) -> None:
         while met := [of for left, right, of in [*taken, *others] if x < right and left < end and abs(of - line) < APART]:
             line = min(met) - APART
         taken.append((x, end, line))
-        offset, far = (
-            (7, (line - y) * 72 / 100 - 3),
-            {"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 0, "shrinkB": 4},
-        )
-        words = {"textcoords": "offset points", "fontsize": 8.5, "color": INK, "arrowprops": far if line < y else None}
-        axis.annotate(points[at][0], points[at][1:], offset, **words)
+        offset = (7, (line - y) * 72 / 100 - 3)
+        arrow = {"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 0, "shrinkB": 4} if line < y else None
+        name, *place = points[at]
+        axis.annotate(name, tuple(place), offset, textcoords="offset points", fontsize=8.5, color=INK, arrowprops=arrow)
 
 
 def seconds(runs: list[Run]) -> float:
