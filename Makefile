@@ -26,8 +26,9 @@ help: ## list the targets
 demo: $(READY) ## set up, run the main job on the simulator, print the comparison
 	$(BIN)/transfer -m $(DEMO)
 
+# One thread of NumPy for each worker: more would wait for each other, which cost a fifth of the time of solvers' tests.
 test: $(READY) ## set up, run the test suite
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # What users of another Python have who install no extras, with a run outside of the checkout; two minutes.
 smoke: ## under another Python that is found (3.13 or 3.12): a plain install, a run, and a few tests
