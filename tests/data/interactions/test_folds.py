@@ -119,7 +119,9 @@ def test_a_fit_on_all_folds_compiles_nothing_but_what_lists_hold() -> None:
     run_batch([config])
     key = program_of(config, load_world(config).world)
     before = set(executables_of(*key))
-    found = run_batch([compose(small_overrides(**words, split__fold=None))])[0]
+    everything = compose(small_overrides(**words, split__fold=None))
+    assert program_of(everything, load_world(everything).world) == key, "one place for both"
+    found = run_batch([everything])[0]
     assert set(executables_of(*key)) == before, "nothing new"
     plain = run_batch([compose(small_overrides(**words | {"split__folds": None}))])[0]
     assert found.metrics == plain.metrics
