@@ -167,6 +167,14 @@ def test_parts_of_one_file_are_domains(folder: Path) -> None:
     assert "`where` and `each` need a table" in refusal(folder, None, "{path: book.npz, where: {shop: D}}")
 
 
+@pytest.mark.parametrize(
+    "word", ["text: title", "x: [p, q]", "label: verdict", "image: cover", "labels: '|'", "encoding: latin-1"]
+)
+def test_what_says_how_a_table_is_read_is_refused_of_a_file_that_is_none(folder: Path, word: str) -> None:
+    said = refusal(folder, None, f"{{path: book.npz, {word}}}")
+    assert f"book.npz: {word.partition(':')[0]} would say how a table is read, and it is none; leave it out" in said
+
+
 def test_a_grid_over_own_files_is_a_mean_over_their_pairs(folder: Path, tmp_path: Path) -> None:
     files = "film.npz,book.npz"
     words = ["domain=examples", f"domain.source={files}", f"domain.target={files}", f"data_dir={folder}"]

@@ -28,6 +28,7 @@ from transfer.storage.packaged import read_by
 
 MOST = 300  # domains that one column makes
 SHOWN = 40  # values of a column in an error
+OF_TABLES = ("label", "labels", "text", "x", "image", "columns", "separator", "encoding")  # settings of a file
 KINDS = {"text": "text", "tokens": "text", "vectors": "vectors", "counts": "vectors", "images": "images"}
 
 
@@ -79,16 +80,12 @@ def _read_files(files: Sequence[ExampleFile], wanted: str | None, side: int, dat
     counts = dict(zip(sparse, read_svmlight(list(dict.fromkeys(sparse))), strict=False)) if sparse else {}
     made: list[Found] = []
     for file, path in zip(files, places, strict=True):
-        if path.is_dir():
-            found = read_images(path, side)
-        elif path.suffix == ".npz":
-            found = read_npz(path)
-        elif is_idx(path):
-            found = read_grey(path)
-        elif path in counts:
-            found = counts[path]
-        elif isinstance(arrays := from_memory(path), tuple):
-            found = of_arrays(path, *arrays)
+        if arrays := _no_table(path, side, counts):
+            found = arrays
+            if idle := [name for name in OF_TABLES if getattr(file, name) != ExampleFile.model_fields[name].default]:
+                raise TransferError(
+                    f"{path}: {', '.join(idle)} would say how a table is read, and it is none; leave it out"
+                )
         else:
             of = "domain.source" if made else "domain.target"
             table = open_table(path, Dialect(file.separator, file.encoding, file.columns, of=of, name=file.path))
@@ -105,6 +102,18 @@ def _read_files(files: Sequence[ExampleFile], wanted: str | None, side: int, dat
             )
         made.append(found)
     return made
+
+
+def _no_table(path: Path, side: int, counts: dict[Path, Found]) -> Found | None:
+    """What a file that is no table holds; counts: what those of svmlight do."""
+    if path.is_dir():
+        return read_images(path, side)
+    if path.suffix == ".npz":
+        return read_npz(path)
+    if is_idx(path):
+        return read_grey(path)
+    arrays = from_memory(path)
+    return of_arrays(path, *arrays) if isinstance(arrays, tuple) else counts.get(path)
 
 
 def _kind(found: Found) -> str:
