@@ -157,6 +157,11 @@ def test_overrides_replace_those_of_the_same_key() -> None:
         ({"sweep": {}}, "sweep: no such key here"),
         ({"sweeps": {}}, "sweeps"),
         ({"quick": {"other": []}}, "quick.other: no sweep of that name; sweeps: rating"),
+        ({"common": ["hydra.callbacks.table._target_=os.system"]}, "is no setting of runs"),
+        ({"common": ["--config-dir=elsewhere"]}, "is no setting of runs"),
+        ({"sweeps": {"rating": ["+hydra.callbacks={x: {_target_: os.system}}"]}}, "is no setting of runs"),
+        ({"quick": {"rating": ["hydra/launcher=other"]}}, "of Hydra hydra.sweeper alone"),
+        ({"quick": {"rating": ["hydra.sweeper._target_=os.system"]}}, "is no setting of runs"),
     ],
 )
 def test_a_wrong_study_is_refused_in_one_line(changes: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from transfer.config.domains import Frozen
 from transfer.config.schema import describe
@@ -33,6 +33,17 @@ from transfer.storage.trees import write
 EXPECTED, COMPARISON = "expected.csv", "comparison.md"
 SCHEMA = {"comparison": pl.String, "method": pl.String, "metric": pl.String, "runs": pl.Int64}
 SCHEMA |= {"mean": pl.Float64, "std": pl.Float64, "gap": pl.Float64, "verdict": pl.String}
+
+
+def _word(word: str) -> str:
+    """An override that a study may have: others wrote it, so that it names no code to call and no other configuration."""
+    key = word.partition("=")[0].lstrip("+~")
+    if word.startswith("-") or "_target_" in word or (key.startswith("hydra") and not key.startswith("hydra.sweeper.")):
+        raise ValueError(f"{word} is no setting of runs; a study has these, and of Hydra hydra.sweeper alone")
+    return word
+
+
+Word = Annotated[str, AfterValidator(_word)]
 
 
 class Order(Frozen):
@@ -52,9 +63,9 @@ class Study(Frozen):
 
     title: str
     cost: str
-    common: tuple[str, ...] = ()
-    sweeps: dict[str, list[str]] = Field(min_length=1)
-    quick: dict[str, list[str]]
+    common: tuple[Word, ...] = ()
+    sweeps: dict[str, list[Word]] = Field(min_length=1)
+    quick: dict[str, list[Word]]
     order: list[Order]
     floor: float = Field(default=0.001, gt=0)
 
