@@ -215,14 +215,19 @@ def variants(tried: list[Candidate], mixtures: list[Candidate], decision: Decisi
     place = {id(short): one for short, one in zip(first, tried, strict=True)}
     gates = [one for one in mixtures if "method.gate=true" in one.words]
     ensembles = [one for one in mixtures if "method.gate=true" not in one.words]
-    sure = [one for one in (*tried, *mixtures) if one.uses_source and decision.gains[one.name].low > 0]
+    single, mixed = (
+        [one for one in some if one.uses_source and decision.gains[one.name].low > 0] for some in (tried, mixtures)
+    )
     return {
         "auto": decision.chosen,
         "without mixtures": decide(tried).chosen,
+        "without mixtures, the surest": max(
+            single, key=lambda one: decision.gains[one.name].low, default=decision.reference
+        ),
         "without gate": decide(tried, ensembles).chosen,
         "without ensemble": decide(tried, gates).chosen,
         "without bound": max([*tried, *mixtures], key=lambda one: one.score),
-        "best of the sure": max(sure or [decision.reference], key=lambda one: one.score),
+        "best of the sure": max([*single, *mixed], key=lambda one: one.score, default=decision.reference),
         "best of 5 folds": max(tried, key=lambda one: one.score),
         "best of 1 fold": place[id(max(first, key=lambda one: one.score))],
         "1 fold with bound": next(one for one in tried if one.words == decide(first).chosen.words),

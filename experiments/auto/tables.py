@@ -12,6 +12,7 @@ Line = dict[str, Any]
 RULES = (
     "auto",
     "without mixtures",
+    "without mixtures, the surest",
     "without gate",
     "without ensemble",
     "without bound",

@@ -57,16 +57,17 @@ def choose(*candidates: Made) -> Any:
     return decide(list(candidates))  # type: ignore[arg-type]
 
 
-def test_the_surely_better_is_chosen_and_of_equals_the_fastest() -> None:
+def test_the_surely_better_is_chosen_and_of_equals_the_first() -> None:
     rng = np.random.default_rng(0)
     base, weak = Made("base", values(rng, 0.2), False), Made("weak", values(rng, 0.1), False)
-    slow, worse = Made("slow", values(rng, 0.3), True, seconds=9), Made("worse", values(rng, 0.24), True, seconds=0.1)
-    fast = Made("fast", slow.values - 0.001, True, seconds=2)
-    found = choose(weak, slow, base, worse, fast)
+    most, worse = Made("most", values(rng, 0.3), True, seconds=0.1), Made("worse", values(rng, 0.24), True)
+    near = Made("near", most.values - 0.001, True, seconds=9)
+    found = choose(weak, base, worse, near, most)
     assert found.reference is base
-    assert found.chosen is fast, "worse is cheaper, and more than a standard error behind"
-    assert found.gains["slow"].mean == pytest.approx((slow.values - base.values).mean())
-    assert found.gains["slow"].gain == pytest.approx((slow.values > base.values).mean())
+    assert found.chosen is near, "worse is earlier, and more than a standard error behind; most is later, and faster"
+    assert choose(weak, base, worse, most, near).chosen is most
+    assert found.gains["most"].mean == pytest.approx((most.values - base.values).mean())
+    assert found.gains["most"].gain == pytest.approx((most.values > base.values).mean())
     assert choose(weak, base, Made("worse", values(rng, 0.15), True)).chosen is base
 
 

@@ -98,10 +98,10 @@ class Decision(NamedTuple):
 def decide(candidates: list[Candidate], mixtures: Sequence[Candidate] = ()) -> Decision:
     """Transfer where the corrected lower bound of a gain is above zero; else the best candidate without a source.
 
-    Of the candidates that are surely better the one with the largest lower bound leads; the fastest of those within one
-    standard error of it is chosen. Of the mixtures that are surely better than the best of all candidates and, if they see
-    a source, than the best one without, the one with the largest lower bound is chosen. There has to be a candidate
-    without a source.
+    Of the candidates that are surely better the one with the largest lower bound leads; of those within one standard error
+    of it the first is chosen, as they are given: what is simple and cheap stands first, and no clock has a say. Of the
+    mixtures that are surely better than the best of all candidates and, if they see a source, than the best one without,
+    the one with the largest lower bound is chosen. There has to be a candidate without a source.
     """
     reference = max((one for one in candidates if not one.uses_source), key=lambda one: one.score)
     single = [one for one in candidates if one.uses_source]
@@ -110,8 +110,7 @@ def decide(candidates: list[Candidate], mixtures: Sequence[Candidate] = ()) -> D
     chosen = reference
     if better := [one for one in single if of[one.name].low > 0]:
         first = of[max(better, key=lambda one: of[one.name].low).name]
-        close = [one for one in better if of[one.name].mean >= first.mean - first.error]
-        chosen = min(close, key=lambda one: one.seconds)
+        chosen = next(one for one in better if of[one.name].mean >= first.mean - first.error)
     best = max(candidates, key=lambda one: one.score)
     mixed = tuple(Mixed(one, best, gain) for one, gain in zip(mixtures, gains(mixtures, best), strict=True))
     sure = [one for one in mixed if one.gain.low > 0 and (not one.candidate.uses_source or of[one.candidate.name].low > 0)]

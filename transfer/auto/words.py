@@ -71,7 +71,8 @@ def _judged(decision: Decision, facts: dict[str, Any]) -> list[str]:
         rivals = {name: of.mean for name, of in decision.gains.items() if of.low > 0 and name not in mixtures}
         if chosen.name in rivals and (best := max(rivals, key=lambda name: rivals[name])) != chosen.name:
             said.append(
-                f"{best} gained {rivals[best]:+.4f}; {chosen.name} is faster, and within a standard error of the surest."
+                f"{best} gained {rivals[best]:+.4f}; {chosen.name} is earlier in the list, and within a standard error "
+                "of the surest."
             )
     else:
         said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {chosen.name} is chosen.")
