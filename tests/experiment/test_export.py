@@ -12,7 +12,9 @@ from pairs import files
 from transfer.api import run
 from transfer.errors import TransferError
 from transfer.experiment.export import ITEMS, export, load_predictor
+from transfer.methods.feature_based import ridge_map
 from transfer.results.new_readers import History
+from transfer.training.compiler import executables_of
 
 HISTORIES: list[History] = [{"movies": ["m0", "m3"]}, {"movies": ["m2"], "books": ["b1", "b5"]}, {}]
 
@@ -37,10 +39,17 @@ def test_an_exported_run_scores_as_it_did_with_its_data(method: str, tmp_path: P
     assert not any(b"u12" in path.read_bytes() for path in (tmp_path / "run").glob("items.*")), "no reader is in it"
 
 
-def test_a_method_that_compares_readers_needs_their_data(tmp_path: Path) -> None:
-    run([*files(), "method=residual_map"], tmp_path / "run")
-    with pytest.raises(TransferError, match="method=residual_map scores new readers by those that it was trained on"):
+@pytest.mark.parametrize("method", ["residual_map", "ridge_map"])
+def test_a_method_that_compares_readers_needs_their_data(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does ridge_map where its map of films to books is too large to be built."""
+    monkeypatch.setattr(ridge_map, "MAP_CELLS", 0)
+    executables_of.cache_clear()  # these know the program by its settings alone
+    run([*files(), f"method={method}"], tmp_path / "run")
+    with pytest.raises(TransferError, match=f"method={method} scores new readers by those that it was trained on"):
         export(tmp_path / "run")
+    executables_of.cache_clear()
     assert not (tmp_path / "run" / ITEMS).exists()
 
 

@@ -1,11 +1,12 @@
 """A linear map from a user's source history to target scores: W = argmin |X_s W - X_t|² + hp.ridge |W|², s(u) = x_s(u) W.
 
 Solved in its dual over the readers whom both domains know in training, W = X_sᵀ (X_s X_sᵀ + hp.ridge I)⁻¹ X_t, with each
-history divided by its length to the power hp.normalise. A W of more than MAP_CELLS is not built: (X_s X_sᵀ + hp.ridge I)⁻¹,
-as a Cholesky factor, and X_t stand for it, s(u) = ((x_s(u) X_sᵀ) (X_s X_sᵀ + hp.ridge I)⁻¹) X_t. Items that few have weigh
-more by hp.inverse_frequency (`histories.item_weights`), those of each source by hp.source_weight, of several times
-hp.source_weight_1, … With method.sources=learnt these weights are found by leaving readers out
-(`transfer.learning.source_weights`). For ratings X holds deviations from μ + b_i + s·d_u, which is added back.
+history divided by its length to the power hp.normalise. W serves without the readers' data (`transfer export`); one of more
+than MAP_CELLS is not built: (X_s X_sᵀ + hp.ridge I)⁻¹, as a Cholesky factor, and X_t stand for it,
+s(u) = ((x_s(u) X_sᵀ) (X_s X_sᵀ + hp.ridge I)⁻¹) X_t. Items that few have weigh more by hp.inverse_frequency
+(`histories.item_weights`), those of each source by hp.source_weight, of several times hp.source_weight_1, … With
+method.sources=learnt these weights are found by leaving readers out (`transfer.learning.source_weights`).
+For ratings X holds deviations from μ + b_i + s·d_u, which is added back.
 """
 
 from __future__ import annotations
