@@ -113,6 +113,7 @@ def test_many_worlds_are_folded_and_told_apart_by_what_differs(tmp_path: Path) -
     board = grid.overview(comparisons)
     assert board is not None
     assert board.rows[3][0].text == "domain.correlation=0.03"
+    assert {row[board.heads.index("reference")].text for row in board.rows} == {"none"}, "no run could be it"
     text = write_report(tmp_path).read_text()
     assert text.count('class="folded"') == 11
     assert text.count("<svg") < 2 * 12

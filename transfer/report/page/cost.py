@@ -81,6 +81,8 @@ def _short(x: float, _: Any) -> str:
     """A tick of up to millions in few letters."""
     if x >= 1e6:
         return f"{x / 1e6:g} M"
+    if x >= 1e4:
+        return f"{x / 1e3:g} k"
     return f"{x:,.0f}" if x >= 100 else f"{x:g}"
 
 

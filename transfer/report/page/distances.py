@@ -66,7 +66,7 @@ def _projection(setting: Setting, points: pl.DataFrame) -> Figure:
             part = points.filter(domain=domain)
             x, y = part[f"{time}_x"], part[f"{time}_y"]
             axis.plot(x, y, marker, color=colour, ms=3, mec="none", alpha=0.55, label=name)
-        axis.set_title(f"{setting.method}: {time}" if time == "before" else time, loc="left", fontsize=10)
+        axis.set_title(f"{setting.method if time == 'before' else ''}\n{time}", loc="left", fontsize=10)
         axis.set_xticks([])
         axis.set_yticks([])
     legend(axes[0], markerscale=1.6, loc="best", handletextpad=0.1, borderpad=0.2)

@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 
 from transfer.report.comparison.average import alone, grids, pair_name
 from transfer.report.comparison.comparison import Comparison
-from transfer.report.comparison.reference import reference_name
+from transfer.report.comparison.reference import reference, reference_name
 from transfer.report.comparison.verdicts import HELPS, HURTS
 from transfer.report.page.svg import BAD, GOOD, INK, PAGE, Figure, finish, panel, told
 from transfer.report.page.tables import Cell, Leaderboard
@@ -36,7 +36,7 @@ def overview(comparisons: list[Comparison]) -> Leaderboard | None:
         test = each.summary(chosen).mean
         inside = id(each) in members
         row = [Cell(pair_name(each) if inside else names[id(each)]), *([Cell(each.metric)] if several else [])]
-        row += [Cell(chosen.method), Cell(number(test), test), Cell(reference_name(each))]
+        row += [Cell(chosen.method), Cell(number(test), test), Cell(reference_name(each) if reference(each) else "none")]
         row += [
             Cell("–")
             if gap is None
