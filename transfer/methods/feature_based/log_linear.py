@@ -42,26 +42,23 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     histories.check_dense(world.n_users, widest, "method=log_linear")
 
     def solve(world: World, done: Done, hp: Hp, key: jax.Array) -> Params:
-        tables = {"source": evidence.from_source(world, hp), "target": evidence.from_target(world, hp)}
-        tables["text"] = evidence.from_texts(world)
+        """Features of everybody by where they come from, {name: [users, items]}, and the deviation of log popularity."""
+        source, target = (_and_logarithms(found(world, hp)) for found in (evidence.from_source, evidence.from_target))
         trained = (histories.user_counts(world.target.train) > 0).astype(jnp.float32)[:, None]
 
         def deviation(table: jax.Array) -> jax.Array:
             mean = jnp.sum(trained * table) / (jnp.sum(trained) * world.n_items)
             return jnp.sqrt(jnp.sum(trained * jnp.square(table - mean)) / (jnp.sum(trained) * world.n_items)) + 1e-9
 
-        everyone = features(world, tables, jnp.arange(world.n_users))
-        return {"tables": tables, "scale": jax.tree.map(deviation, everyone)}
+        tables = {"new": {**evidence.from_texts(world), **source}, "old": target}
+        popularity = deviation(evidence.popularity(world, jnp.arange(world.n_users)))
+        return {"popularity": popularity, "tables": jax.tree.map(lambda table: table / deviation(table), tables)}
 
-    def features(world: World, tables: Params, users: jax.Array) -> dict[str, list[jax.Array]]:
-        """Features of users [B] by where they come from, each [B, items]."""
-        rows = jax.tree.map(lambda table: table[users], tables)
-        both = {part: [g(s) for s in rows[part].values() for g in (_as_it_is, _log)] for part in ("source", "target")}
-        return {"new": [evidence.popularity(world, users), *rows["text"].values(), *both["source"]], "old": both["target"]}
-
-    def scaled(world: World, done: Done, users: jax.Array) -> dict[str, list[jax.Array]]:
-        known = done["features"]
-        return jax.tree.map(jnp.divide, features(world, known["tables"], users), known["scale"])
+    def features(world: World, done: Done, users: jax.Array) -> dict[str, list[jax.Array]]:
+        """Those of users [B], each [B, items]: new, of everybody; old, of those who are told their target history."""
+        popularity, tables = (done["features"][part] for part in ("popularity", "tables"))
+        rows = {part: [table[users] for table in of.values()] for part, of in tables.items()}
+        return {**rows, "new": [evidence.popularity(world, users) / popularity, *rows["new"]]}
 
     def logits(params: Params, f: dict[str, list[jax.Array]], history: bool) -> jax.Array:
         """θ · f + b for readers who are told their target history, or not -> [B, items]."""
@@ -70,12 +67,12 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         return params["bias"][None, :] + sum(weight * part for weight, part in zip(theta, told, strict=True))
 
     def init(world: World, done: Done, key: jax.Array) -> Params:
-        new, old = (len(done["features"]["scale"][part]) for part in ("new", "old"))
-        return {"without": jnp.zeros(new), "with history": jnp.zeros(new + old), "bias": jnp.zeros(world.n_items)}
+        new, old = (len(done["features"]["tables"][part]) for part in ("new", "old"))
+        return {"without": jnp.zeros(1 + new), "with history": jnp.zeros(1 + new + old), "bias": jnp.zeros(world.n_items)}
 
     def batch(world: World, done: Done, key: jax.Array) -> Any:
         events = task.batch(world.target.train, key, config.train.batch_size)
-        return events, scaled(world, done, events.users)
+        return events, features(world, done, events.users)
 
     def loss(params: Params, done: Done, drawn: Any, hp: Hp, key: jax.Array, progress: jax.Array) -> jax.Array:
         events, f = drawn
@@ -91,7 +88,7 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
         told = histories.user_counts(world.target.train) > 0
 
         def score(users: jax.Array) -> jax.Array:
-            f = scaled(world, done, users)
+            f = features(world, done, users)
             new, old = (logits(done["weights"], f, history) for history in (False, True))
             return jnp.where(told[users][:, None], old, new)
 
@@ -108,9 +105,5 @@ def build(config: Config, world: World, task: Task, model: Model) -> Program:
     return Program((Solve("features", solve), learn), scores)
 
 
-def _as_it_is(score: jax.Array) -> jax.Array:
-    return score
-
-
-def _log(score: jax.Array) -> jax.Array:
-    return jnp.log(jax.nn.softplus(SHARPNESS * score))
+def _and_logarithms(chances: Params) -> Params:
+    return {**chances, **{f"log {name}": jnp.log(jax.nn.softplus(SHARPNESS * chance)) for name, chance in chances.items()}}
