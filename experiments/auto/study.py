@@ -215,24 +215,33 @@ def variants(tried: list[Candidate], mixtures: list[Candidate], decision: Decisi
     place = {id(short): one for short, one in zip(first, tried, strict=True)}
     gates = [one for one in mixtures if "method.gate=true" in one.words]
     ensembles = [one for one in mixtures if "method.gate=true" not in one.words]
-    single, mixed = (
-        [one for one in some if one.uses_source and decision.gains[one.name].low > 0] for some in (tried, mixtures)
-    )
     return {
         "auto": decision.chosen,
         "without mixtures": decide(tried).chosen,
-        "without mixtures, the surest": max(
-            single, key=lambda one: decision.gains[one.name].low, default=decision.reference
-        ),
+        "near the surest, in order": near_the_surest(tried, decision),
         "without gate": decide(tried, ensembles).chosen,
         "without ensemble": decide(tried, gates).chosen,
         "without bound": max([*tried, *mixtures], key=lambda one: one.score),
-        "best of the sure": max([*single, *mixed], key=lambda one: one.score, default=decision.reference),
         "best of 5 folds": max(tried, key=lambda one: one.score),
         "best of 1 fold": place[id(max(first, key=lambda one: one.score))],
         "1 fold with bound": next(one for one in tried if one.words == decide(first).chosen.words),
         "without source": decision.reference,
     }
+
+
+def near_the_surest(tried: list[Candidate], decision: Decision) -> Candidate:
+    """The rule before: the first within a standard error of the surest, or the surest of mixtures that are surely better
+    than the best alone."""
+    gains = decision.gains
+    better = [one for one in tried if one.uses_source and gains[one.name].low > 0]
+    sure = [mixed for mixed in decision.mixtures if mixed.gain.low > 0]
+    sure = [mixed for mixed in sure if not mixed.candidate.uses_source or gains[mixed.candidate.name].low > 0]
+    if sure:
+        return max(sure, key=lambda mixed: mixed.gain.low).candidate
+    if not better:
+        return decision.reference
+    first = gains[max(better, key=lambda one: gains[one.name].low).name]
+    return next(one for one in better if gains[one.name].mean >= first.mean - first.error)
 
 
 def own(one: Candidate) -> float:

@@ -57,18 +57,33 @@ def choose(*candidates: Made) -> Any:
     return decide(list(candidates))  # type: ignore[arg-type]
 
 
-def test_the_surely_better_is_chosen_and_of_equals_the_first() -> None:
+def test_of_the_surely_better_the_highest_mean_is_chosen() -> None:
     rng = np.random.default_rng(0)
     base, weak = Made("base", values(rng, 0.2), False), Made("weak", values(rng, 0.1), False)
-    most, worse = Made("most", values(rng, 0.3), True, seconds=0.1), Made("worse", values(rng, 0.24), True)
-    near = Made("near", most.values - 0.001, True, seconds=9)
-    found = choose(weak, base, worse, near, most)
+    most, near = Made("most", values(rng, 0.3), True, seconds=9), Made("near", values(rng, 0.29), True)
+    wild = Made("wild", 0.31 + 8 * rng.standard_normal((FOLDS, READERS)), True)
+    wild.values += 0.31 - wild.values.mean()
+    wild.score = 0.31
+    found = choose(weak, base, near, wild, most)
     assert found.reference is base
-    assert found.chosen is near, "worse is earlier, and more than a standard error behind; most is later, and faster"
-    assert choose(weak, base, worse, most, near).chosen is most
+    assert found.gains["near"].low > 0 > found.gains["wild"].low
+    assert found.chosen is most, "near is surely better too; the mean of wild is higher, and not sure"
+    assert choose(weak, base, near, most, Made("twin", most.values, True)).chosen is most, "of equals the first"
     assert found.gains["most"].mean == pytest.approx((most.values - base.values).mean())
     assert found.gains["most"].gain == pytest.approx((most.values > base.values).mean())
     assert choose(weak, base, Made("worse", values(rng, 0.15), True)).chosen is base
+
+
+def test_a_mixture_with_a_source_needs_no_sure_lead_on_the_best_alone_and_one_without_does() -> None:
+    rng = np.random.default_rng(0)
+    base, best = Made("base", values(rng, 0.2), False), Made("best", values(rng, 0.3), True)
+    noise = 0.05 * rng.standard_normal((FOLDS, READERS))
+    for lead, source, is_chosen in ((0.002, True, True), (-0.002, True, False), (0.002, False, False), (0.1, False, True)):
+        mixed = Made("mixed", best.values + lead + noise - noise.mean(), source)
+        found = decide([base, best], [mixed])  # type: ignore[list-item]
+        assert (found.mixtures[0].gain.low > 0) == (lead == 0.1)
+        assert (found.chosen is mixed) == is_chosen
+        assert is_chosen or found.chosen is best
 
 
 def test_an_error_is_better_where_it_is_smaller() -> None:

@@ -98,25 +98,18 @@ class Decision(NamedTuple):
 def decide(candidates: list[Candidate], mixtures: Sequence[Candidate] = ()) -> Decision:
     """Transfer where the corrected lower bound of a gain is above zero; else the best candidate without a source.
 
-    Of the candidates that are surely better the one with the largest lower bound leads; of those within one standard error
-    of it the first is chosen, as they are given: what is simple and cheap stands first, and no clock has a say. Of the
-    mixtures that are surely better than the best of all candidates and, if they see a source, than the best one without,
-    the one with the largest lower bound is chosen. There has to be a candidate without a source.
+    Of all candidates and mixtures that are surely better the one with the highest mean over folds is chosen, the first of
+    equals. A mixture without a source is as sure as that only where it is surely better than the best of all candidates.
+    There has to be a candidate without a source.
     """
     reference = max((one for one in candidates if not one.uses_source), key=lambda one: one.score)
-    single = [one for one in candidates if one.uses_source]
-    rivals = [*single, *(one for one in mixtures if one.uses_source)]
+    rivals = [one for one in (*candidates, *mixtures) if one.uses_source]
     of = dict(zip((one.name for one in rivals), gains(rivals, reference), strict=True))
-    chosen = reference
-    if better := [one for one in single if of[one.name].low > 0]:
-        first = of[max(better, key=lambda one: of[one.name].low).name]
-        chosen = next(one for one in better if of[one.name].mean >= first.mean - first.error)
     best = max(candidates, key=lambda one: one.score)
     mixed = tuple(Mixed(one, best, gain) for one, gain in zip(mixtures, gains(mixtures, best), strict=True))
-    sure = [one for one in mixed if one.gain.low > 0 and (not one.candidate.uses_source or of[one.candidate.name].low > 0)]
-    if sure:
-        chosen = max(sure, key=lambda one: one.gain.low).candidate
-    return Decision(chosen, reference, of, mixed)
+    sure = [one for one in rivals if of[one.name].low > 0]
+    sure += [one.candidate for one in mixed if not one.candidate.uses_source and one.gain.low > 0]
+    return Decision(max(sure, key=lambda one: one.score, default=reference), reference, of, mixed)
 
 
 def contenders(candidates: list[Candidate]) -> list[Candidate]:

@@ -67,13 +67,6 @@ def _judged(decision: Decision, facts: dict[str, Any]) -> list[str]:
             f"{base.name}, the best without a source, {_value(base, 'valid'):.4f}: a gain of {_interval(gain)}, {of_all}.",
             f"{gain.gain:.0%} of the {who} gain, {gain.lose:.0%} lose.",
         ]
-        mixtures = [one.candidate.name for one in decision.mixtures]
-        rivals = {name: of.mean for name, of in decision.gains.items() if of.low > 0 and name not in mixtures}
-        if chosen.name in rivals and (best := max(rivals, key=lambda name: rivals[name])) != chosen.name:
-            said.append(
-                f"{best} gained {rivals[best]:+.4f}; {chosen.name} is earlier in the list, and within a standard error "
-                "of the surest."
-            )
     else:
         said.append(f"Do not transfer: nothing shows that {sources} help with {target}; {chosen.name} is chosen.")
         said.append(f"Its {metric} on {who} that were held out, {judged}, is {_value(chosen, 'valid'):.4f}.")
@@ -87,10 +80,10 @@ def _mixed(decision: Decision) -> list[str]:
     """What the ensemble and the gate bring."""
     said, who = [], _who(decision.chosen)
     for mixed in decision.mixtures:
-        kept, end = ("chosen", "") if mixed.candidate is decision.chosen else ("left", ", which is not enough")
+        kept = "chosen" if mixed.candidate is decision.chosen else "left"
         said.append(
             f"The {mixed.candidate.name} is {kept}: against {mixed.best.name}, the best alone, it brings "
-            f"{_interval(mixed.gain)} to {who} that did not choose its weights{end}."
+            f"{_interval(mixed.gain)} to {who} that did not choose its weights."
         )
     return said
 
