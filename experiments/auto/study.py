@@ -92,7 +92,7 @@ def of_world(world: World, data: str, folder: Path) -> dict[str, Any]:
     together = on_test(mixtures, measured)
     decision = decide(tried, mixtures)
     chosen, reference = (tests.get(one.name) or together[one.name] for one in (decision.chosen, decision.reference))
-    against = gain(chosen, reference) if chosen is not reference else None
+    against = gain(of_one_test(chosen), of_one_test(reference)) if chosen is not reference else None
     everything = values | {name: own(one) for name, one in together.items()}
     first = next(iter(measured.values())).result.predictor.loaded.world
     about = {"described": described(first)} if world.task == "ranking" else {}
@@ -197,6 +197,12 @@ def on_test(mixtures: list[Candidate], measured: dict[str, Measured]) -> dict[st
         rows = fold.readers._replace(values={column: fold.gated(shares(one, fold, len(members)))})
         found[one.name] = one._replace(runs=[members[0].test.runs[0]], nested={members[0].test.runs[0].pair: rows})
     return found
+
+
+def of_one_test(one: Candidate) -> Candidate:
+    """Last fits with and without a validation part are tested on the same readers, by splits of other fingerprints."""
+    (table,) = one.tests().values()
+    return one._replace(nested={("test", 1): table})
 
 
 def shares(one: Candidate, fold: Fold, count: int) -> np.ndarray:
