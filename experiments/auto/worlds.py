@@ -28,8 +28,8 @@ CANDIDATES = {
         ("method=importance_weighting", "method.classifier=ridge"),
     ],
 }
-# Trained candidates of that list, on one data set alone, for time: they are stopped by a validation part, and where a core is
-# asked for, without that part other items are ranked. emcdr and target_only, the other two, are left out.
+# Trained candidates of that list, on one data set alone, for time: a validation part stops them, and where there is a core,
+# other items are ranked without that part. emcdr and target_only, the other two, are left out.
 TRAINED = (("method=cmf",), ("method=history_map",), ("method=log_linear", "task.loss=full_softmax"))
 # Ten targets of Epinions, those with the most ratings, each from the two largest of films, books and music.
 EPINIONS = (
