@@ -78,6 +78,8 @@ def of_world(world: World, data: str, folder: Path) -> dict[str, Any]:
             measured[" ".join(words)] = candidate(world, words, data, folder)
         except TransferError as error:
             print(f"{world.name}, {' '.join(words)}: {error}", flush=True)
+    if all(one.valid.uses_source for one in measured.values()):
+        raise TransferError("no candidate without a source has ended")
     if world.kind in ("digits", "reviews"):  # few labels: two of them again, as sweep=auto does
         for one in contenders([one.valid for one in measured.values()]):
             known = measured[" ".join(one.words)]
