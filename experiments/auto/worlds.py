@@ -85,7 +85,7 @@ def worlds() -> Iterator[World]:
         yield World(f"amazon_movies_books, split {seed}", "amazon", words, {})
     for target in EPINIONS:
         sources = ",".join([name for name in ("Movies", "Books", "Music") if name != target][:2])
-        of = (f'domain.target="{target}"', f"domain.source=[{sources}]", "domain.core=3")
+        of = (f'domain.target="{target}"', f"domain.source=[{sources}]", "domain.core=5")
         words = ("task=ranking", "domain=epinions", *of, "split=cold_start", "split.seed=21")
         yield World(f"epinions, {sources} → {target}", "epinions", words, {})
     words = ("task=ranking", "domain=movielens_goodbooks", "domain.core=20", "split=ratio", "split.seed=21")
