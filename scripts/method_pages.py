@@ -14,7 +14,7 @@ from transfer.commands.method import needed, settings
 from transfer.registry import find, names
 
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = 12  # of the figures of a method, at most
+ROWS = 20  # of the figures of a method, at most: the first of every study, then the second, …
 
 
 def method_page(name: str, figures: pl.DataFrame) -> str:
@@ -32,7 +32,8 @@ def method_page(name: str, figures: pl.DataFrame) -> str:
     if len(own):
         heads = ("study", "measured on", "setting", "metric", "mean ± std over runs", "gap to the reference", "verdict")
         rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        rows += [_row(row) for row in own.head(ROWS).iter_rows(named=True)]
+        shown = own.with_row_index().sort(pl.int_range(pl.len()).over("study"), maintain_order=True).head(ROWS).sort("index")
+        rows += [_row(row) for row in shown.iter_rows(named=True)]
         more = f"\n\nAnd {len(own) - ROWS} more in the studies." if len(own) > ROWS else ""
         parts.append("## Figures\n\n" + "\n".join(rows) + more)
     parts.append("[All methods](../methods.md), [how a gap is tested](../evaluation.md#statistics)")
