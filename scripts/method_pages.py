@@ -32,7 +32,8 @@ def method_page(name: str, figures: pl.DataFrame) -> str:
     if len(own):
         heads = ("study", "measured on", "setting", "metric", "mean ± std over runs", "gap to the reference", "verdict")
         rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        shown = own.with_row_index().sort(pl.int_range(pl.len()).over("study"), maintain_order=True).head(ROWS).sort("index")
+        nth = pl.int_range(pl.len()).over("study")
+        shown = own.with_row_index().sort(nth, maintain_order=True).head(ROWS).sort("index")
         rows += [_row(row) for row in shown.iter_rows(named=True)]
         more = f"\n\nAnd {len(own) - ROWS} more in the studies." if len(own) > ROWS else ""
         parts.append("## Figures\n\n" + "\n".join(rows) + more)
