@@ -310,6 +310,33 @@ def test_ridge_map_solves_the_primal_ridge_regression(task: str) -> None:
     assert np.abs(x @ weights).max() > 10 * 2e-4
 
 
+def test_log_linear_adds_up_its_kept_features() -> None:
+    """θ · f + b by NumPy; each chance stands beside its logarithm, which is no multiple of it, all with a deviation of 1."""
+    world, _, predicted = scores("log_linear", "ranking")
+    done = outcome(0.9, "ranking", "log_linear")[0].parameters
+    kept, theta = done["features"], done["weights"]
+    tables = {
+        part: {name: np.asarray(table, np.float64) for name, table in of.items()} for part, of in kept["tables"].items()
+    }
+    trained = matrix(world.target.train).any(1)
+    for of in tables.values():
+        for name in (name for name in of if f"log {name}" in of):
+            plain, log = of[name][trained], of[f"log {name}"][trained]
+            assert plain.std() == pytest.approx(1, abs=1e-3)
+            assert log.std() == pytest.approx(1, abs=1e-3)
+            order = np.argsort(plain.ravel())
+            assert np.diff(log.ravel()[order]).min() > -1e-4
+            assert np.corrcoef(plain.ravel(), log.ravel())[0, 1] < 0.999, name
+    assert {len(of) for of in tables.values()} == {6, 4}
+    y = matrix(world.target.train)
+    popularity = np.log(y.sum(0)[None, :] - y + 1) / float(kept["popularity"])
+    new = [popularity, *tables["new"].values()]
+    told = {"without": new, "with history": [*new, *tables["old"].values()]}
+    by_hand = {name: np.tensordot(np.asarray(theta[name], np.float64), np.stack(of), 1) for name, of in told.items()}
+    expected = np.where(trained[:, None], by_hand["with history"], by_hand["without"]) + np.asarray(theta["bias"])
+    np.testing.assert_allclose(predicted, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_unknown_settings_of_a_method_are_refused() -> None:
     line = refusal([*RANKING, "method=ease", "+method.map=mlp"])
     assert line.startswith("method.map: no such key here;")
