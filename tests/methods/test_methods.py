@@ -311,7 +311,7 @@ def test_ridge_map_solves_the_primal_ridge_regression(task: str) -> None:
 
 
 def test_log_linear_adds_up_its_kept_features() -> None:
-    """θ · f + b by NumPy; each chance stands beside its logarithm, which is no multiple of it, all with a deviation of 1."""
+    """θ · f + b by NumPy; each chance stands beside its logarithm, no multiple of it, all with a deviation of 1."""
     world, _, predicted = scores("log_linear", "ranking")
     done = outcome(0.9, "ranking", "log_linear")[0].parameters
     kept, theta = done["features"], done["weights"]
