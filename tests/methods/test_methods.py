@@ -318,7 +318,7 @@ def test_log_linear_adds_up_its_kept_features() -> None:
     tables = {
         part: {name: np.asarray(table, np.float64) for name, table in of.items()} for part, of in kept["tables"].items()
     }
-    trained = matrix(world.target.train).any(1)
+    trained = np.asarray(matrix(world.target.train).any(1))
     for of in tables.values():
         for name in (name for name in of if f"log {name}" in of):
             plain, log = of[name][trained], of[f"log {name}"][trained]
